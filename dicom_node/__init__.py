@@ -1,0 +1,1 @@
+"""The PACS-integrated node: receives studies, runs the detector, returns reports."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of SpineOne; never imported by the node."""
