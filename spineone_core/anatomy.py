@@ -37,7 +37,8 @@ class Landmark:
     def __post_init__(self) -> None:
         allowed = levels_of(self.structure)
         if self.level not in allowed:
-            raise ValueError(f"level {self.level!r} is not a {self.structure.value} level; allowed: {', '.join(allowed)}")
+            allowed_text = ", ".join(allowed)
+            raise ValueError(f"{self.level!r} is not a {self.structure.value} level; allowed: {allowed_text}")
 
     @property
     def name(self) -> str:

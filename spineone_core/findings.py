@@ -186,7 +186,9 @@ class Detection:
             raise InvalidFindingError("an analysed study names its series and slice")
         found = tuple(f.landmark for f in self.findings)
         if found != READING_ORDER:
-            raise InvalidFindingError(f"an analysed study has the ten levels in reading order, got {[f.level for f in found]}")
+            raise InvalidFindingError(
+                f"an analysed study has the ten levels in reading order, not {[f.level for f in found]}"
+            )
 
     def _check_refused(self) -> None:
         if self.reason is None:
