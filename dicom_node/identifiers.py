@@ -1,0 +1,160 @@
+"""Names and UIDs of what the node writes: same content, same UID; other content, never the same UID.
+
+A UID is ``2.25.`` + the decimal of a name-based UUID (PS3.5 B.2, RFC 9562 version 5). The name is the SHA-256 of a
+canonical JSON text, so that not even a crafted input can make two results collide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from spineone_core.anatomy import Landmark
+
+MANUFACTURER = "SpineOne Node project"
+MODEL_NAME = "SpineOne Node"
+
+# Raise it whenever reports, overlays or presentation states of equal inputs come to look different.
+WRITER_VERSION = "1"
+
+_NAMESPACE = uuid.UUID("6f1c2f0e-3f5b-5a53-9a5e-2d9c7b1e40d7")
+
+_OWN_SOP_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
+        "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
+        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+        "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
+        "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
+        "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
+    }
+)
+
+
+def software_version() -> str:
+    """Version of the installed distribution; ``0+source`` where the code runs from a bare checkout."""
+    try:
+        return metadata.version("spineone-node")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+SOFTWARE_VERSION = software_version()
+
+
+@dataclass(frozen=True)
+class ResultKey:
+    """Everything a result's content depends on, save the dates (those come from the job row, once).
+
+    Parameters
+    ----------
+    study_uid
+        Study Instance UID.
+    inputs
+        SOP Instance UID and SHA-256 of the file, for each instance analysed. Order and repetition do not matter.
+    model_digest
+        SHA-256 of the model package, hex.
+    settings_digest
+        Digest of the settings that change results; may be empty where there are none.
+
+    Raises
+    ------
+    ValueError
+        If there is no study UID.
+    """
+
+    study_uid: str
+    inputs: tuple[tuple[str, str], ...]
+    model_digest: str
+    settings_digest: str
+
+    def __post_init__(self) -> None:
+        if not self.study_uid:
+            raise ValueError("a result key needs a study UID")
+        object.__setattr__(self, "inputs", tuple(sorted(set(self.inputs))))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over all fields, the writer's and the software's version."""
+        return _digest(
+            {
+                "study": self.study_uid,
+                "inputs": [list(pair) for pair in self.inputs],
+                "model": self.model_digest,
+                "settings": self.settings_digest,
+                "writer": WRITER_VERSION,
+                "software": SOFTWARE_VERSION,
+            }
+        )
+
+    def uid(self, role: str) -> str:
+        """The UID of one object or series of this result, e.g. role ``"sr"``, ``"sr-series"``, ``"overlay"``."""
+        if not role:
+            raise ValueError("a UID needs a role")
+        return _uid({"kind": "result", "key": self.digest, "role": role})
+
+
+def tracking_uid(study_uid: str, landmark: Landmark) -> str:
+    """Tracking Unique Identifier (112040) of a structure: the same disc of a study keeps it over every re-analysis."""
+    return _uid(
+        {"kind": "tracking", "study": study_uid, "structure": landmark.structure.value, "level": landmark.level}
+    )
+
+
+def tracking_identifier(landmark: Landmark) -> str:
+    """Tracking Identifier (112039), readable, unique within a report: ``"L4 vertebra"``, ``"L4-L5 disc"``."""
+    return f"{landmark.level} {landmark.structure.value}"
+
+
+def model_device_uid(model_digest: str) -> str:
+    """Device UID (0018,1002) of the analysing algorithm: changes with the model, and only with it."""
+    return _uid({"kind": "device", "model": model_digest})
+
+
+# Ours, so that no library's root appears in File Meta Information (PS3.10 7.1).
+IMPLEMENTATION_CLASS_UID = "2.25." + str(uuid.uuid5(_NAMESPACE, "implementation-class").int)
+IMPLEMENTATION_VERSION_NAME = f"SPINEONE_{SOFTWARE_VERSION}"[:16]
+
+
+def is_own_result(dataset: Dataset) -> bool:
+    """Whether an object was written by a SpineOne node (this or another), by its header alone.
+
+    Only classes that the node writes can be its own: an MR image that names us in its equipment (a phantom, an original
+    that passed through) is an input. An archive may overwrite Manufacturer; Contributing Equipment still tells then.
+    """
+    if _text(dataset, "SOPClassUID") not in _OWN_SOP_CLASSES:
+        return False
+    return _is_ours(dataset) or any(_is_ours(item) for item in _items(dataset, "ContributingEquipmentSequence"))
+
+
+def _is_ours(equipment: Dataset) -> bool:
+    return _text(equipment, "Manufacturer") == MANUFACTURER
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    try:
+        return str(dataset.get(keyword) or "").strip().strip("\0")
+    except Exception:  # an element that cannot be decoded is no proof of anything
+        return ""
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return [item for item in dataset.get(keyword) or [] if isinstance(item, Dataset)]
+    except Exception:  # as above
+        return []
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _uid(content: dict[str, Any]) -> str:
+    return f"2.25.{uuid.uuid5(_NAMESPACE, _digest(content)).int}"
