@@ -1,0 +1,63 @@
+"""Alerts: so that nothing fails silently. One open alert for each (kind, subject); repeats are counted.
+
+Kinds
+-----
+quarantine          an object was put aside; ``detail`` says why and where
+missing_file        an indexed file is not on disk, or has other bytes
+disk_reserve        too little free space: images are refused
+refused             an association was refused
+job_failed          an analysis was given up
+delivery_failed     a destination refuses a result for good
+destination_down    a destination cannot be reached; delivery goes on trying
+process_restarted   a process of the node ended by itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_node.log import get_logger, printable
+from dicom_node.schema import Alert, utc_now
+
+
+def raise_alert(session: Session, kind: str, subject: str, detail: str) -> None:
+    """Open an alert or count one more occurrence of an open one; part of the caller's transaction."""
+    subject, detail = printable(subject, 200), printable(detail, 500)
+    get_logger().warning("alert", kind=kind, subject=subject, detail=detail)
+    now = utc_now()
+    alert = _open(session, kind, subject)
+    if alert is None:
+        session.add(Alert(kind=kind, subject=subject, detail=detail, count=1, opened_at=now, last_at=now))
+    else:
+        alert.detail, alert.count, alert.last_at = detail, alert.count + 1, now
+    session.flush()
+
+
+def close_alert(session: Session, kind: str, subject: str) -> None:
+    """Close an alert whose cause has passed; nothing happens if none is open."""
+    alert = _open(session, kind, printable(subject, 200))
+    if alert is not None:
+        alert.closed_at = utc_now()
+
+
+def acknowledge(session: Session, alert_id: int) -> bool:
+    """Close an alert by its number; False if there is no such open alert."""
+    alert = session.get(Alert, alert_id)
+    if alert is None or alert.closed_at is not None:
+        return False
+    alert.closed_at = utc_now()
+    return True
+
+
+def open_alerts(session: Session, limit: int = 100) -> Sequence[Alert]:
+    """Open alerts, latest first."""
+    query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.last_at.desc()).limit(limit)
+    return session.scalars(query).all()
+
+
+def _open(session: Session, kind: str, subject: str) -> Alert | None:
+    query = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
+    return session.scalar(query)

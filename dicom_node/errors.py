@@ -1,0 +1,77 @@
+"""One exception tree, and the values a step returns.
+
+The docstring of an exception is the text an operator reads beside its message: what it means and what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class NodeError(Exception):
+    """The node could not do what was asked."""
+
+    exit_code = 1
+
+
+class SettingsError(NodeError):
+    """The settings are wrong. Correct every line listed and start again."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class DatabaseError(NodeError):
+    """The database cannot be used. Nothing was changed; see the message for what to do."""
+
+    exit_code = 2
+
+
+class ModelError(NodeError):
+    """The model package is missing or damaged. Install it again or correct `model.path`."""
+
+    exit_code = 2
+
+
+class UnsafePathError(NodeError):
+    """A name from outside would leave the data folder. The object was refused."""
+
+
+class InvalidTransitionError(NodeError):
+    """A job cannot do that in its present state. See `dicom-node job ID`."""
+
+
+class LeaseLostError(NodeError):
+    """Another worker has taken the job over; this worker's result was thrown away, and nothing is lost."""
+
+
+class DeliveryError(NodeError):
+    """A destination could not be reached or refused the association. Delivery is tried again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step is finished."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The step failed for a reason that may pass. ``after`` is the pause in seconds, None for the settings' back-off."""
+
+    why: str
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The step can never succeed with this input."""
+
+    reason: str
+
+
+StepResult = Done | Retry | Reject

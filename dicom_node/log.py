@@ -1,0 +1,101 @@
+"""Logs: one JSON object a line on standard output, without patient data.
+
+Only UIDs, AE titles, addresses, counts and the node's own words are logged. Messages of exceptions are not: decoders and
+parsers put values of the data set into them, and those may be a patient's name. An exception appears as its type and
+the place it was raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# Their messages may hold values of a data set.
+_SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL")
+
+
+def configure_logging(level: str = "info", *, process: str = "node", stream: TextIO | None = None) -> None:
+    """Send all logs of this process to ``stream`` (standard output), tagged with ``process``."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _exception_without_message,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, _library_message],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+    )
+    handler = logging.StreamHandler(stream or sys.stdout)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    _tame_libraries()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+
+
+def get_logger() -> Any:
+    """A logger; keyword arguments become fields of the JSON object."""
+    return structlog.get_logger()
+
+
+def describe(error: BaseException) -> str:
+    """Type and place of an exception, never its message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    place = frames[-1]
+    return f"{type(error).__name__} at {place.filename.rsplit('/', 1)[-1]}:{place.lineno}"
+
+
+def printable(text: object, limit: int = 64) -> str:
+    """Text from outside made fit for one line: no control characters, bounded length."""
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:limit])
+
+
+def _exception_without_message(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["exception"] = describe(error)
+    return event
+
+
+def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Library lines carry an exception as their message (``LOGGER.exception(exc)``): only its type may pass."""
+    record = event.get("_record")
+    if isinstance(record, logging.LogRecord):
+        event["logger"] = record.name
+        if isinstance(record.msg, BaseException):
+            event["event"] = describe(record.msg)
+    event["event"] = printable(event.get("event", ""), 300)
+    return event
+
+
+def _tame_libraries() -> None:
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in ("pynetdicom", "apscheduler", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pydicom")
+    warnings.filterwarnings("ignore", module="highdicom")

@@ -1,0 +1,420 @@
+"""Every setting of the node: one table of types, defaults, units and one line of documentation each.
+
+The file is TOML (``node.toml``); an environment variable ``SPINEONE_<SECTION>__<KEY>`` overrides a key of it.
+Relative paths count from the file's folder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from dicom_node.errors import SettingsError
+
+CONFIG_NAME = "node.toml"
+_AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# The folder that relative paths count from, while a file is being read.
+_base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
+
+
+def _check_ae_title(value: str) -> str:
+    if not _AE_TITLE.fullmatch(value) or value != value.strip():
+        raise ValueError(
+            f"an AE title has 1 to 16 printable ASCII characters without backslash or outer spaces (this has {len(value)})"
+        )
+    return value
+
+
+def _check_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
+    return value
+
+
+def _absolute(value: Path) -> Path:
+    return (_base_folder.get() / value.expanduser()).resolve()
+
+
+def _existing_file(value: Path) -> Path:
+    path = _absolute(value)
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"file cannot be read: {path}")
+    return path
+
+
+def _model_path(value: str) -> str:
+    if value == "default":
+        return value
+    path = _absolute(Path(value))
+    if not path.is_dir():
+        raise ValueError(f'no such model package folder: {path} ("default" is the model that comes with the node)')
+    return str(path)
+
+
+def _check_device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError('must be "auto", "cpu", "cuda" or "cuda:N"')
+    return value
+
+
+def _check_database_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        backend = make_url(value).get_backend_name()
+    except ArgumentError:
+        raise ValueError('must be a database URL such as "sqlite:////var/lib/spineone/node.db"') from None
+    if backend not in ("sqlite", "postgresql"):
+        raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+Network = Annotated[str, AfterValidator(_check_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+def setting(default: Any, doc: str, *, unit: str = "", example: Any = None, **rules: Any) -> Any:
+    """A field with its documentation line, unit, rules and, where it has no default, an example."""
+    return Field(default, description=doc, json_schema_extra={"unit": unit, "example": example}, **rules)
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are errors, so that a misspelt key is never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(Section):
+    """Receiving: the DICOM storage SCP."""
+
+    ae_title: AETitle = setting("SPINEONE", "AE title of the node, for receiving and for sending")
+    host: str = setting("127.0.0.1", 'address to listen on; "0.0.0.0" for all', min_length=1)
+    port: Port = setting(11112, "TCP port to listen on")
+    max_associations: int = setting(25, "associations served at the same time", ge=1, le=500)
+    max_pdu: int = setting(131072, "largest PDU to receive", unit="bytes", ge=4096, le=16777216)
+    require_called_ae: bool = setting(True, "refuse associations that call another AE title than ours")
+    idle_timeout_s: float = setting(60.0, "silence after which an association is aborted", unit="s", gt=0, le=3600)
+    pdu_timeout_s: float = setting(30.0, "time a peer has for one whole PDU", unit="s", gt=0, le=3600)
+    tls_cert: ExistingFile | None = setting(None, "certificate (PEM) of the node; turns TLS on")
+    tls_key: ExistingFile | None = setting(None, "private key (PEM) of the certificate")
+    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) that peers' certificates must come from")
+
+    @model_validator(mode="after")
+    def _complete_tls(self) -> Listener:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both or none")
+        if self.tls_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_ca needs tls_cert and tls_key")
+        return self
+
+
+class Peer(Section):
+    """Who may send to the node."""
+
+    ae_title: AETitle = setting(..., "AE title the peer calls itself", example="ROUTER")
+    addresses: tuple[Network, ...] = setting((), "addresses or networks it may come from; empty: any")
+    host: str = setting("", "where answers to its commitment requests go")
+    port: Port | None = setting(None, "TCP port for those answers")
+
+
+class Study(Section):
+    """When a study is complete, and what is analysed."""
+
+    quiet_seconds: float = setting(30.0, "a study is complete when no image came for so long", unit="s", ge=0, le=86400)
+    max_wait_seconds: float = setting(
+        900.0, "or when its first image is so old, whatever still comes", unit="s", ge=0, le=604800
+    )
+    min_slices: int = setting(5, "slices a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
+
+
+class Model(Section):
+    """The detector."""
+
+    path: Annotated[str, AfterValidator(_model_path)] = setting(
+        "default", 'folder of a model package, or "default" for the one that comes with the node'
+    )
+    device: Annotated[str, AfterValidator(_check_device)] = setting("auto", '"auto", "cuda", "cuda:N" or "cpu"')
+    threads: int = setting(0, "CPU threads of each worker; 0: one for each core", unit="threads", ge=0, le=256)
+
+
+class Results(Section):
+    """What is made of a detection."""
+
+    structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
+    secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
+    presentation_state: bool = setting(False, "make a presentation state (not available in this version)")
+
+
+class Destination(Section):
+    """Who gets the results."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")] = setting(
+        ..., "short unique name", example="pacs"
+    )
+    ae_title: AETitle = setting(..., "AE title of the destination", example="PACS")
+    host: str = setting(..., "host name or address", example="192.0.2.10", min_length=1)
+    port: Port = setting(..., "TCP port", example=104)
+    tls: bool = setting(False, "use TLS")
+    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; without: the system's")
+    storage_commitment: bool = setting(False, "ask for storage commitment (not available in this version)")
+
+
+class Delivery(Section):
+    """Sending results."""
+
+    timeout_s: float = setting(30.0, "time for a connection, an answer or a block of data", unit="s", gt=0, le=3600)
+    retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
+    retry_max_s: float = setting(1800.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
+    poll_seconds: float = setting(2.0, "how often the outbox is looked at", unit="s", gt=0, le=3600)
+
+
+class Worker(Section):
+    """Analysing."""
+
+    processes: int = setting(1, "worker processes that `serve` starts", ge=1, le=64)
+    poll_seconds: float = setting(1.0, "how often an idle worker looks for a job", unit="s", gt=0, le=3600)
+    heartbeat_s: float = setting(10.0, "how often a worker says that it lives", unit="s", gt=0, le=3600)
+    lease_s: float = setting(120.0, "silence after which a worker's job is given to another", unit="s", gt=0, le=86400)
+    max_attempts: int = setting(5, "attempts at a job before it is put aside with an alert", ge=1, le=100)
+    retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
+    retry_max_s: float = setting(600.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
+
+    @model_validator(mode="after")
+    def _lease_outlives_heartbeat(self) -> Worker:
+        if self.lease_s < 2 * self.heartbeat_s:
+            raise ValueError(f"lease_s ({self.lease_s:g}) must be at least twice heartbeat_s ({self.heartbeat_s:g})")
+        return self
+
+
+class Web(Section):
+    """The dashboard (not available in this version)."""
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: Port = setting(8080, "TCP port to listen on")
+
+
+class Retention(Section):
+    """Keeping and deleting."""
+
+    keep_days: int = setting(0, "days images are kept; 0: for ever (deleting is not available yet)", unit="days", ge=0)
+    disk_reserve_gb: float = setting(1.0, "free space below which nothing more is accepted", unit="GB", ge=0)
+
+
+class NodeSettings(BaseSettings):
+    """The whole file."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="SPINEONE_",
+        env_nested_delimiter="__",
+        validate_default=True,
+    )
+
+    data_dir: Annotated[Path, AfterValidator(_absolute)] = setting(Path("data"), "folder of images, results, database")
+    database_url: Annotated[str, AfterValidator(_check_database_url)] = setting(
+        "", "database; empty: SQLite in the data folder; PostgreSQL: postgresql+psycopg://user:password@host/name"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least level that is logged")
+    listener: Listener = Field(default_factory=Listener)
+    peers: tuple[Peer, ...] = ()
+    study: Study = Field(default_factory=Study)
+    model: Model = Field(default_factory=Model)
+    results: Results = Field(default_factory=Results)
+    destinations: tuple[Destination, ...] = ()
+    delivery: Delivery = Field(default_factory=Delivery)
+    worker: Worker = Field(default_factory=Worker)
+    web: Web = Field(default_factory=Web)
+    retention: Retention = Field(default_factory=Retention)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment overrides the file."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> NodeSettings:
+        names = [destination.name for destination in self.destinations]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"destinations: the name {twice[0]!r} is used twice")
+        return self
+
+    @property
+    def database(self) -> str:
+        """The database's URL, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'node.db'}"
+
+    def destination(self, name: str) -> Destination | None:
+        """The destination of that name, or None where the settings no longer have it."""
+        return next((d for d in self.destinations if d.name == name), None)
+
+
+def load_settings(path: Path) -> NodeSettings:
+    """Read a settings file.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each error, all of them at once: key and rule.
+    """
+    values = _read_toml(path)
+    token = _base_folder.set(path.parent.resolve())
+    try:
+        return NodeSettings(**values)
+    except ValidationError as error:
+        raise SettingsError([f"{path}: {_plain(e)}" for e in error.errors()]) from None
+    finally:
+        _base_folder.reset(token)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            [f"{path}: no such settings file; `dicom-node init` writes one, --config names another"]
+        ) from None
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path}: is not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([f"{path}: is not valid TOML: {error}"]) from None
+
+
+_RULES = {
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
+    "tuple_type": "must be a list",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "string_too_short": "must not be empty",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _plain(error: ErrorDetails) -> str:
+    """One validation error as key, rule and value, in plain words."""
+    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    rule = _RULES.get(error["type"], "")
+    rule = rule.format(**error.get("ctx", {})) if rule else error["msg"].removeprefix("Value error, ")
+    # A database URL may hold a password.
+    secret = error["type"] == "extra_forbidden" or "database_url" in error["loc"]
+    shown = isinstance(error["input"], str | int | float | bool) and not secret
+    value = f" (is {error['input']!r})" if shown else ""
+    return f"{key}: {rule}{value}" if key else rule
+
+
+def not_available_yet(settings: NodeSettings) -> list[str]:
+    """Settings that ask for something that this version does not do, each as one line."""
+    asked = []
+    if settings.results.presentation_state:
+        asked.append("results.presentation_state: not available in this version; ignored")
+    asked += [
+        f"destinations.{d.name}.storage_commitment: not available in this version; ignored"
+        for d in settings.destinations
+        if d.storage_commitment
+    ]
+    if settings.retention.keep_days:
+        asked.append("retention.keep_days: deleting is not available in this version; everything is kept")
+    return asked
+
+
+# ---------------------------------------------------------------- the commented file
+
+
+def render_toml(values: dict[str, Any] | None = None) -> str:
+    """A commented settings file with every key at its default, except for the top-level keys in ``values``.
+
+    A key without a default is written as a comment; so are the lists of tables, as one example each.
+    """
+    lines = [
+        "# Settings of the SpineOne node. Every key is shown with its default.",
+        "# An environment variable SPINEONE_<SECTION>__<KEY> overrides a key, e.g. SPINEONE_LISTENER__PORT=104.",
+        "",
+    ]
+    fields = NodeSettings.model_fields
+    simple = {name: field for name, field in fields.items() if _section_of(field) is None}
+    lines += _render_keys(simple, values or {})
+    for name, field in fields.items():
+        section = _section_of(field)
+        if section is not None:
+            lines += ["", *_render_section(name, field, section)]
+    return "\n".join(lines) + "\n"
+
+
+def _section_of(field: FieldInfo) -> type[Section] | None:
+    candidates = [field.annotation, *get_args(field.annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
+
+
+def _render_section(name: str, field: FieldInfo, section: type[Section]) -> Iterator[str]:
+    yield f"# {(section.__doc__ or '').strip()}"
+    if field.annotation is section:
+        yield f"[{name}]"
+        yield from _render_keys(section.model_fields, {})
+    else:
+        yield f"# [[{name}]]"
+        for line in _render_keys(section.model_fields, {}):
+            yield f"# {line.removeprefix('# ')}"
+
+
+def _render_keys(fields: dict[str, FieldInfo], values: dict[str, Any]) -> Iterator[str]:
+    width = 34
+    for name, field in fields.items():
+        extra = cast("dict[str, Any]", field.json_schema_extra or {})
+        value = values.get(name, extra["example"] if field.is_required() else field.default)
+        text = f'# {name} = ""' if value is None else f"{name} = {_toml_value(value)}"
+        unit = f" [{extra['unit']}]" if extra.get("unit") else ""
+        yield f"{text:<{width}}  # {field.description}{unit}"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) and value != int(value) else f"{value:.0f}"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
