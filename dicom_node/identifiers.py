@@ -100,11 +100,13 @@ class ResultKey:
         return _uid({"kind": "result", "key": self.digest, "role": role})
 
 
-def tracking_uid(study_uid: str, landmark: Landmark) -> str:
-    """Tracking Unique Identifier (112040) of a structure: the same disc of a study keeps it over every re-analysis."""
-    return _uid(
-        {"kind": "tracking", "study": study_uid, "structure": landmark.structure.value, "level": landmark.level}
-    )
+def tracking_uid(study_uid: str, landmark: Landmark | None) -> str:
+    """Tracking Unique Identifier (112040) of a structure: the same disc of a study keeps it over every re-analysis.
+
+    None stands for the lumbar spine as a whole.
+    """
+    structure, level = (landmark.structure.value, landmark.level) if landmark else ("spine", "")
+    return _uid({"kind": "tracking", "study": study_uid, "structure": structure, "level": level})
 
 
 def tracking_identifier(landmark: Landmark) -> str:
