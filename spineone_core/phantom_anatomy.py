@@ -1,0 +1,399 @@
+"""The patient behind a phantom: a procedural lumbar spine with degenerative changes, as numbers.
+
+Coordinates are anatomical millimetres: x to the patient's left, y to the back, z to the head; the centre of L3 is the
+origin. Going down the spine the axis of a part is ``(sin a, -cos a)`` in (y, z), its posterior direction ``(cos a, sin a)``,
+with ``a`` the part's angle. Sizes and rates follow measurements of 201 annotated exams (SDID-TC): 36.6 +- 2.5 mm from disc
+to disc, degenerative discs L1-L2 .. L5-S1 in 35, 52, 70, 87, 76 %, vertebrae L1 .. L5 in 69, 76, 84, 90, 86 %.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spineone_core.anatomy import DISCS, VERTEBRAE, Grade
+
+FloatArray = NDArray[np.float64]
+
+# Upwards of L1, enough of them for a field of view of 400 mm; downwards of L5 the sacrum.
+THORACIC = tuple(f"T{n}" for n in range(3, 13))
+SACRAL = ("S1", "S2", "S3", "S4", "S5")
+COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)
+
+DISC_RATES = dict(zip(DISCS, (0.35, 0.52, 0.70, 0.87, 0.76), strict=True))
+VERTEBRA_RATES = dict(zip(VERTEBRAE, (0.69, 0.76, 0.84, 0.90, 0.86), strict=True))
+
+# Rim height of bodies and discs, and depth front to back, in mm for a spine of 36.6 mm from disc to disc.
+_BODY_HEIGHT = {"L1": 26.6, "L2": 27.2, "L3": 27.4, "L4": 27.2, "L5": 26.4, "S1": 28.0, "S2": 22.0, "S3": 19.0}
+_BODY_DEPTH = {"L1": 31.5, "L2": 32.5, "L3": 33.5, "L4": 34.0, "L5": 34.0, "S1": 29.0, "S2": 18.0, "S3": 13.0}
+_DISC_HEIGHT = {"L1": 7.6, "L2": 8.8, "L3": 9.8, "L4": 10.4, "L5": 9.6, "S1": 2.6, "S2": 1.4, "S3": 1.0, "S4": 1.0}
+# Wedge of the disc below and of the body itself, in degrees; positive is lordotic (open to the front).
+_DISC_WEDGE = {"L1": 3.5, "L2": 5.0, "L3": 6.5, "L4": 9.5, "L5": 12.0, "S1": -3.0, "S2": -8.0, "S3": -10.0, "S4": -12.0}
+_BODY_WEDGE = {"L1": -2.0, "L2": -0.5, "L3": 1.0, "L4": 2.5, "L5": 8.0, "S1": -4.0, "S2": -6.0, "S3": -6.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where a body or disc lies: centre (y, z) in mm, angle in radians, sizes in mm, lateral offset and rotation."""
+
+    name: str
+    y: float
+    z: float
+    angle: float
+    height: float
+    depth: float
+    wedge: float
+    half_width: float
+    lateral: float
+    rotation: float
+
+    def local_to_anatomy(self, behind: float, below: float) -> tuple[float, float]:
+        """(y, z) of a point ``behind`` mm posterior to the centre and ``below`` mm down the axis."""
+        sine, cosine = math.sin(self.angle), math.cos(self.angle)
+        return self.y + behind * cosine + below * sine, self.z + behind * sine - below * cosine
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A Modic-like change along an endplate: ``side`` -1 upper, +1 lower; signal factor, thickness and centre in mm."""
+
+    side: int
+    signal: float
+    thickness: float
+    centre: float
+    half_length: float
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A vertebral body and what has happened to it. Concavity, waist and osteophytes in mm."""
+
+    part: Part
+    concavity: tuple[float, float]
+    waist: tuple[float, float]
+    osteophytes: tuple[float, float, float, float]
+    bands: tuple[Band, ...]
+    roughness: float
+    vein: float
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Schmorl node: into the body above (-1) or below (+1) at ``centre`` mm from the disc's middle; radii in mm."""
+
+    side: int
+    centre: float
+    radius: float
+    lateral: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disc:
+    """A disc: signal of nucleus (relative to a healthy one), bulge and protrusion in mm beyond the body's back wall."""
+
+    part: Part
+    concavity: tuple[float, float]
+    nucleus: float
+    cleft: float
+    bulge: tuple[float, float]
+    protrusion: float
+    protrusion_lateral: float
+    protrusion_below: float
+    fissure: float
+    nodes: tuple[Node, ...]
+    grade: Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A whole phantom patient. Lengths in mm."""
+
+    bodies: tuple[Body, ...]
+    discs: tuple[Disc, ...]
+    canal_depth: float
+    canal_half_width: float
+    conus_z: float
+    fat_behind: float
+    muscle_depth: float
+    abdomen_depth: float
+    aorta_radius: float
+    aorta_lateral: float
+    process_length: float
+    sacral_fat: float
+    muscle_fat: float
+
+    def disc(self, name: str) -> Disc:
+        return next(d for d in self.discs if d.part.name == name)
+
+    def body(self, name: str) -> Body:
+        return next(b for b in self.bodies if b.part.name == name)
+
+
+def make_patient(rng: np.random.Generator, disc_rates: dict[str, float], vertebra_rates: dict[str, float]) -> Patient:
+    """A random patient; ``rates`` are the chances of each level to be degenerative."""
+    age = float(rng.normal())
+    severity = {name: _severity(rng, age, rate) for name, rate in {**disc_rates, **vertebra_rates}.items()}
+    parts = _column(rng, severity)
+    bodies = [_body(rng, parts[name], severity.get(name)) for name in COLUMN]
+    by_name = {b.part.name: b for b in bodies}
+    discs = []
+    for upper, lower in itertools.pairwise(COLUMN):
+        name = f"{upper}-{lower}"
+        rim = (by_name[upper].concavity[1], by_name[lower].concavity[0])
+        discs.append(_disc(rng, parts[name], rim, severity.get(name), age))
+    return Patient(bodies=tuple(bodies), discs=tuple(discs), **_surroundings(rng, parts))
+
+
+def _severity(rng: np.random.Generator, age: float, rate: float) -> float:
+    """How far beyond the threshold of "degenerative" a level is, in standard deviations; age links the levels."""
+    if rate <= 0 or rate >= 1:
+        return math.copysign(0.3 + abs(float(rng.normal())), rate - 0.5)
+    latent = 0.65 * age + 0.76 * float(rng.normal())
+    return latent - NormalDist().inv_cdf(1 - rate)
+
+
+def _surroundings(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, float]:
+    return {
+        "canal_depth": float(rng.uniform(12.5, 18.5)),
+        "canal_half_width": float(rng.uniform(9.5, 12.5)),
+        "conus_z": parts["L1"].z + float(rng.normal(-6, 12)),
+        "fat_behind": float(rng.gamma(3.0, 9.0) + 5),
+        "muscle_depth": float(rng.uniform(34, 52)),
+        "abdomen_depth": float(rng.uniform(90, 230)),
+        "aorta_radius": float(rng.uniform(6.5, 10)),
+        "aorta_lateral": float(rng.uniform(5, 22)),
+        "process_length": float(rng.uniform(24, 33)),
+        "sacral_fat": float(rng.uniform(1.5, 7)),
+        "muscle_fat": float(rng.beta(2, 3)),
+    }
+
+
+# ---------------------------------------------------------------- the column
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    height: float
+    depth: float
+    wedge: float
+    gap: float
+    gap_wedge: float
+    slip: float
+
+
+def _sizes(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, _Sizes]:
+    scale = float(np.clip(rng.normal(1.055, 0.07), 0.85, 1.26))
+    slender = float(rng.normal(1.0, 0.06))
+    lordosis = float(np.clip(rng.normal(1.0, 0.35), 0.15, 2.0))
+    sizes = {}
+    for index, name in enumerate(COLUMN):
+        below = COLUMN[index + 1] if index + 1 < len(COLUMN) else ""
+        thorax = max(0, len(THORACIC) - index)
+        height = _BODY_HEIGHT.get(name, 15.0 if name in SACRAL else 26.2 - 0.75 * thorax)
+        depth = _BODY_DEPTH.get(name, 9.0 if name in SACRAL else 31.0 - 0.6 * thorax)
+        gap = _DISC_HEIGHT.get(name, 6.8 - 0.35 * thorax)
+        gap *= _narrowing(rng, severity.get(f"{name}-{below}"))
+        height *= _collapse(rng, severity.get(name))
+        sizes[name] = _Sizes(
+            height=height * scale * float(rng.normal(1, 0.025)),
+            depth=depth * scale * slender * float(rng.normal(1, 0.02)),
+            wedge=math.radians(_BODY_WEDGE.get(name, -3.2) * (0.5 + 0.5 * lordosis) + float(rng.normal(0, 1.2))),
+            gap=gap * scale * float(np.clip(rng.normal(1, 0.08), 0.7, 1.3)),
+            gap_wedge=math.radians(_DISC_WEDGE.get(name, 0.3) * lordosis + float(rng.normal(0, 1.5))),
+            slip=_slip(rng, name, severity.get(f"{name}-{below}")),
+        )
+    return sizes
+
+
+def _narrowing(rng: np.random.Generator, severity: float | None) -> float:
+    if severity is None or severity <= 0:
+        return 1.0
+    return float(np.clip(1 - rng.uniform(0, 0.35) * severity, 0.28, 1.0))
+
+
+def _collapse(rng: np.random.Generator, severity: float | None) -> float:
+    """Height loss: rare, as after an old compression fracture."""
+    if severity is None or severity <= 0.5 or rng.random() > 0.06:
+        return 1.0
+    return float(rng.uniform(0.55, 0.88))
+
+
+def _slip(rng: np.random.Generator, name: str, severity: float | None) -> float:
+    """Spondylolisthesis in mm: the part below lies behind (positive) the one above."""
+    base = float(rng.normal(0, 0.5))
+    if severity is None or severity <= 0.3 or name not in ("L3", "L4", "L5"):
+        return base
+    return base + (float(rng.uniform(2, 8)) if rng.random() < 0.12 else 0.0)
+
+
+def _column(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, Part]:
+    """Stack bodies and discs down from the topmost, then move the centre of L3 to the origin."""
+    sizes = _sizes(rng, severity)
+    parts: dict[str, Part] = {}
+    angle, place = 0.0, np.zeros(2)
+    for index, name in enumerate(COLUMN):
+        size = sizes[name]
+        angle += size.wedge / 2 if index else 0.0
+        place = place + _down(angle) * size.height / 2
+        parts[name] = _part(name, place, angle, size.height, size.depth, size.wedge)
+        place, angle = place + _down(angle) * size.height / 2, angle + size.wedge / 2
+        if index + 1 == len(COLUMN):
+            break
+        below = COLUMN[index + 1]
+        middle = angle + size.gap_wedge / 2
+        place = place + _down(middle) * size.gap / 2 + _back(middle) * size.slip / 2
+        depth = (size.depth + sizes[below].depth) / 2
+        parts[f"{name}-{below}"] = _part(f"{name}-{below}", place, middle, size.gap, depth, size.gap_wedge)
+        place = place + _down(middle) * size.gap / 2 + _back(middle) * size.slip / 2
+        angle += size.gap_wedge
+    return _posed(rng, parts)
+
+
+def _part(name: str, place: FloatArray, angle: float, height: float, depth: float, wedge: float) -> Part:
+    y, z = map(float, place)
+    return Part(name, y, z, angle, height, depth, wedge, 0.72 * depth, 0.0, 0.0)
+
+
+def _down(angle: float) -> FloatArray:
+    return np.array([math.sin(angle), -math.cos(angle)])
+
+
+def _back(angle: float) -> FloatArray:
+    return np.array([math.cos(angle), math.sin(angle)])
+
+
+def _posed(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, Part]:
+    """Turn the column so that L3 has its usual tilt, put its centre at the origin, add scoliosis and rotation."""
+    middle = parts["L3"]
+    turn = math.radians(float(rng.normal(0, 3.5))) - middle.angle
+    sine, cosine = math.sin(turn), math.cos(turn)
+    amplitude = float(rng.normal(0, 2.2))
+    phase, wave = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(140, 300))
+    twist = float(rng.normal(0, 0.05))
+    posed = {}
+    for name, part in parts.items():
+        y, z = part.y - middle.y, part.z - middle.z
+        # The angle grows towards the back going down: a turn from -z to +y.
+        new_y, new_z = cosine * y - sine * z, sine * y + cosine * z
+        bend = math.sin(2 * math.pi * new_z / wave + phase) - math.sin(phase)
+        posed[name] = Part(
+            name=name,
+            y=new_y,
+            z=new_z,
+            angle=part.angle + turn,
+            height=part.height,
+            depth=part.depth,
+            wedge=part.wedge,
+            half_width=part.half_width,
+            lateral=amplitude * bend,
+            rotation=twist * bend,
+        )
+    return posed
+
+
+# ---------------------------------------------------------------- bodies and discs
+
+
+def _body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
+    degenerative = severity is not None and severity > 0
+    strength = min(severity, 2.5) if degenerative and severity is not None else 0.0
+    base = 0.8 if part.name in SACRAL else 1.6
+    return Body(
+        part=part,
+        concavity=_pair(rng, base * float(rng.uniform(0.5, 1.5)), 0.5),
+        waist=(float(rng.uniform(0.8, 2.6)), float(rng.uniform(0.3, 1.4))),
+        osteophytes=_osteophytes(rng, strength),
+        bands=_bands(rng, part, strength),
+        roughness=float(rng.uniform(0.2, 0.7)) * strength,
+        vein=float(rng.uniform(0.3, 1.0)) if part.name not in SACRAL else 0.0,
+        grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
+    )
+
+
+def _pair(rng: np.random.Generator, mean: float, spread: float) -> tuple[float, float]:
+    first, second = np.clip(rng.normal(mean, spread, 2), 0.0, 4.0)
+    return float(first), float(second)
+
+
+def _osteophytes(rng: np.random.Generator, strength: float) -> tuple[float, float, float, float]:
+    """Length at the front upper, front lower, back upper and back lower corner."""
+    if strength <= 0:
+        small = rng.uniform(0, 0.5, 4)
+        return float(small[0]), float(small[1]), 0.0, 0.0
+    lengths = (1.0 + 1.8 * strength) * rng.gamma(1.6, 0.6, 4) * np.array([1, 1, 0.4, 0.4])
+    a, b, c, d = np.clip(lengths, 0, 9)
+    return float(a), float(b), float(c), float(d)
+
+
+def _bands(rng: np.random.Generator, part: Part, strength: float) -> tuple[Band, ...]:
+    if strength <= 0:
+        return ()
+    bands = []
+    for side in (-1, 1):
+        if rng.random() > 0.25 + 0.25 * strength:
+            continue
+        signal = float(rng.uniform(1.25, 2.0)) if rng.random() < 0.75 else float(rng.uniform(0.35, 0.7))
+        thickness = float(rng.uniform(1.5, 3.0 + 2.5 * strength))
+        half = part.depth * float(rng.uniform(0.15, 0.5))
+        bands.append(Band(side, signal, thickness, float(rng.uniform(-0.35, 0.35)) * part.depth, half))
+    return tuple(bands)
+
+
+def _disc(
+    rng: np.random.Generator, part: Part, concavity: tuple[float, float], severity: float | None, age: float
+) -> Disc:
+    if severity is None:
+        # Neighbours above L1 and below S1 follow the patient's age; nobody grades them.
+        severity = 0.6 * age + float(rng.normal(-0.5, 0.6))
+    degenerative = severity > 0
+    strength = min(severity, 2.5) if degenerative else 0.0
+    sacral = part.name.startswith("S")
+    return Disc(
+        part=part,
+        concavity=concavity,
+        nucleus=_nucleus(rng, strength, degenerative) * (0.6 if sacral else 1.0),
+        cleft=float(rng.uniform(0.1, 0.7)),
+        bulge=_bulge(rng, strength, sacral),
+        protrusion=0.0 if sacral else _protrusion(rng, strength),
+        protrusion_lateral=float(rng.normal(0, 5)),
+        protrusion_below=float(rng.normal(0.5, 2)),
+        fissure=float(rng.uniform(0.4, 1.0)) if degenerative and rng.random() < 0.2 else 0.0,
+        nodes=_nodes(rng, part, strength) if not sacral else (),
+        grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
+    )
+
+
+def _nucleus(rng: np.random.Generator, strength: float, degenerative: bool) -> float:
+    """Signal of the nucleus: 1 healthy, 0 as dark as the annulus."""
+    if not degenerative:
+        return float(rng.uniform(0.62, 1.0))
+    if strength < 1 and rng.random() < 0.12:
+        return float(rng.uniform(0.6, 0.9))  # graded for its bulge, not for its signal
+    return float(np.clip(0.48 - 0.25 * strength + rng.normal(0, 0.1), 0.0, 0.6))
+
+
+def _bulge(rng: np.random.Generator, strength: float, sacral: bool) -> tuple[float, float]:
+    """mm beyond the front and the back wall."""
+    if sacral:
+        return -2.5, -1.0
+    front = float(rng.normal(0.3, 0.5)) + float(rng.uniform(0, 1.2)) * strength
+    back = float(rng.normal(0.0, 0.4)) + float(rng.uniform(0.2, 1.6)) * strength
+    return front, min(back, 4.5)
+
+
+def _protrusion(rng: np.random.Generator, strength: float) -> float:
+    return float(rng.uniform(2.5, 8)) if strength > 0 and rng.random() < 0.12 + 0.12 * strength else 0.0
+
+
+def _nodes(rng: np.random.Generator, part: Part, strength: float) -> tuple[Node, ...]:
+    if strength <= 0 or rng.random() > 0.12 + 0.08 * strength:
+        return ()
+    side = 1 if rng.random() < 0.5 else -1
+    centre = float(rng.uniform(-0.25, 0.3)) * part.depth
+    return (Node(side, centre, float(rng.uniform(2.5, 5.5)), float(rng.normal(0, 7))),)
