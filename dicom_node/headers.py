@@ -1,0 +1,119 @@
+"""What the index needs of a data set's bytes, read without decoding pixels and without trusting the sender."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+# Components may have leading zeros: real devices write them.
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_LONG_VR = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN", b"SQ", b"UC", b"UR", b"UT", b"SV", b"UV")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_SEQUENCE_END = b"\xfe\xff\xdd\xe0"
+# A deflated data set may grow by this factor or to this size, whichever is more.
+_INFLATE_RATIO = 200
+_INFLATE_ALWAYS = 64 * 2**20
+
+
+class HeaderError(Exception):
+    """The bytes are no usable data set; the message says why and holds no value of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """A data set without its pixels, and its bytes from the pixel data on (empty if it has none)."""
+
+    dataset: Dataset
+    pixel_bytes: bytes
+
+
+def is_valid_uid(value: object) -> bool:
+    """Whether a value has the form and length of a UID (PS3.5 section 9.1; leading zeros are tolerated)."""
+    text = str(value)
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
+
+
+def read_header(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
+    """Read an encoded data set (no file meta) up to its pixel data and check that it is whole.
+
+    Raises
+    ------
+    HeaderError
+        If it is truncated, nested too deeply, inflates too much or cannot be parsed.
+    """
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        data = inflate(data)
+    try:
+        return _parse(data, transfer_syntax_uid)
+    except HeaderError:
+        raise
+    except RecursionError:
+        raise HeaderError("sequences are nested too deeply") from None
+    except Exception as error:  # hostile bytes fail in many ways inside the parser
+        raise HeaderError(f"cannot be parsed ({type(error).__name__})") from None
+
+
+def inflate(data: bytes) -> bytes:
+    """Undo the deflated transfer syntax (PS3.5 A.5), within bounds.
+
+    Raises
+    ------
+    HeaderError
+        If the data are corrupt or grow out of proportion.
+    """
+    limit = max(_INFLATE_ALWAYS, _INFLATE_RATIO * len(data))
+    try:
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)
+    except zlib.error:
+        raise HeaderError("deflated data are corrupt") from None
+    if len(inflated) > limit:
+        raise HeaderError("deflated data grow out of proportion")
+    return inflated
+
+
+def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
+    implicit = transfer_syntax_uid == ImplicitVRLittleEndian
+    little = transfer_syntax_uid != ExplicitVRBigEndian
+    stream = BytesIO(data)
+    dataset = read_dataset(stream, implicit, little, stop_when=lambda tag, vr, length: int(tag) in _PIXEL_DATA)
+    stopped = stream.tell()
+    _check_last_element(dataset, data, stopped)
+    pixel_bytes = data[stopped:]
+    if pixel_bytes:
+        _check_pixel_element(pixel_bytes, implicit=implicit, little=little)
+    # Every value is converted at most once, here, so that a bad one shows before the object is accepted.
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        _ = dataset.get(keyword)
+    return InstanceHeader(dataset, pixel_bytes)
+
+
+def _check_last_element(dataset: Dataset, data: bytes, stopped: int) -> None:
+    """pydicom returns what it has when the bytes end early; the last element shows it."""
+    if not len(dataset):
+        raise HeaderError("is empty")
+    last: Any = dataset.get_item(max(dataset.keys()))
+    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED_LENGTH:
+        return
+    end = last.value_tell + last.length
+    if end > stopped or data[end:stopped].strip(b"\0"):
+        raise HeaderError("is truncated in its header")
+
+
+def _check_pixel_element(data: bytes, *, implicit: bool, little: bool) -> None:
+    order = "little" if little else "big"
+    start, size = (8, 4) if implicit or data[4:6] not in _LONG_VR else (12, 4)
+    length = int.from_bytes(data[start - size : start], order)  # type: ignore[arg-type]
+    if length == _UNDEFINED_LENGTH:
+        if _SEQUENCE_END not in data[start:]:
+            raise HeaderError("is truncated in its pixel data")
+    elif start + length > len(data):
+        raise HeaderError(f"is truncated in its pixel data: {len(data) - start} bytes of {length}")

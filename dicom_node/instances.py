@@ -1,0 +1,416 @@
+"""Received instances: a file in place and durable, an index row committed, and only then success.
+
+Every file is named after its content, so writing it twice is harmless and no version replaces another:
+``instances/<study>/<series>/<SOP instance>-<first 16 digits of the SHA-256>.dcm`` below the data folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from dicom_node import studies
+from dicom_node.alerts import close_alert, raise_alert
+from dicom_node.files import move_into_place, safe_path, sha256_of, write_spool_file
+from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
+from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
+from dicom_node.log import get_logger, printable
+from dicom_node.schema import Database, Instance, utc_now
+
+# C-STORE statuses (PS3.4 B.2.3).
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+FOLDERS = ("instances", "spool", "quarantine", "results")
+# Header values that say how the bytes of the pixel data are to be read.
+_PIXEL_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+_COMPARE_TIMEOUT_S = 120
+
+
+class RefusedError(Exception):
+    """An instance cannot be accepted: the status to answer, and why (without values of the data set)."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One C-STORE request. ``data`` is the encoded data set without file meta."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes
+    calling_ae: str
+    calling_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """The UIDs an instance is filed under."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    is_own_result: bool
+
+
+class InstanceStore:
+    """Files and index rows of the received instances.
+
+    Parameters
+    ----------
+    database
+        Where the index is.
+    data_dir
+        The node's data folder; its subfolders are created.
+    reserve_bytes
+        Free space that must remain.
+    """
+
+    def __init__(self, database: Database, data_dir: Path, *, reserve_bytes: int = 0) -> None:
+        self._database = database
+        self.data_dir = data_dir
+        self._reserve = reserve_bytes
+        prepare_folders(data_dir)
+
+    def has_room(self, size: int = 0) -> bool:
+        """Whether ``size`` more bytes leave the reserve untouched."""
+        return shutil.disk_usage(self.data_dir).free - size >= self._reserve
+
+    def receive(self, incoming: Incoming) -> int:
+        """Keep one instance; the C-STORE status to answer.
+
+        Success is returned only after the file is durable and its index row is committed. Whatever cannot be accepted
+        is answered with a failure; what a sender would not send again is kept in quarantine, with an alert.
+        """
+        try:
+            return self._receive(incoming)
+        except RefusedError as refusal:
+            self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
+            return refusal.status
+        except (OSError, SQLAlchemyError):
+            get_logger().exception("store_failed", sop_instance_uid=printable(incoming.sop_instance_uid))
+            return OUT_OF_RESOURCES
+
+    def _receive(self, incoming: Incoming) -> int:
+        if not self.has_room(len(incoming.data)):
+            self._alert("disk_reserve", str(self.data_dir), "free space is under the reserve: images are refused")
+            raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
+        meta = encode_file_meta(incoming)
+        digest = hashlib.sha256(meta)
+        digest.update(incoming.data)
+        sha256 = digest.hexdigest()
+        try:
+            header = read_header(incoming.data, incoming.transfer_syntax_uid)
+            identity = _identify(header, incoming)
+        except HeaderError as error:
+            self._quarantine(meta, incoming, sha256, f"data set {error}")
+            raise RefusedError(CANNOT_UNDERSTAND, str(error)) from None
+        except RefusedError as refusal:
+            self._quarantine(meta, incoming, sha256, refusal.why)
+            raise
+        return self._keep(meta, incoming, header, identity, sha256)
+
+    def _keep(self, meta: bytes, incoming: Incoming, header: InstanceHeader, identity: _Identity, sha256: str) -> int:
+        for _ in range(5):
+            known = self._known_versions(identity.sop_instance_uid)
+            if any(row.sha256 == sha256 and self._is_in_place(row) for row in known):
+                self._log("duplicate", incoming)
+                return SUCCESS
+            current = next((row for row in known if row.is_current), None)
+            conflict = self._conflict(current, header, identity, meta, incoming) if current else ""
+            if conflict:
+                self._quarantine(meta, incoming, sha256, conflict)
+                return SUCCESS
+            target = instance_path(self.data_dir, identity, sha256)
+            move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
+            if self._index(incoming, identity, sha256, target, expected=current):
+                return SUCCESS
+        raise RefusedError(OUT_OF_RESOURCES, "the same instance is being received several times at once")
+
+    def _known_versions(self, sop_instance_uid: str) -> list[Instance]:
+        with self._database.read() as session:
+            return list(session.scalars(select(Instance).where(Instance.sop_instance_uid == sop_instance_uid)))
+
+    def _is_in_place(self, row: Instance) -> bool:
+        path = self.data_dir / row.path
+        return path.is_file() and path.stat().st_size == row.size
+
+    def _conflict(
+        self, current: Instance, header: InstanceHeader, identity: _Identity, meta: bytes, incoming: Incoming
+    ) -> str:
+        """Why a second version of an instance cannot replace the first; empty if it can."""
+        if current.study_uid != identity.study_uid or current.sop_class_uid != identity.sop_class_uid:
+            return "the same SOP Instance UID was received in another study or class"
+        if not self._same_pixels(current, header, meta, incoming):
+            return "the same SOP Instance UID was received with other pixels"
+        return ""
+
+    def _same_pixels(self, current: Instance, header: InstanceHeader, meta: bytes, incoming: Incoming) -> bool:
+        stored_path = self.data_dir / current.path
+        try:
+            stored = read_header(_data_set_bytes(stored_path), current.transfer_syntax_uid)
+        except (OSError, HeaderError):
+            # The stored file is lost or damaged (there is an alert for it): the new one is the better one.
+            return True
+        if not stored.pixel_bytes and not header.pixel_bytes:
+            return True
+        same_syntax = current.transfer_syntax_uid == incoming.transfer_syntax_uid
+        if same_syntax and stored.pixel_bytes == header.pixel_bytes and _pixel_module(stored) == _pixel_module(header):
+            return True
+        spooled = write_spool_file(self.data_dir / "spool", (meta, incoming.data))
+        try:
+            return _decode_to_same(stored_path, spooled)
+        finally:
+            spooled.unlink(missing_ok=True)
+
+    def _index(
+        self, incoming: Incoming, identity: _Identity, sha256: str, target: Path, expected: Instance | None
+    ) -> bool:
+        """Commit the index row; False if another association was first and the rules must be looked at again."""
+        now = utc_now()
+        with self._database.write() as session:
+            uid = identity.sop_instance_uid
+            rows = list(session.scalars(select(Instance).where(Instance.sop_instance_uid == uid).with_for_update()))
+            current = next((row for row in rows if row.is_current), None)
+            if (current.id if current else None) != (expected.id if expected else None):
+                return False
+            again = next((row for row in rows if row.sha256 == sha256), None)
+            if again is not None:
+                # The index had it, the disk had lost it: now it is whole again.
+                close_alert(session, "missing_file", uid)
+                return True
+            if current is not None:
+                current.is_current = False
+                session.flush()
+            session.add(
+                Instance(
+                    sop_instance_uid=uid,
+                    version=len(rows) + 1,
+                    is_current=True,
+                    study_uid=identity.study_uid,
+                    series_uid=identity.series_uid,
+                    sop_class_uid=identity.sop_class_uid,
+                    transfer_syntax_uid=incoming.transfer_syntax_uid,
+                    sha256=sha256,
+                    path=str(target.relative_to(self.data_dir)),
+                    size=target.stat().st_size,
+                    received_at=now,
+                    calling_ae=incoming.calling_ae[:16],
+                    calling_address=incoming.calling_address[:64],
+                    is_own_result=identity.is_own_result,
+                )
+            )
+            if not identity.is_own_result:
+                studies.image_arrived(session, identity.study_uid, now)
+        return True
+
+    def _quarantine(self, meta: bytes, incoming: Incoming, sha256: str, why: str) -> None:
+        target = safe_path(self.data_dir / "quarantine", f"{sha256[:32]}.dcm")
+        move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
+        subject = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else sha256[:32]
+        self._alert("quarantine", subject, f"{why}; kept as quarantine/{target.name}, from {incoming.calling_ae}")
+
+    def _alert(self, kind: str, subject: str, detail: str) -> None:
+        with self._database.write() as session:
+            raise_alert(session, kind, subject, detail)
+
+    def _log(self, event: str, incoming: Incoming, **fields: str) -> None:
+        uid = printable(incoming.sop_instance_uid)
+        get_logger().info(
+            f"instance_{event}", sop_instance_uid=uid, calling_ae=printable(incoming.calling_ae), **fields
+        )
+
+    # ------------------------------------------------------------ start-up
+
+    def reconcile(self) -> None:
+        """Bring disk and index together after a crash: sweep the spool, index files without row, report lost files.
+
+        A file without a row was never acknowledged; it is whole (it was synced before its rename), so it is indexed.
+        Only one process may do this at a time.
+        """
+        for path in (self.data_dir / "spool").glob("*.tmp"):
+            path.unlink(missing_ok=True)
+        on_disk = {str(path.relative_to(self.data_dir)) for path in _files_below(self.data_dir / "instances")}
+        with self._database.read() as session:
+            indexed = dict(session.execute(select(Instance.path, Instance.sop_instance_uid)).tuples().all())
+        for name in sorted(on_disk - indexed.keys()):
+            self._adopt(self.data_dir / name)
+        for name in sorted(indexed.keys() - on_disk):
+            self._alert("missing_file", indexed[name], f"{name} is in the index but not on disk")
+
+    def _adopt(self, path: Path) -> None:
+        """Index a file that a crash left without a row, by the same rules as a received one."""
+        try:
+            incoming = _incoming_from_file(path)
+        except Exception as error:  # whatever is wrong with it, it must not keep the node from starting
+            target = safe_path(self.data_dir / "quarantine", f"{sha256_of(path)[:32]}.dcm")
+            move_into_place(path, target)
+            why = f"a file without index row cannot be read ({type(error).__name__}); kept as quarantine/{target.name}"
+            self._alert("quarantine", target.stem, why)
+            return
+        status = self.receive(incoming)
+        get_logger().info("instance_adopted", sop_instance_uid=incoming.sop_instance_uid, status=f"0x{status:04X}")
+        with self._database.read() as session:
+            name = str(path.relative_to(self.data_dir))
+            if session.scalar(select(Instance.id).where(Instance.path == name)) is None and status != OUT_OF_RESOURCES:
+                path.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- records
+
+
+def inputs_of(session: Session, study_uid: str) -> list[Instance]:
+    """The newest version of every instance of a study, own results left out, in a fixed order."""
+    query = select(Instance).where(
+        Instance.study_uid == study_uid, Instance.is_current, Instance.is_own_result.is_(False)
+    )
+    return list(session.scalars(query.order_by(Instance.sop_instance_uid)))
+
+
+def count_instances(session: Session) -> int:
+    """Number of current instances."""
+    return session.scalar(select(func.count()).select_from(Instance).where(Instance.is_current)) or 0
+
+
+def verify_files(database: Database, data_dir: Path) -> Iterator[tuple[str, str, str]]:
+    """Check every indexed file's bytes against its SHA-256: SOP Instance UID, path and what is wrong with it."""
+    with database.read() as session:
+        rows = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).tuples().all()
+    for uid, name, sha256 in rows:
+        path = data_dir / name
+        if not path.is_file():
+            yield uid, name, "is missing"
+        elif sha256_of(path) != sha256:
+            yield uid, name, "has other bytes than were received"
+
+
+# ---------------------------------------------------------------- files
+
+
+def prepare_folders(data_dir: Path) -> None:
+    """Create the data folder's subfolders. Only the node's own user may look inside: the files are patient data."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+    for name in FOLDERS:
+        (data_dir / name).mkdir(exist_ok=True, mode=0o750)
+
+
+def instance_path(data_dir: Path, identity: _Identity, sha256: str) -> Path:
+    """Where a version of an instance is kept."""
+    name = f"{identity.sop_instance_uid}-{sha256[:16]}.dcm"
+    return safe_path(data_dir / "instances", identity.study_uid, identity.series_uid, name)
+
+
+def encode_file_meta(incoming: Incoming) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1). Nothing in it changes with our version: the same data set
+    received twice must give the same file, or every resend after an upgrade would look like a correction."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = incoming.sop_class_uid
+    # A malformed one is in the data set still; the file only goes to quarantine.
+    meta.MediaStorageSOPInstanceUID = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else "0"
+    meta.TransferSyntaxUID = incoming.transfer_syntax_uid
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = "SPINEONE"
+    buffer = BytesIO()
+    buffer.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    return buffer.getvalue()
+
+
+def _identify(header: InstanceHeader, incoming: Incoming) -> _Identity:
+    """Check the UIDs of command and data set against each other and against the rules.
+
+    Raises
+    ------
+    RefusedError
+        0xA900 where command and data set differ, 0xC000 where a UID is missing or malformed.
+    """
+    if not is_valid_uid(incoming.sop_instance_uid):
+        raise RefusedError(MISMATCH, "SOP Instance UID of the request is malformed")
+    values = {}
+    for keyword in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        value = str(header.dataset.get(keyword) or "")
+        if not is_valid_uid(value):
+            raise RefusedError(CANNOT_UNDERSTAND, f"{keyword} is {'malformed' if value else 'missing'}")
+        values[keyword] = value
+    if values["SOPInstanceUID"] != incoming.sop_instance_uid:
+        raise RefusedError(MISMATCH, "SOP Instance UID of the request differs from the data set's")
+    if values["SOPClassUID"] != incoming.sop_class_uid:
+        raise RefusedError(MISMATCH, "SOP Class UID of the request differs from the data set's")
+    return _Identity(
+        sop_instance_uid=values["SOPInstanceUID"],
+        sop_class_uid=values["SOPClassUID"],
+        study_uid=values["StudyInstanceUID"],
+        series_uid=values["SeriesInstanceUID"],
+        is_own_result=is_own_result(header.dataset),
+    )
+
+
+def _incoming_from_file(path: Path) -> Incoming:
+    meta = read_file_meta_info(path)
+    return Incoming(
+        sop_class_uid=str(meta.MediaStorageSOPClassUID),
+        sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        data=_data_set_bytes(path),
+        calling_ae="(reconciled)",
+        calling_address="",
+    )
+
+
+def _data_set_bytes(path: Path) -> bytes:
+    """A stored file without its preamble and file meta; the group length element says where they end."""
+    data = path.read_bytes()
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def _pixel_module(header: InstanceHeader) -> tuple[str, ...]:
+    return tuple(str(header.dataset.get(keyword, "")) for keyword in _PIXEL_KEYWORDS)
+
+
+def _decode_to_same(first: Path, second: Path) -> bool:
+    """Decode two files in a child process: a decoder that dies on corrupt data must not take the listener with it."""
+    command = [sys.executable, "-m", "dicom_node.pixels", str(first), str(second)]
+    try:
+        child = subprocess.run(command, capture_output=True, timeout=_COMPARE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return child.returncode == 0
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield Path(parent) / name
