@@ -159,7 +159,7 @@ def _try_exam(
 
 def make_painter(seed: int, patient: Patient, plan: Plan, config: PhantomConfig) -> Painter:
     """The painter of a seed for planes of the plan's size."""
-    tissues = vary(T2 if config.contrast == "t2" else T1, _stream(seed, _LOOKS), 0.10)
+    tissues = vary(T2 if config.contrast == "t2" else T1, _stream(seed, _LOOKS), 0.14)
     textures = Textures(_stream(seed, _TEXTURE), plan.rows, plan.columns, plan.spacing)
     return Painter(patient, tissues, textures, _stream(seed, _LOOKS, 1))
 

@@ -160,14 +160,14 @@ def _severity(rng: np.random.Generator, age: float, rate: float) -> float:
 
 def _surroundings(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, float]:
     return {
-        "canal_depth": float(rng.uniform(12.5, 18.5)),
+        "canal_depth": float(rng.uniform(11.5, 17.5)),
         "canal_half_width": float(rng.uniform(9.5, 12.5)),
         "conus_z": parts["L1"].z + float(rng.normal(-6, 12)),
         "fat_behind": float(rng.gamma(3.0, 9.0) + 5),
         "muscle_depth": float(rng.uniform(34, 52)),
         "abdomen_depth": float(rng.uniform(90, 230)),
         "aorta_radius": float(rng.uniform(6.5, 10)),
-        "aorta_lateral": float(rng.uniform(5, 22)),
+        "aorta_lateral": float(rng.uniform(3, 26)),
         "process_length": float(rng.uniform(24, 33)),
         "sacral_fat": float(rng.uniform(1.5, 7)),
         "muscle_fat": float(rng.beta(2, 3)),
@@ -310,7 +310,7 @@ def _body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
         waist=(float(rng.uniform(0.8, 2.6)), float(rng.uniform(0.3, 1.4))),
         osteophytes=_osteophytes(rng, strength),
         bands=_bands(rng, part, strength),
-        roughness=float(rng.uniform(0.2, 0.7)) * strength,
+        roughness=float(rng.uniform(0.05, 0.4)) * strength,
         vein=float(rng.uniform(0.3, 1.0)) if part.name not in SACRAL else 0.0,
         grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
     )
@@ -392,8 +392,12 @@ def _protrusion(rng: np.random.Generator, strength: float) -> float:
 
 
 def _nodes(rng: np.random.Generator, part: Part, strength: float) -> tuple[Node, ...]:
-    if strength <= 0 or rng.random() > 0.12 + 0.08 * strength:
+    """Holes in the endplates: round Schmorl nodes and small erosions."""
+    if strength <= 0:
         return ()
-    side = 1 if rng.random() < 0.5 else -1
-    centre = float(rng.uniform(-0.25, 0.3)) * part.depth
-    return (Node(side, centre, float(rng.uniform(2.5, 5.5)), float(rng.normal(0, 7))),)
+    nodes = []
+    for side in (-1, 1):
+        if rng.random() < 0.1 + 0.12 * strength:
+            centre, radius = float(rng.uniform(-0.35, 0.35)) * part.depth, float(rng.uniform(1.5, 5.0))
+            nodes.append(Node(side, centre, radius, float(rng.normal(0, 7))))
+    return tuple(nodes)

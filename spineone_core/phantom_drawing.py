@@ -84,9 +84,9 @@ class Plane:
 
     def locate(self, y: float, z: float) -> tuple[float, float]:
         """Column and row of an anatomical (y, z)."""
-        matrix = np.array([[self.along_row[1], self.along_column[1]], [self.along_row[2], self.along_column[2]]])
-        column, row = np.linalg.solve(matrix, [y - self.origin[1], z - self.origin[2]])
-        return float(column), float(row)
+        ay, az, by, bz = *self.along_row[1:], *self.along_column[1:]
+        dy, dz, area = y - self.origin[1], z - self.origin[2], ay * bz - by * az
+        return (dy * bz - dz * by) / area, (ay * dz - az * dy) / area
 
     def x_at(self, y: float, z: float) -> float:
         column, row = self.locate(y, z)
@@ -115,7 +115,7 @@ class Textures:
         self._rng, self._shape, self._pixel = rng, (rows, columns), pixel
         self.fine = self.field(1.1)
         self.middle = self.field(3.5)
-        self.streaks = self.field(1.8, 9.0)
+        self.streaks = 0.75 * self.field(2.2, 14.0) + 0.5 * self.field(1.4, 5.0)
         self._coarse_sources = [rng.normal(size=(5, 40, 40)).astype(np.float32) for _ in range(2)]
 
     def field(self, across_mm: float, along_mm: float | None = None) -> Floats:
@@ -159,6 +159,7 @@ class Painter:
         self._marrow = {b.part.name: float(np.exp(looks.normal(0, 0.07))) for b in patient.bodies}
         self._clutter = float(looks.uniform(0.2, 1.0))
         self._blobs = _pelvic_blobs(looks, patient)
+        self._grain = float(looks.uniform(0.05, 0.13))
         self._hydration = float(looks.uniform(0.8, 1.15))
 
     def paint(self, plane: Plane) -> tuple[Floats, dict[str, tuple[float, float]]]:
@@ -186,12 +187,7 @@ class Painter:
     def _soft_tissue(self, canvas: _Canvas, y: Floats, index: NDArray[np.intp], behind: Floats) -> None:
         t, plane, tissues = self._column, canvas.plane, self.tissues
         depth = plane.origin[0]
-        bowel, fatty = self.textures.coarse(0, depth, 26.0), self.textures.coarse(1, depth + 7, 17.0)
-        belly = tissues.visceral_fat * (1 + 0.12 * fatty)
-        loops = np.clip(bowel * 2.2 - 0.9, 0, 1) * self._clutter
-        content = np.where(fatty > 0.9, np.float32(0.05), np.float32(tissues.bowel)) * (1 + 0.25 * self.textures.middle)
-        belly = belly + (content - belly) * loops
-        canvas.signal = belly
+        canvas.signal = self._belly(depth)
         muscle = self._muscle(depth)
         canvas.over(muscle, np.clip((behind - 4) / 4 + 0.5, 0, 1))
         fat = tissues.fat * (1 + 0.05 * self.textures.middle)
@@ -202,12 +198,28 @@ class Painter:
             psoas = _soft(np.abs(behind + 14) - 17 - 0.4 * self.textures.middle, 3.0) * _ramp(abs(depth), 16, 26)
             canvas.over(tissues.muscle, psoas * np.clip((z_of(index) + 120) / 30, 0, 1))
 
+    def _belly(self, depth: float) -> Floats:
+        """Fat with loops of bowel: walls, content and gas, changing slowly from slice to slice."""
+        tissues, middle = self.tissues, self.textures.middle
+        loops, kinds = self.textures.coarse(0, depth, 24.0), self.textures.coarse(1, depth + 7, 16.0)
+        strands = np.roll(self.textures.streaks, round(depth * 2), axis=0)
+        fat = tissues.visceral_fat * (1 + 0.15 * kinds + 0.10 * middle + 0.12 * self._clutter * strands)
+        content = tissues.bowel * (1 + 0.35 * kinds + 0.18 * middle)
+        content += (0.04 - content) * np.clip(3 * (kinds - 0.8), 0, 1)
+        content += (tissues.csf * 0.8 - content) * np.clip(3 * (-kinds - 1.2), 0, 1)
+        rim = loops + 0.25 * middle - 0.9 + 0.7 * self._clutter
+        wall = np.clip(1 - np.abs(rim) * 5, 0, 1) * 0.5
+        belly: Floats = fat + (content - fat) * np.clip(rim * 4 + 0.5, 0, 1)
+        return belly + (tissues.muscle - belly) * wall
+
     def _muscle(self, depth: float) -> Floats:
         """Back muscle with streaks of fat, more of it in the middle and in fatty patients."""
         tissues = self.tissues
         amount = self.patient.muscle_fat * (0.55 if abs(depth) > 12 else 0.9)
-        streaks = np.clip(np.roll(self.textures.streaks, round(depth * 3), axis=0) * 0.45 + amount - 0.15, 0, 1)
-        return tissues.muscle + (tissues.fat * 0.75 - tissues.muscle) * streaks
+        grain = np.roll(self.textures.streaks, round(depth * 3), axis=0) * 0.2 + 0.18 * self.textures.middle
+        # Between the spinous processes there is ligament and fat rather than muscle.
+        between = (1 - _ramp(abs(depth), 3, 9)) * 0.25
+        return tissues.muscle + (tissues.fat * 0.8 - tissues.muscle) * np.clip(grain + amount * 0.8 + between, 0, 1)
 
     def _skin(self, canvas: _Canvas, y: Floats, index: NDArray[np.intp]) -> None:
         t, pixel = self._column, max(0.8, canvas.plane.pixel)
@@ -223,12 +235,12 @@ class Painter:
         t, patient, plane, tissues = self._column, self.patient, canvas.plane, self.tissues
         depth = plane.origin[0]
         gap = t.front[index] - y
-        canvas.over(tissues.ligament, np.clip(1.3 - np.abs(gap - 0.8) / max(0.8, plane.pixel), 0, 1))
+        canvas.over(tissues.ligament, 0.6 * np.clip(1.3 - np.abs(gap - 0.8) / max(0.8, plane.pixel), 0, 1))
         end = patient.body("L4").part.z - 8
         above = np.clip((z_of(index) - end) / 6 + 0.5, 0, 1)
         for lateral, radius, signal in (
             (patient.aorta_lateral, patient.aorta_radius, tissues.vessel),
-            (patient.aorta_lateral - 24, patient.aorta_radius * 1.15, tissues.vessel * 2),
+            (patient.aorta_lateral - 34, patient.aorta_radius * 1.15, tissues.vessel * 2),
         ):
             half = radius**2 - (depth - lateral) ** 2
             if half > 4:
@@ -281,7 +293,8 @@ class Painter:
         canvas.over(fluid, cover)
         below = np.clip((self.patient.conus_z - z_table()) / 30, 0, 1)
         cord = 4.2 * np.sqrt(np.clip(1 - below * 1.2, 0, 1)) * _half_width(x, 4.8)
-        canvas.over(tissues.cord, _soft(np.abs(from_middle + 0.5) - cord[index], plane.pixel + 0.5) * cover)
+        shown = np.clip(cord, 0, 1)[index] * cover
+        canvas.over(tissues.cord, _soft(np.abs(from_middle + 0.5) - cord[index], plane.pixel + 0.5) * shown)
         # Roots hang at the back of the sac (supine) and thin out downwards; single threads show as streaks.
         share = np.clip(below * 3, 0, 1) * np.clip((z_table() - t.sac_end) / 160, 0.12, 0.75)
         layer = np.clip((from_middle - 0.2) / 3.5, 0, 1) * share[index]
@@ -301,7 +314,7 @@ class Painter:
         bone = tissues.marrow * 0.95 * self._marrow[part.name]
         # centre behind and below, half sizes, tilt, how much of it at this lateral offset
         shapes = [
-            (back + canal + 5 + length / 2, 0.55 * half, length / 2, 0.62 * half, 0.22, 1 - _ramp(x, 2.2, 4.5)),
+            (back + canal + 2 + length / 2, 0.5 * half, length / 2, 0.74 * half, 0.2, 1 - _ramp(x, 2.2, 4.5)),
             (back + canal + 2.5, 0.35 * half, 3.0, 0.85 * half, 0.25, _ramp(x, 1.5, 4) - _ramp(x, 11, 14)),
             (back + 0.42 * canal, -0.35 * half, 0.55 * canal, 0.42 * half, 0.05, _ramp(x, 9.5, 12) - _ramp(x, 17, 21)),
             (back + canal * 0.95, 0.95 * half, 4.5, 0.55 * half, 0.3, _ramp(x, 8, 11) - _ramp(x, 19, 22)),
@@ -322,10 +335,10 @@ class Painter:
         pixel = canvas.plane.pixel
         for window in canvas.windows(centre, math.hypot(width, height) + 3):
             p, q = canvas.local(window, centre, part.angle + tilt)
-            wobble = 0.6 * self.textures.middle[window]
-            distance = _box(p, q, width, height, min(width, height) * 0.8) + wobble
-            canvas.over(self.tissues.ligament, _soft(distance - 1.3, pixel + 0.4) * amount, window)
-            value = signal * (1 + 0.1 * self.textures.fine[window])
+            middle = self.textures.middle[window]
+            distance = _box(p, q, width, height, min(width, height) * 0.75) + 0.5 * middle
+            canvas.over(self.tissues.ligament, _soft(distance - 1.1, pixel + 0.8) * amount * 0.85, window)
+            value = signal * (1 + 0.1 * self.textures.fine[window] + 0.18 * middle)
             canvas.over(value, _soft(distance, pixel + 0.4) * amount, window)
 
     def _foramen(self, canvas: _Canvas, part: Part, x: float) -> None:
@@ -354,7 +367,7 @@ class Painter:
         for window in canvas.windows((part.y, part.z), 0.62 * math.hypot(part.height, part.depth) + 9):
             p, q = canvas.local(window, (part.y, part.z), part.angle)
             p = p - part.rotation * x
-            distance, top, bottom = _body_shape(body, p, q, width, x, self.textures.fine[window])
+            distance, top, bottom = _body_shape(body, p, q, width, x, self.textures.middle[window])
             canvas.over(self.tissues.cortex, _soft(distance - 0.5, canvas.plane.pixel + 0.3), window)
             inner = _soft(distance + 0.7, canvas.plane.pixel + 0.3)
             canvas.over(self._marrow_signal(body, p, top, bottom, q, x, window), inner, window)
@@ -365,7 +378,7 @@ class Painter:
     ) -> Floats:
         part = body.part
         fine, middle = self.textures.fine[window], self.textures.middle[window]
-        signal: Floats = self.tissues.marrow * self._marrow[part.name] * (1 + 0.08 * fine + 0.07 * middle)
+        signal: Floats = self.tissues.marrow * self._marrow[part.name] * (1 + self._grain * (fine + middle))
         vein = _soft(np.abs(q) - 1.6 - 0.12 * (p - part.depth * 0.18), 1.2) * np.clip((p - part.depth * 0.1) / 4, 0, 1)
         vein *= body.vein * (1 - _ramp(abs(x), 3, 8))
         signal = signal + (self.tissues.fat * 0.8 - signal) * vein * 0.7
@@ -495,7 +508,7 @@ def _rounded(over_p: Floats, over_q: Floats, corner: float) -> Floats:
 
 
 def _body_shape(
-    body: Body, p: Floats, q: Floats, width: float, x: float, fine: Floats
+    body: Body, p: Floats, q: Floats, width: float, x: float, ragged: Floats
 ) -> tuple[Floats, Floats, Floats]:
     """Signed distance to a body, and depth below its upper and above its lower endplate (mm, positive inside)."""
     part = body.part
@@ -512,7 +525,7 @@ def _body_shape(
     back = back + spur[2] * near_top + spur[3] * near_bottom
     dish = np.maximum(1 - (p / np.float32(half_depth)) ** 2, 0)
     slope = np.float32(math.tan(part.wedge / 2)) * p
-    rough = body.roughness * fine
+    rough = body.roughness * ragged
     top = q + half - slope - body.concavity[0] * dish - rough
     bottom = half - slope - body.concavity[1] * dish - rough - q
     over_p = np.maximum(front - p, p - back)
