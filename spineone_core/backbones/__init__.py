@@ -1,0 +1,1 @@
+"""Feature extractors. State-dict keys of the ResNet parts are torchvision's, so that its weights load."""

@@ -1,0 +1,134 @@
+"""Detector: model package in, volumes or studies in, detections out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from spineone_core.anatomy import READING_ORDER
+from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason, Status
+from spineone_core.inference import calibrate, choose_device, decode, mean_confidence
+from spineone_core.model_package import Manifest, ModelPackage, load_package
+from spineone_core.preprocessing import Prepared, prepare
+from spineone_core.series_selection import Selection, select_series
+from spineone_core.voting import Chain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyReading:
+    """What reading a study gave: the detection, the volume it looked at (None where none was chosen), and how it chose."""
+
+    detection: Detection
+    volume: SagittalVolume | None
+    selection: Selection
+
+
+class Detector:
+    """SpineOne ready to read studies.
+
+    Parameters
+    ----------
+    package
+        A loaded model package.
+    device
+        ``auto``, ``cuda``, ``cuda:N`` or ``cpu``.
+    """
+
+    def __init__(self, package: ModelPackage, *, device: str = "auto") -> None:
+        self.identity: ModelIdentity = package.identity
+        self.manifest: Manifest = package.manifest
+        self.device = choose_device(device)
+        self._network = package.network.to(self.device, memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, path: str | Path = "default", *, device: str = "auto") -> Detector:
+        """Raises ``ModelPackageError`` or ``DeviceError``."""
+        return cls(load_package(path), device=device)
+
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
+        """Choose the sagittal T2 series among DICOM files of one study and analyse it.
+
+        What the files hold never raises: a study that cannot be analysed gives a detection with the reason.
+        """
+        headers, unreadable = read_headers(paths)
+        selection = select_series(group_series(headers), min_slices=min_slices)
+        study_uid = headers[0].study_uid if headers else ""
+        if selection.chosen is None:
+            reason = selection.reason or Reason.NO_SAGITTAL_T2
+            return StudyReading(self._refusal(study_uid, reason, selection.detail), None, selection)
+        series = selection.chosen
+        try:
+            volume = load_volume(series)
+        except SeriesError as error:
+            refusal = self._refusal(study_uid, error.reason, error.detail, series.uid)
+            return StudyReading(refusal, None, selection)
+        warnings = [*selection.warnings]
+        if unreadable:
+            warnings.append(f"{len(unreadable)} files could not be read as images")
+        return StudyReading(self.detect(volume, warnings), volume, selection)
+
+    def detect(self, volume: SagittalVolume, warnings: Sequence[str] = ()) -> Detection:
+        """Analyse one volume; refuses rather than guesses."""
+        notes = [*warnings, *volume.warnings]
+        try:
+            prepared = prepare(volume, self.manifest.preprocessing)
+            chain = decode(self._network, prepared, self.manifest, self.device)
+            findings = self._findings(chain, volume, prepared)
+        except SeriesError as error:
+            return self._refusal(volume.study_uid, error.reason, error.detail, volume.series_uid, notes)
+        source = volume.sources[prepared.slice_index]
+        if chain.margin < self.manifest.decoding.margin_warning:
+            notes.append("level assignment is uncertain: a chain shifted by a level is nearly as likely")
+        return Detection(
+            study_uid=volume.study_uid,
+            series_uid=volume.series_uid,
+            sop_instance_uid=source.sop_instance_uid,
+            frame_number=source.frame_number,
+            model=self.identity,
+            status=Status.ANALYSED,
+            findings=findings,
+            ood_score=1 - mean_confidence(chain.candidates),
+            warnings=tuple(notes),
+        )
+
+    def _findings(self, chain: Chain, volume: SagittalVolume, prepared: Prepared) -> tuple[Finding, ...]:
+        findings = []
+        rows, columns = volume.voxels.shape[1:]
+        for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True):
+            x, y = prepared.grid.to_source(np.array([candidate.x, candidate.y]))
+            if not (-0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5):
+                raise SeriesError(Reason.INVALID_OUTPUT, f"{landmark.name} lies outside the image")
+            probability = calibrate(candidate.probability, self.manifest.calibration.get(landmark.structure.value))
+            x_mm, y_mm, z_mm = volume.to_patient(prepared.slice_index, x, y)
+            findings.append(
+                Finding(
+                    structure=landmark.structure,
+                    level=landmark.level,
+                    probability=probability,
+                    decided=abs(probability - 0.5) >= self.manifest.decoding.undecided_margin,
+                    x=float(x),
+                    y=float(y),
+                    xyz_mm=(float(x_mm), float(y_mm), float(z_mm)),
+                    localisation_confidence=candidate.score,
+                )
+            )
+        return tuple(findings)
+
+    def _refusal(
+        self, study_uid: str, reason: Reason, detail: str, series_uid: str = "", warnings: Sequence[str] = ()
+    ) -> Detection:
+        return Detection(
+            study_uid=study_uid,
+            series_uid=series_uid,
+            sop_instance_uid="",
+            model=self.identity,
+            status=Status.NOT_ANALYSABLE,
+            reason=reason,
+            reason_detail=detail or REASON_TEXT[reason],
+            warnings=tuple(warnings),
+        )

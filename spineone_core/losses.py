@@ -1,0 +1,113 @@
+"""Focal loss, masked L1 offset loss and gradient-guided objective association (Eqs. 4 to 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spineone_core.network import BranchOutput
+
+GRADIENT_CLIP = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """``gamma`` of the focal loss; how objective association weighs and normalises (readings 10 and 11)."""
+
+    gamma: float = 2.0
+    association: Literal["literal", "weighted"] = "weighted"
+    normalisation: Literal["magnitude", "minmax"] = "magnitude"
+
+    def __post_init__(self) -> None:
+        if self.association not in ("literal", "weighted"):
+            raise ValueError(f"association {self.association!r}; allowed: literal, weighted")
+        if self.normalisation not in ("magnitude", "minmax"):
+            raise ValueError(f"normalisation {self.normalisation!r}; allowed: magnitude, minmax")
+
+
+def focal_terms(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """-(1 - p_t)^gamma log p_t of each pixel and channel, from logits, in fp32."""
+    logits = logits.float()
+    log_p = -F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # log of the true class's probability
+    return -((1 - log_p.exp()) ** gamma) * log_p
+
+
+def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.0) -> Tensor:
+    """Weighted sum of the focal terms over the number of positive pixels, at least 1 (reading 8).
+
+    Parameters
+    ----------
+    logits, target
+        (B, 2, H, W).
+    weight
+        (B, H, W), 0 where the loss must not look.
+    """
+    total = (focal_terms(logits, target, gamma) * weight[:, None]).sum()
+    return total / positives(target)
+
+
+def positives(target: Tensor) -> Tensor:
+    """Number of positive pixels, at least 1."""
+    return target.sum().clamp_min(1.0)
+
+
+def focal_gradient(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    """d focal / d p in closed form, of the un-normalised sum, with respect to the probability (reading 9); detached."""
+    probability = torch.sigmoid(logits.detach().float()).clamp(1e-6, 1 - 1e-6)
+    true = torch.where(target > 0, probability, 1 - probability)
+    slope = gamma * (1 - true) ** (gamma - 1) * true.log() - (1 - true) ** gamma / true
+    return torch.where(target > 0, slope, -slope)
+
+
+def association_weight(gradient: Tensor, normalisation: str) -> Tensor:
+    """1 + the gradient clipped to [-100, 100] and brought to [0, 1] per sample and channel (Eq. 6; reading 10)."""
+    clipped = gradient.clamp(-GRADIENT_CLIP, GRADIENT_CLIP)
+    if normalisation == "magnitude":
+        size = clipped.abs()
+        return 1 + size / size.amax(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
+    low, high = clipped.amin(dim=(-2, -1), keepdim=True), clipped.amax(dim=(-2, -1), keepdim=True)
+    return 1 + (clipped - low) / (high - low).clamp_min(1e-12)
+
+
+def offset_loss(
+    offsets: Tensor, target: Tensor, heatmap: Tensor, association: Tensor | None = None, *, literal: bool = False
+) -> Tensor:
+    """L1 over the pixels inside discs (reading 13), over the number of positive pixels.
+
+    Parameters
+    ----------
+    offsets, target
+        (B, 4, H, W), layout (class, xy).
+    heatmap
+        (B, 2, H, W) ground truth, the mask.
+    association
+        (B, 2, H, W) weights of `association_weight`, or None.
+    literal
+        True multiplies the prediction, as Eq. 6 is written; False the absolute error (reading 11).
+    """
+    mask = heatmap.repeat_interleave(2, dim=1)
+    offsets = offsets.float()
+    if association is None:
+        error = (offsets - target).abs()
+    else:
+        weight = association.repeat_interleave(2, dim=1)
+        error = (weight * offsets - target).abs() if literal else weight * (offsets - target).abs()
+    return (error * mask).sum() / positives(heatmap)
+
+
+def branch_loss(
+    output: BranchOutput, heatmap: Tensor, offsets: Tensor, weight: Tensor, config: LossConfig, *, associate: bool
+) -> tuple[Tensor, Tensor]:
+    """Heatmap and offset loss of one structure (Eq. 5, or Eq. 6 where ``associate``)."""
+    heat = focal_loss(output.logits, heatmap, weight, config.gamma)
+    if output.offsets is None:
+        return heat, torch.zeros_like(heat)
+    association = None
+    if associate:
+        association = association_weight(focal_gradient(output.logits, heatmap, config.gamma), config.normalisation)
+    literal = config.association == "literal"
+    return heat, offset_loss(output.offsets, offsets, heatmap, association, literal=literal)

@@ -1,0 +1,181 @@
+"""A model package on disk: ``manifest.json`` and ``weights.safetensors``; digest, checks, reading and writing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from spineone_core.findings import ModelIdentity
+from spineone_core.network import ConfigError, NetworkConfig, SpineOne
+from spineone_core.preprocessing import PreprocessingConfig
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+
+
+class ModelPackageError(Exception):
+    """A model package is missing, damaged or of another architecture; the message says which and what was expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingConfig:
+    """From maps to findings.
+
+    ``radius_px`` R of targets and voting, network pixels; ``suppression_mm`` least distance of two keypoints of one structure
+    (reading 16); ``window_mm`` radius within which votes gather; ``minimum_score`` of a candidate; ``minimum_confidence`` of
+    each of the ten; ``minimum_mean_confidence`` of all; ``margin_warning`` of the level assignment in log score;
+    ``undecided_margin`` round one half within which a class is not called.
+    """
+
+    radius_px: float = 6.0
+    suppression_mm: float = 10.0
+    window_mm: float = 3.5
+    minimum_score: float = 0.05
+    minimum_confidence: float = 0.05
+    minimum_mean_confidence: float = 0.3
+    margin_warning: float = 2.0
+    undecided_margin: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Platt scaling of a structure's raw probability: sigmoid(slope * logit(p) + intercept)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything but the weights. ``training`` and ``figures`` are for people: data, recipe, results with their data sets."""
+
+    name: str
+    version: str
+    network: NetworkConfig
+    preprocessing: PreprocessingConfig
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self, weights_sha256: str) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "network": self.network.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "decoding": asdict(self.decoding),
+            "calibration": {structure: asdict(c) for structure, c in sorted(self.calibration.items())},
+            "training": self.training,
+            "figures": self.figures,
+            "weights": {"file": WEIGHTS, "sha256": weights_sha256},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Manifest:
+        return cls(
+            name=data["name"],
+            version=data["version"],
+            network=NetworkConfig.from_json(data["network"]),
+            preprocessing=PreprocessingConfig.from_json(data["preprocessing"]),
+            decoding=DecodingConfig(**data["decoding"]),
+            calibration={structure: Calibration(**c) for structure, c in data["calibration"].items()},
+            training=data.get("training", {}),
+            figures=data.get("figures", {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A loaded, verified package; ``network`` is in evaluation mode, fp32, on the CPU."""
+
+    manifest: Manifest
+    identity: ModelIdentity
+    network: SpineOne
+
+
+def locate(path: str | Path) -> Path:
+    """The folder of a package; ``"default"`` is the one that ships with the project."""
+    if str(path) == "default":
+        return Path(str(files("spineone_core") / "models" / "default"))
+    return Path(path)
+
+
+def load_package(path: str | Path = "default") -> ModelPackage:
+    """Read and verify a package.
+
+    Raises
+    ------
+    ModelPackageError
+        If a file is missing, the manifest is not understood, the weights' SHA-256 differs from the manifest's, or they do not
+        fit the architecture.
+    """
+    folder = locate(path)
+    manifest_bytes = _read(folder / MANIFEST)
+    weights = _read(folder / WEIGHTS)
+    manifest, expected = _parse(manifest_bytes, folder)
+    actual = hashlib.sha256(weights).hexdigest()
+    if actual != expected:
+        raise ModelPackageError(f"{folder / WEIGHTS}: SHA-256 {actual[:12]}… is not {expected[:12]}… of the manifest")
+    digest = hashlib.sha256(manifest_bytes).hexdigest()
+    identity = ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
+    return ModelPackage(manifest, identity, _build(manifest, weights, folder))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelPackageError(f"model file {path} cannot be read: {error.strerror}") from error
+
+
+def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str]:
+    try:
+        data = json.loads(manifest_bytes)
+        if data["format"] != FORMAT:
+            raise ModelPackageError(f"{folder / MANIFEST}: format {data['format']!r}; this version reads {FORMAT}")
+        return Manifest.from_json(data), str(data["weights"]["sha256"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelPackageError(f"{folder / MANIFEST}: not a model manifest: {error}") from error
+
+
+def _build(manifest: Manifest, weights: bytes, folder: Path) -> SpineOne:
+    try:
+        network = SpineOne(manifest.network)
+        state = {name: tensor.float() for name, tensor in load(weights).items()}
+        network.load_state_dict(_with_counters(network, state))
+    except (SafetensorError, RuntimeError, ConfigError) as error:
+        first = str(error).strip().splitlines()
+        raise ModelPackageError(f"{folder / WEIGHTS}: does not fit the manifest's network: {' '.join(first[:2])}") from error
+    return network.eval()
+
+
+def _with_counters(network: SpineOne, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Batch counters of the norms are not shipped; evaluation does not use them."""
+    counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
+    return {**counters, **state}
+
+
+def save_package(folder: Path, network: SpineOne, manifest: Manifest, *, dtype: torch.dtype = torch.float16) -> ModelIdentity:
+    """Write a package; weights in half precision unless told otherwise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.to(dtype).contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    weights = save(state)
+    text = json.dumps(manifest.to_json(hashlib.sha256(weights).hexdigest()), indent=1, ensure_ascii=False) + "\n"
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
+
+

@@ -1,0 +1,230 @@
+"""Hough voting (Eq. 3), peak choice and level assignment."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spineone_core.anatomy import READING_ORDER, Structure
+from spineone_core.dicom_series import FloatArray
+
+# Votes of pixels less sure than this change no peak; leaving them out makes voting fast.
+MIN_VOTE = 0.01
+
+
+def hough_scores(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = MIN_VOTE) -> Tensor:
+    """Hough score map of each class (Eq. 3).
+
+    Every pixel votes with its probability at the place its offset points to, spread bilinearly; votes outside the image are lost.
+
+    Parameters
+    ----------
+    probability
+        (2, H, W) in [0, 1].
+    offsets
+        (4, H, W) in units of R, or None: then the vote stays where it is.
+    radius
+        R in pixels.
+
+    Returns
+    -------
+    (2, H, W), about 1 at a sure keypoint.
+    """
+    classes, height, width = probability.shape
+    scores = torch.zeros(classes, height * width)
+    for channel in range(classes):
+        rows, columns = torch.nonzero(probability[channel] >= min_vote, as_tuple=True)
+        votes = probability[channel, rows, columns]
+        x, y = columns.float(), rows.float()
+        if offsets is not None:
+            x = x + radius * offsets[2 * channel, rows, columns]
+            y = y + radius * offsets[2 * channel + 1, rows, columns]
+        _spread(scores[channel], x, y, votes, height, width)
+    return scores.reshape(classes, height, width) / (math.pi * radius**2)
+
+
+def _spread(flat: Tensor, x: Tensor, y: Tensor, votes: Tensor, height: int, width: int) -> None:
+    """Add votes to the four pixels around each place, bilinearly."""
+    left, top = x.floor(), y.floor()
+    for dx in (0, 1):
+        for dy in (0, 1):
+            column, row = left + dx, top + dy
+            share = (1 - (x - column).abs()) * (1 - (y - row).abs())
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            index = (row * width + column)[inside].long()
+            flat.index_add_(0, index, (votes * share)[inside])
+
+
+def hough_scores_reference(probability: Tensor, offsets: Tensor | None, radius: float) -> Tensor:
+    """The obvious loop over pixels; what `hough_scores` with ``min_vote=0`` must equal."""
+    classes, height, width = probability.shape
+    scores = torch.zeros(classes, height, width, dtype=torch.float64)
+    for c in range(classes):
+        for i in range(height):
+            for j in range(width):
+                x = j + (radius * float(offsets[2 * c, i, j]) if offsets is not None else 0.0)
+                y = i + (radius * float(offsets[2 * c + 1, i, j]) if offsets is not None else 0.0)
+                for row in (math.floor(y), math.floor(y) + 1):
+                    for column in (math.floor(x), math.floor(x) + 1):
+                        if 0 <= row < height and 0 <= column < width:
+                            share = (1 - abs(x - column)) * (1 - abs(y - row))
+                            scores[c, row, column] += float(probability[c, i, j]) * share
+    return scores / (math.pi * radius**2)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A peak of the Hough score: column and row in network pixels, score of both classes together, P(degenerative)."""
+
+    x: float
+    y: float
+    score: float
+    probability: float
+
+
+def find_candidates(
+    scores: Tensor, *, suppression: float, window: float, minimum: float = 0.05, limit: int = 12
+) -> list[Candidate]:
+    """Local maxima of the smoothed class-sum score, strongest first, none nearer than ``suppression`` pixels to a stronger one.
+
+    The class sum finds a keypoint whose class is in doubt, where either class alone would be weak (reading 16 takes the maximum).
+    Place and class come from all votes within ``window`` pixels of the peak: their centroid and the share of degenerative votes.
+    """
+    total = _smooth(scores.sum(dim=0), window)
+    size = 2 * int(suppression) + 1
+    peaks = F.max_pool2d(total[None, None], size, stride=1, padding=size // 2)[0, 0]
+    rows, columns = torch.nonzero((total == peaks) & (total >= minimum), as_tuple=True)
+    order = torch.argsort(total[rows, columns], descending=True)[:limit]
+    found: list[Candidate] = []
+    votes = scores.numpy()
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if all(math.hypot(column - c.x, row - c.y) >= suppression for c in found):
+            found.append(_refine(votes, column, row, window))
+    return sorted(found, key=lambda c: -c.score)
+
+
+def _smooth(scores: Tensor, window: float) -> Tensor:
+    """Sum over a disc of radius ``window``: votes scatter by a pixel or two, and a peak is their gathering place."""
+    reach = int(window)
+    grid = torch.arange(-reach, reach + 1, dtype=torch.float32)
+    kernel = (grid[None] ** 2 + grid[:, None] ** 2 <= window**2).float()
+    return F.conv2d(scores[None, None], kernel[None, None], padding=reach)[0, 0]
+
+
+def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) -> Candidate:
+    reach = int(window)
+    top, left = max(0, row - reach), max(0, column - reach)
+    patch = votes[:, top : row + reach + 1, left : column + reach + 1]
+    y, x = np.mgrid[top : top + patch.shape[1], left : left + patch.shape[2]]
+    inside = (x - column) ** 2 + (y - row) ** 2 <= window**2
+    normal, degenerative = (float(channel[inside].sum()) for channel in patch)
+    weight = patch.sum(axis=0) * inside
+    total = max(normal + degenerative, 1e-12)
+    return Candidate(
+        x=float((x * weight).sum() / total),
+        y=float((y * weight).sum() / total),
+        score=min(1.0, total),
+        probability=min(1.0, max(0.0, degenerative / total)),
+    )
+
+
+# ---------------------------------------------------------------- levels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainPrior:
+    """What ten neighbouring lumbar keypoints look like (readings, SDID-TC): steps in mm, their ratio, bends in degrees."""
+
+    step_mm: float = 18.3
+    step_sd: float = 4.0
+    step_range: tuple[float, float] = (9.0, 32.0)
+    ratio_sd: float = 0.25
+    bend_sd: float = 12.0
+    max_bend: float = 50.0
+    # Weight of one unit of log score against the prior's terms.
+    score_weight: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Ten candidates in reading order, the chain's log score, and its lead over the best chain shifted by a level or more."""
+
+    candidates: tuple[Candidate, ...]
+    score: float
+    margin: float
+
+
+def assign_levels(
+    candidates: dict[Structure, list[Candidate]], spacing_mm: float, prior: ChainPrior | None = None
+) -> Chain | None:
+    """The best chain L1, L1-L2, ..., L5, L5-S1 down the spine, or None if there is none (readings 16 and 17).
+
+    Vertebrae and discs alternate; steps and bends must be possible and are preferred likely. A second-order Viterbi search over
+    pairs of neighbours; nothing is ever invented.
+    """
+    prior = prior or ChainPrior()
+    structures = [landmark.structure for landmark in READING_ORDER]
+    layers = [candidates[s] for s in structures]
+    if any(not layer for layer in layers):
+        return None
+    search = _Search(layers, spacing_mm, prior)
+    best = search.best()
+    if best is None:
+        return None
+    score, path = best
+    # Shifted by whole levels, the chain starts at another vertebra.
+    others = [search.best(start=k) for k in range(len(layers[0])) if k != path[0]]
+    rival = max((o[0] for o in others if o is not None), default=-math.inf)
+    return Chain(tuple(layer[k] for layer, k in zip(layers, path, strict=True)), score, score - rival)
+
+
+class _Search:
+    """Second-order Viterbi over candidate layers."""
+
+    def __init__(self, layers: list[list[Candidate]], spacing_mm: float, prior: ChainPrior) -> None:
+        self.prior = prior
+        self.points = [np.array([(c.x, c.y) for c in layer]) * spacing_mm for layer in layers]
+        self.unary = [prior.score_weight * np.log([max(c.score, 1e-3) for c in layer]) for layer in layers]
+        self.steps = [b[None] - a[:, None] for a, b in zip(self.points, self.points[1:], strict=False)]  # (A, B, 2)
+        self.lengths = [np.maximum(np.linalg.norm(s, axis=2), 1e-6) for s in self.steps]
+        self.pair = [self._pair_cost(s, d) for s, d in zip(self.steps, self.lengths, strict=True)]
+        self.triple = [self._triple_cost(i) for i in range(len(self.steps) - 1)]
+
+    def _pair_cost(self, step: FloatArray, length: FloatArray) -> FloatArray:
+        low, high = self.prior.step_range
+        possible = (length >= low) & (length <= high) & (step[..., 1] > 0)
+        cost = -0.5 * ((length - self.prior.step_mm) / self.prior.step_sd) ** 2
+        return np.where(possible, cost, -np.inf)
+
+    def _triple_cost(self, i: int) -> FloatArray:
+        """(A, B, C) cost of the bend and of the change of step at B."""
+        first, second = self.steps[i], self.steps[i + 1]
+        a, b = self.lengths[i][:, :, None], self.lengths[i + 1][None]
+        cosine = np.einsum("abk,bck->abc", first, second) / (a * b)
+        bend = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+        cost = -0.5 * (bend / self.prior.bend_sd) ** 2 - 0.5 * (np.log(b / a) / self.prior.ratio_sd) ** 2
+        return np.where(bend <= self.prior.max_bend, cost, -np.inf)
+
+    def best(self, start: int | None = None) -> tuple[float, list[int]] | None:
+        first = self.unary[0].copy()
+        if start is not None:
+            first[np.arange(len(first)) != start] = -np.inf
+        score = first[:, None] + self.pair[0] + self.unary[1][None]  # (A, B)
+        back: list[NDArray[np.intp]] = []
+        for i, triple in enumerate(self.triple):
+            total = score[:, :, None] + triple  # (A, B, C)
+            back.append(total.argmax(axis=0))
+            score = total.max(axis=0) + self.pair[i + 1] + self.unary[i + 2][None]
+        if not np.isfinite(score).any():
+            return None
+        b, c = (int(v) for v in np.unravel_index(int(score.argmax()), score.shape))
+        path = [c, b]
+        for choice in reversed(back):
+            path.append(int(choice[path[-1], path[-2]]))
+        return float(score.max()), path[::-1]

@@ -1,0 +1,218 @@
+"""``spineone-train``: fit, evaluate, calibrate, package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from spineone_core import metrics
+from spineone_core.anatomy import READING_ORDER, Structure
+from spineone_core.inference import choose_device
+from spineone_core.model_package import ModelPackageError, load_package, save_package
+from trainer.calibrate import expected_calibration_error, fit_platt, labelled_probabilities
+from trainer.datasets import phantoms, sdid_tc
+from trainer.datasets.exam import Exam
+from trainer.datasets.splits import PARTS, SplitError, read_splits, select
+from trainer.evaluate import evaluate_network
+from trainer.fit import Run, TrainingData, TrainingError
+from trainer.pictures import pictures_of
+from trainer.recipes import RECIPES
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Train and evaluate SpineOne; see docs/training.md.")
+console = Console(stderr=True)
+
+# Phantoms for validation and tests come from seeds that training never sees.
+EVALUATION_SEED = 1_000_000
+
+DataOption = Annotated[list[Path], typer.Option("--data", help="folder in the SDID-TC layout; may be given several times")]
+SplitsOption = Annotated[Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
+
+
+class UsageError(Exception):
+    """Wrong arguments: exit code 2."""
+
+
+def read_exams(folders: list[Path]) -> list[Exam]:
+    """All exams of all folders; what cannot be used is printed with its reason."""
+    exams: list[Exam] = []
+    for folder in folders:
+        for item in sdid_tc.read(folder):
+            if isinstance(item, Exam):
+                exams.append(item)
+            else:
+                console.print(f"left out: study {item.study_uid}: {item.why}", highlight=False)
+    if folders and not exams:
+        raise UsageError(f"no annotated exam in {', '.join(map(str, folders))}")
+    return exams
+
+
+def choose_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
+    return exams if splits is None else list(select(exams, read_splits(splits), part))
+
+
+@app.command()
+def fit(
+    out: Annotated[Path, typer.Option(help="run folder")],
+    data: DataOption = [],  # noqa: B006
+    splits: SplitsOption = None,
+    recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "shipped",
+    phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
+    phantom_slices: Annotated[int, typer.Option(help="slices to render of each phantom")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    seed: int = 0,
+    device: DeviceOption = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
+    validate_every: Annotated[int, typer.Option(help="epochs between validations")] = 10,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+) -> None:
+    """Train a detector; kill it at any moment and go on with --resume."""
+    if recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {recipe!r}; allowed: {', '.join(RECIPES)}")
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = RECIPES[recipe]() if epochs is None else replace(RECIPES[recipe](), epochs=epochs)
+    exams = read_exams(data)
+    training = choose_part(exams, splits, "train")
+    validation = choose_part(exams, splits, "validation") if splits else training
+    invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
+    if not training and not invented:
+        raise UsageError("nothing to train on: give --data or --phantoms")
+    if not invented:
+        chosen = replace(chosen, phantom_share=0.0)
+    if not validation:
+        validation = list(phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + 10), slices=phantom_slices))
+    reach = chosen.slice_reach_mm
+    prepared = TrainingData(
+        real=[pictures_of(e, chosen.preprocessing, reach) for e in training],
+        phantoms=[pictures_of(e, chosen.preprocessing, reach) for e in invented],
+        validation=validation,
+    )
+    Run(chosen, prepared, out, seed=seed, device=device).fit(validate_every=validate_every, resume=resume)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
+    data: DataOption = [],  # noqa: B006
+    splits: SplitsOption = None,
+    part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "test",
+    phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to evaluate on as well")] = 0,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
+) -> None:
+    """Measure a model package on exams it was not trained on."""
+    package = load_package(model)
+    network, where = package.network, choose_device(device)
+    network.to(where)
+    exams = choose_part(read_exams(data), splits, part)
+    subsets: dict[str, list[Exam]] = {}
+    for exam in exams:
+        subsets.setdefault(exam.subset, []).append(exam)
+    if phantom_count:
+        subsets["phantom"] = list(phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)))
+    if not subsets:
+        raise UsageError("nothing to evaluate: give --data or --phantoms")
+    outcomes = {name: evaluate_network(network, package.manifest, group, where) for name, group in subsets.items()}
+    real = [o for name, group in outcomes.items() if name != "phantom" for o in group]
+    if len(subsets) - ("phantom" in subsets) > 1:
+        outcomes["all real"] = real
+    results = {name: _figures(group) for name, group in outcomes.items()}
+    if as_json:
+        print(json.dumps({"model": package.identity.to_json(), "part": part if splits else None, "figures": results}))
+        return
+    _print_figures(results, f"{package.identity.name} {package.identity.version}, part: {part if splits else 'all'}")
+    _print_failures(outcomes)
+
+
+def _figures(outcomes: list[metrics.Outcome]) -> dict[str, float | int]:
+    figures = metrics.summary(outcomes)
+    for structure in Structure:
+        figures[f"{structure}_ece"] = expected_calibration_error(*labelled_probabilities(outcomes, structure))
+    return figures
+
+
+def _print_figures(results: dict[str, dict[str, float | int]], title: str) -> None:
+    table = Table("figure", *results, title=title)
+    for name in next(iter(results.values())):
+        cells = [f"{r[name]:.3f}" if isinstance(r[name], float) else str(r[name]) for r in results.values()]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def _print_failures(outcomes: dict[str, list[metrics.Outcome]]) -> None:
+    """Every exam that is not all right, with its worst levels."""
+    seen = set()
+    for group in outcomes.values():
+        for outcome in group:
+            errors = metrics.errors_mm([outcome])
+            if outcome.exam_id in seen or (errors <= metrics.HIT_MM).all():
+                continue
+            seen.add(outcome.exam_id)
+            bad = [
+                f"{landmark.level} {error:.0f} mm"
+                for landmark, error in zip(READING_ORDER, errors, strict=True)
+                if error > metrics.HIT_MM
+            ]
+            print(f"{outcome.exam_id}: {'refused' if outcome.predicted is None else ', '.join(bad)}")
+
+
+@app.command()
+def calibrate(
+    model: Annotated[str, typer.Option(help="model package folder")],
+    out: Annotated[Path, typer.Option(help="folder of the calibrated package")],
+    data: DataOption,
+    splits: SplitsOption = None,
+    part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "calibration",
+    device: DeviceOption = "auto",
+) -> None:
+    """Fit Platt scaling on exams kept for it and write a new package."""
+    package = load_package(model)
+    raw = replace(package.manifest, calibration={})
+    where = choose_device(device)
+    outcomes = evaluate_network(package.network.to(where), raw, choose_part(read_exams(data), splits, part), where)
+    scaled = {s.value: fit_platt(*labelled_probabilities(outcomes, s)) for s in Structure}
+    identity = save_package(out, package.network, replace(raw, calibration=scaled))
+    print(f"{out}: {scaled}; digest {identity.digest}")
+
+
+@app.command()
+def package(
+    model: Annotated[str, typer.Option(help="package of a run (its best/ folder)")],
+    out: Annotated[Path, typer.Option(help="folder of the new package")],
+    name: Annotated[str | None, typer.Option(help="new name")] = None,
+    version: Annotated[str | None, typer.Option(help="new version")] = None,
+    figures: Annotated[Path | None, typer.Option(help="JSON of evaluate --json, kept in the manifest")] = None,
+) -> None:
+    """Name and version a package and put its figures into the manifest."""
+    source = load_package(model)
+    manifest = source.manifest
+    manifest = replace(manifest, name=name or manifest.name, version=version or manifest.version)
+    if figures:
+        manifest = replace(manifest, figures=json.loads(figures.read_text(encoding="utf-8")))
+    identity = save_package(out, source.network, manifest)
+    print(f"{out}: {identity.name} {identity.version}, digest {identity.digest}")
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 bad usage."""
+    try:
+        app(standalone_mode=True)
+    except (UsageError, SplitError, FileNotFoundError, ModelPackageError) as error:
+        console.print(f"spineone-train: {error}", highlight=False)
+        sys.exit(2)
+    except TrainingError as error:
+        console.print(f"spineone-train: {error}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

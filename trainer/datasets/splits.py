@@ -1,0 +1,52 @@
+"""Which patient belongs to which part: a JSON object of lists of PatientID, by part."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from trainer.datasets.exam import Exam
+
+PARTS = ("train", "validation", "calibration", "test")
+
+
+class SplitError(ValueError):
+    """A split file is impossible; the message names the patient or the part."""
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """PatientID -> part.
+
+    Raises
+    ------
+    SplitError
+        If a patient stands in two parts.
+    """
+    data = json.loads(path.read_text(encoding="utf-8"))
+    part_of: dict[str, str] = {}
+    for part in PARTS:
+        for patient in data.get(part, []):
+            if patient in part_of:
+                raise SplitError(f"{path}: patient {patient} stands in {part_of[patient]} and in {part}")
+            part_of[patient] = part
+    return part_of
+
+
+def select(exams: Iterable[Exam], part_of: dict[str, str], part: str) -> Sequence[Exam]:
+    """The exams of a part.
+
+    Raises
+    ------
+    SplitError
+        If the part is unknown or an exam's patient stands in none.
+    """
+    if part not in PARTS:
+        raise SplitError(f"unknown part {part!r}; allowed: {', '.join(PARTS)}")
+    chosen = []
+    for exam in exams:
+        if exam.patient not in part_of:
+            raise SplitError(f"exam {exam.exam_id}: its patient stands in no part of the split file")
+        if part_of[exam.patient] == part:
+            chosen.append(exam)
+    return chosen

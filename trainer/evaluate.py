@@ -1,0 +1,47 @@
+"""Run a network over annotated exams and measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from spineone_core.anatomy import READING_ORDER
+from spineone_core.inference import calibrate, decode
+from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.metrics import Outcome
+from spineone_core.model_package import Manifest
+from spineone_core.network import SpineOne
+from spineone_core.preprocessing import prepare
+from trainer.datasets.exam import Exam
+
+
+def evaluate_network(
+    network: SpineOne, manifest: Manifest, exams: Iterable[Exam], device: torch.device
+) -> list[Outcome]:
+    """One outcome an exam. Distances are in the plane of the slice, in mm: a prediction may lie on the slice next to the annotated."""
+    return [evaluate_exam(network, manifest, exam, device) for exam in exams]
+
+
+def evaluate_exam(network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device) -> Outcome:
+    """The outcome of one exam; a refusal counts as ten misses."""
+    truth = in_plane_mm(exam.volume, np.array([exam.points[landmark.level] for landmark in READING_ORDER]))
+    grades = tuple(exam.grades.get(landmark.level) for landmark in READING_ORDER)
+    try:
+        prepared = prepare(exam.volume, manifest.preprocessing)
+        chain = decode(network, prepared, manifest, device)
+    except SeriesError:
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None)
+    points = prepared.grid.to_source(np.array([(c.x, c.y) for c in chain.candidates]))
+    probabilities = [
+        calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
+        for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)
+    ]
+    return Outcome(exam.exam_id, exam.patient, truth, grades, in_plane_mm(exam.volume, points), np.array(probabilities))
+
+
+def in_plane_mm(volume: SagittalVolume, points: FloatArray) -> FloatArray:
+    """(..., 2) source column and row -> mm along the row and column directions."""
+    between_rows, between_columns = volume.pixel_spacing
+    return points * np.array([between_columns, between_rows])
