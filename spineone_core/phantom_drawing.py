@@ -196,7 +196,7 @@ class Painter:
         canvas.over(fat, np.clip(fascia + 0.5, 0, 1))
         if abs(depth) > 16:
             psoas = _soft(np.abs(behind + 14) - 17 - 0.4 * self.textures.middle, 3.0) * _ramp(abs(depth), 16, 26)
-            canvas.over(tissues.muscle, psoas * np.clip((z_of(index) + 120) / 30, 0, 1))
+            canvas.over(tissues.muscle, psoas * np.clip((40 - np.abs(z_of(index) + 45)) / 40 + 1, 0, 1))
 
     def _belly(self, depth: float) -> Floats:
         """Fat with loops of bowel: walls, content and gas, changing slowly from slice to slice."""
@@ -316,9 +316,9 @@ class Painter:
         shapes = [
             (back + canal + 2 + length / 2, 0.5 * half, length / 2, 0.74 * half, 0.2, 1 - _ramp(x, 2.2, 4.5)),
             (back + canal + 2.5, 0.35 * half, 3.0, 0.85 * half, 0.25, _ramp(x, 1.5, 4) - _ramp(x, 11, 14)),
-            (back + 0.42 * canal, -0.35 * half, 0.55 * canal, 0.42 * half, 0.05, _ramp(x, 9.5, 12) - _ramp(x, 17, 21)),
-            (back + canal * 0.95, 0.95 * half, 4.5, 0.55 * half, 0.3, _ramp(x, 8, 11) - _ramp(x, 19, 22)),
-            (back + canal * 0.75, -0.75 * half, 4.0, 0.5 * half, 0.3, _ramp(x, 10, 13) - _ramp(x, 21, 24)),
+            (back + 0.5 * canal, -0.38 * half, 0.65 * canal, 0.42 * half, 0.05, _ramp(x, 9.5, 12) - _ramp(x, 17, 21)),
+            (back + canal * 1.2, 0.95 * half, 4.5, 0.55 * half, 0.3, _ramp(x, 8, 11) - _ramp(x, 19, 22)),
+            (back + canal * 1.0, -0.75 * half, 4.0, 0.5 * half, 0.3, _ramp(x, 10, 13) - _ramp(x, 21, 24)),
             (back + 0.8 * canal, -0.3 * half, 5.0, 0.3 * half, 0.1, _ramp(x, 20, 23)),
         ]
         if not sacral:
@@ -349,7 +349,7 @@ class Painter:
         centre = part.local_to_anatomy(part.depth / 2 + 4, 0.62 * part.height)
         for window in canvas.windows(centre, 14):
             p, q = canvas.local(window, centre, part.angle)
-            fat = _soft(_box(p, q, 5.0, 9.0, 4.5), canvas.plane.pixel + 0.8)
+            fat = _soft(_box(p, q, 6.5, 9.0, 4.5), canvas.plane.pixel + 0.8)
             canvas.over(self.tissues.fat * 0.9, fat * amount, window)
             nerve = _soft(np.hypot(p, q + 4) - 2.6, canvas.plane.pixel + 0.4)
             canvas.over(self.tissues.nerve, nerve * amount, window)
