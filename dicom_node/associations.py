@@ -222,7 +222,7 @@ class StorageListener:
         ae._servers.append(server)
         self._server = server
         self._ae = ae
-        threading.Thread(target=server.serve_forever, name="listener", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
 
     def stop(self) -> None:
         """Accept nothing more, let associations end by themselves for some seconds, then abort them."""
@@ -269,13 +269,13 @@ class StorageListener:
             get_logger().info("association", calling_ae=calling, address=address)
             return
         get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=reason)
+        if code is not _REJECT_BUSY:
+            self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")
         association.acse.send_reject(*code)
         association.is_rejected = True
         # The rejection leaves with the provider's next turn; the connection ends after it.
         time.sleep(0.1)
         association.kill()
-        if code is not _REJECT_BUSY:
-            self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")
 
     def _refusal(self, calling: str, called: str, address: str) -> tuple[str, tuple[int, int, int]]:
         """Why an association is refused, and the code to say so; an empty reason if it is not."""

@@ -264,7 +264,7 @@ class InstanceStore:
             path.unlink(missing_ok=True)
         on_disk = {str(path.relative_to(self.data_dir)) for path in _files_below(self.data_dir / "instances")}
         with self._database.read() as session:
-            indexed = dict(session.execute(select(Instance.path, Instance.sop_instance_uid)).tuples().all())
+            indexed = dict(session.execute(select(Instance.path, Instance.sop_instance_uid)).all())
         for name in sorted(on_disk - indexed.keys()):
             self._adopt(self.data_dir / name)
         for name in sorted(indexed.keys() - on_disk):
@@ -307,7 +307,7 @@ def count_instances(session: Session) -> int:
 def verify_files(database: Database, data_dir: Path) -> Iterator[tuple[str, str, str]]:
     """Check every indexed file's bytes against its SHA-256: SOP Instance UID, path and what is wrong with it."""
     with database.read() as session:
-        rows = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).tuples().all()
+        rows = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).all()
     for uid, name, sha256 in rows:
         path = data_dir / name
         if not path.is_file():

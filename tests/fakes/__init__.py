@@ -1,0 +1,1 @@
+"""Stand-ins shared by the tests: data sets, a detector, a PACS."""

@@ -1,0 +1,291 @@
+"""The real listener, in this process, with real senders."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pydicom
+import pytest
+from fakes.datasets import mr_image, save, with_meta
+from fakes.scu import association, free_port, send
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
+from sqlalchemy import func, select
+
+from dicom_node.alerts import open_alerts
+from dicom_node.associations import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
+from dicom_node.instances import InstanceStore
+from dicom_node.schema import Alert, Database, Instance
+from dicom_node.settings import NodeSettings
+
+STORESCU = Path("/usr/bin/storescu")
+Start = Callable[..., int]
+
+
+@pytest.fixture
+def start(database: Database, node_settings: NodeSettings) -> Iterator[Start]:
+    """Starts a listener with changed settings; its port."""
+    running: list[StorageListener] = []
+
+    def run(**changes: object) -> int:
+        values = node_settings.model_dump()
+        values["listener"] |= {"port": free_port(), **changes.pop("listener", {})}  # type: ignore[operator]
+        settings = NodeSettings(**{**values, **changes})
+        listener = StorageListener(settings, database, InstanceStore(database, settings.data_dir))
+        listener.start()
+        running.append(listener)
+        return listener.port
+
+    yield run
+    for listener in running:
+        listener.stop()
+
+
+def count(database: Database) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(Instance)) or 0
+
+
+def alerts(database: Database) -> list[Alert]:
+    with database.read() as session:
+        return list(open_alerts(session))
+
+
+def test_echo(start: Start) -> None:
+    with association(start()) as opened:
+        assert opened.send_c_echo().Status == 0
+
+
+def test_store__what_was_sent_is_on_disk(start: Start, database: Database, node_settings: NodeSettings) -> None:
+    images = [mr_image(n) for n in range(1, 6)]
+    assert send(start(), *images) == [0] * 5
+    with database.read() as session:
+        rows = list(session.scalars(select(Instance).order_by(Instance.sop_instance_uid)))
+    assert [pydicom.dcmread(node_settings.data_dir / row.path) for row in rows] == images
+    assert {(row.calling_ae, row.calling_address) for row in rows} == {("TEST", "127.0.0.1")}
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        ImplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+        RLELossless,
+        JPEGLSLossless,
+    ],
+    ids=lambda uid: uid.name,
+)
+def test_store__in_common_transfer_syntaxes(
+    start: Start, database: Database, node_settings: NodeSettings, syntax: pydicom.uid.UID
+) -> None:
+    image = mr_image()
+    if syntax.is_compressed and syntax != DeflatedExplicitVRLittleEndian:
+        image.compress(syntax, generate_instance_uid=False)
+    elif syntax == ExplicitVRBigEndian:
+        image.PixelData = image.pixel_array.astype(">u2").tobytes()
+    with_meta(image, syntax)
+    assert send(start(), image) == [0]
+    with database.read() as session:
+        row = session.scalars(select(Instance)).one()
+    stored = pydicom.dcmread(node_settings.data_dir / row.path)
+    assert row.transfer_syntax_uid == stored.file_meta.TransferSyntaxUID == syntax
+    assert (stored.pixel_array == 7).all()
+
+
+def test_contexts__every_storage_class_and_no_private_one(start: Start) -> None:
+    assert len(storage_sop_classes()) > 185
+    assert len(supported_contexts()) == len(storage_sop_classes()) + 1
+    assert "1.2.840.10008.1.2.4.201" in transfer_syntaxes()
+    assert "1.2.840.10008.1.2.4.94" not in transfer_syntaxes()
+    retired_ultrasound = "1.2.840.10008.5.1.4.1.1.6"
+    private = "1.3.12.2.1107.5.9.1"
+    with association(start(), classes=(retired_ultrasound, private)) as opened:
+        accepted = {context.abstract_syntax for context in opened.accepted_contexts}
+    assert retired_ultrasound in accepted
+    assert private not in accepted
+
+
+def test_store__a_retired_class_is_served(start: Start, database: Database) -> None:
+    image = mr_image()
+    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6"
+    assert send(start(), with_meta(image)) == [0]
+
+
+def test_store__refusals_have_their_status(start: Start, database: Database) -> None:
+    without_study = mr_image()
+    del without_study.StudyInstanceUID
+    assert send(start(), without_study, mr_image(2)) == [0xC000, 0]
+    assert alerts(database)[0].kind == "quarantine"
+
+
+@pytest.mark.skipif(not STORESCU.exists(), reason="needs DCMTK")
+def test_store__from_dcmtk(start: Start, database: Database, tmp_path: Path) -> None:
+    file = save(mr_image(), tmp_path / "image.dcm")
+    port = start()
+    done = subprocess.run(
+        [str(STORESCU), "-aec", "SPINEONE", "127.0.0.1", str(port), str(file)], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert count(database) == 1
+    done = subprocess.run(
+        [str(STORESCU), "-aec", "WRONG", "127.0.0.1", str(port), str(file)], capture_output=True, check=False
+    )
+    assert b"Called AE Title Not Recognized" in done.stderr
+
+
+def test_association__wrong_called_title_is_refused_and_counted(start: Start, database: Database) -> None:
+    port = start()
+    for _ in range(2):
+        with association(port, called="OTHER") as opened:
+            assert opened.is_rejected
+    (alert,) = alerts(database)
+    assert (alert.kind, alert.count) == ("refused", 2)
+    assert "wrong called AE title" in alert.subject
+
+
+def test_association__any_called_title_is_taken_when_the_settings_say_so(start: Start) -> None:
+    with association(start(listener={"require_called_ae": False}), called="OTHER") as opened:
+        assert opened.is_established
+
+
+@pytest.mark.parametrize(
+    ("peers", "accepted"),
+    [
+        ([{"ae_title": "TEST"}], True),
+        ([{"ae_title": "TEST", "addresses": ["127.0.0.0/8"]}], True),
+        ([{"ae_title": "TEST", "addresses": ["10.0.0.0/8"]}], False),
+        ([{"ae_title": "ROUTER", "addresses": ["127.0.0.1"]}], False),
+    ],
+)
+def test_association__only_peers_may_send(start: Start, peers: list[object], accepted: bool) -> None:
+    with association(start(peers=peers)) as opened:
+        assert opened.is_established is accepted
+        assert opened.is_rejected is not accepted
+
+
+def test_association__under_the_disk_reserve_all_are_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = start()
+    monkeypatch.setattr(InstanceStore, "has_room", lambda self, size=0: False)
+    with association(port) as opened:
+        assert opened.is_rejected
+
+
+def test_association__more_than_the_most_are_refused_politely(start: Start) -> None:
+    port = start(listener={"max_associations": 2})
+    with association(port) as first, association(port) as second, association(port) as third:
+        assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
+    time.sleep(0.3)
+    with association(port) as again:
+        assert again.is_established
+
+
+def silent(port: int, start: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.sendall(start)
+    return connection
+
+
+def test_association__silent_sockets_take_no_place_away(start: Start) -> None:
+    port = start(listener={"max_associations": 2})
+    connections = [silent(port, b"\x01\x00") for _ in range(6)]
+    with association(port) as opened:
+        assert opened.is_established
+    for connection in connections:
+        connection.close()
+
+
+def closed_within(connection: socket.socket, seconds: float) -> bool:
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(1024):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "start_bytes",
+    [
+        b"\x01\x00\xff\xff\xff\xff" + b"x" * 100,
+        b"\x01\x00\x00",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
+        b"",
+    ],
+    ids=["4 GiB announced", "half a header", "HTTP", "TLS", "nothing"],
+)
+def test_connection__what_is_no_association_is_closed_in_time(start: Start, start_bytes: bytes) -> None:
+    port = start(listener={"pdu_timeout_s": 0.5})
+    connection = silent(port, start_bytes)
+    assert closed_within(connection, 5)
+    with association(port) as opened:
+        assert opened.is_established
+
+
+def test_connection__dripping_bytes_meets_a_deadline(start: Start) -> None:
+    connection = silent(start(listener={"pdu_timeout_s": 0.6}), b"\x01\x00\x00\x00\x10\x00")
+    began = time.monotonic()
+    try:
+        while time.monotonic() - began < 6:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+    except OSError:
+        pass
+    assert time.monotonic() - began < 4
+
+
+def test_store__cut_in_the_middle_leaves_nothing(start: Start, database: Database, node_settings: NodeSettings) -> None:
+    port = start()
+    with association(port, timeout=1) as opened:
+        raw = opened.dul.socket.socket
+        threading.Timer(0.05, lambda: raw.shutdown(socket.SHUT_RDWR)).start()
+        image = mr_image()
+        image.PixelData = b"\0" * 30_000_000
+        status = opened.send_c_store(image)
+        assert "Status" not in status
+    assert send(port, mr_image(2)) == [0]
+    assert count(database) == 1
+    assert len([p for p in node_settings.data_dir.rglob("*") if p.suffix in (".dcm", ".tmp")]) == 1
+
+
+def test_store__the_same_image_from_many_senders_at_once_is_one_instance(start: Start, database: Database) -> None:
+    port = start()
+    with ThreadPoolExecutor(6) as pool:
+        statuses = list(pool.map(lambda n: send(port, mr_image(1), mr_image(n)), range(6)))
+    assert statuses == [[0, 0]] * 6
+    assert count(database) == 6
+    assert alerts(database) == []
+
+
+def test_import__the_listener_never_loads_torch() -> None:
+    code = "import sys, dicom_node.associations; print('torch' in sys.modules, 'spineone_core.detector' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_log__no_patient_data(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
+    from dicom_node.log import configure_logging
+
+    configure_logging("debug", process="test", stream=sys.stdout)
+    without_study = mr_image(1)
+    del without_study.StudyInstanceUID
+    send(start(), mr_image(), without_study)
+    written = capfd.readouterr()
+    assert "quarantine" in written.out
+    assert "SECRET" not in written.out + written.err

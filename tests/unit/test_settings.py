@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from dicom_node.errors import SettingsError
+from dicom_node.settings import NodeSettings, Section, _section_of, load_settings, not_available_yet, render_toml
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "node.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(folder: Path, text: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(write(folder, text))
+    return raised.value.problems
+
+
+def test_render__reads_back_as_the_defaults(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, render_toml()))
+    assert settings == load_settings(write(tmp_path, ""))
+    assert settings.data_dir == tmp_path / "data"
+
+
+def test_render__its_commented_tables_are_valid_when_uncommented(tmp_path: Path) -> None:
+    lines = []
+    inside = False
+    for line in render_toml().splitlines():
+        if line.startswith("# [["):
+            inside = True
+        elif not line.strip():
+            inside = False
+        lines.append(line.removeprefix("# ") if inside and '= ""' not in line else line)
+    settings = load_settings(write(tmp_path, "\n".join(lines)))
+    assert settings.peers[0].ae_title == "ROUTER"
+    assert settings.destinations[0].name == "pacs"
+
+
+def test_load__lists_all_errors_at_once_with_key_and_rule(tmp_path: Path) -> None:
+    problems = problems_of(
+        tmp_path,
+        """
+        unknown = 1
+        [listener]
+        port = 99999
+        ae_title = "SEVENTEEN-LETTERS"
+        tls_cert = "gone.pem"
+        [model]
+        path = "nowhere"
+        [[destinations]]
+        name = "pacs"
+        [[peers]]
+        ae_title = "A"
+        addresses = ["10.0.0.0/33"]
+        """,
+    )
+    text = "\n".join(problems)
+    assert "listener.port: must be at most 65535 (is 99999)" in text
+    assert "listener.ae_title: an AE title has 1 to 16" in text
+    assert "listener.tls_cert: no such file" in text
+    assert "model.path: no such model package folder" in text
+    assert "destinations[1].host: is missing" in text
+    assert "peers[1].addresses[1]: must be an IP address or network" in text
+    assert "unknown: unknown key" in text
+    assert len(problems) == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("listener = 3", "listener: must be a table"),
+        ("[listener", "is not valid TOML"),
+        ("[worker]\nlease_s = 5", "lease_s (5) must be at least twice heartbeat_s (10)"),
+        ('[[destinations]]\nname="a"\nae_title="A"\nhost="h"\nport=1\n' * 2, "the name 'a' is used twice"),
+        ('database_url = "mysql://u:secret@h/d"', "mysql is not supported"),
+        ('[listener]\nrequire_called_ae = "maybe"', "require_called_ae: must be true or false"),
+        ('[model]\ndevice = "tpu"', 'must be "auto", "cpu", "cuda" or "cuda:N"'),
+    ],
+)
+def test_load__names_the_rule(tmp_path: Path, text: str, rule: str) -> None:
+    problems = "\n".join(problems_of(tmp_path, text))
+    assert rule in problems
+    assert "secret" not in problems
+
+
+def test_load__a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="dicom-node init"):
+        load_settings(tmp_path / "node.toml")
+
+
+def test_load__the_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPINEONE_LISTENER__PORT", "104")
+    settings = load_settings(write(tmp_path, '[listener]\nport = 1\nae_title = "X"'))
+    assert (settings.listener.port, settings.listener.ae_title) == (104, "X")
+
+
+def test_not_available_yet__names_what_is_ignored(tmp_path: Path) -> None:
+    asked = not_available_yet(load_settings(write(tmp_path, "[results]\npresentation_state = true")))
+    assert len(asked) == 1
+    assert "presentation_state" in asked[0]
+
+
+def all_sections() -> list[type[BaseModel]]:
+    return [NodeSettings, *Section.__subclasses__()]
+
+
+@pytest.mark.parametrize("model", all_sections(), ids=lambda model: model.__name__)
+def test_every_setting_has_a_documentation_line(model: type[BaseModel]) -> None:
+    for name, field in model.model_fields.items():
+        assert field.description or _section_of(field), name
