@@ -99,21 +99,25 @@ def find_candidates(
     total = _smooth(scores.sum(dim=0), window)
     size = 2 * int(suppression) + 1
     peaks = F.max_pool2d(total[None, None], size, stride=1, padding=size // 2)[0, 0]
-    rows, columns = torch.nonzero((total == peaks) & (total >= minimum), as_tuple=True)
-    order = torch.argsort(total[rows, columns], descending=True)[:limit]
+    rows, columns = torch.nonzero((total == peaks) & (total > minimum / 2), as_tuple=True)
+    order = torch.argsort(total[rows, columns], descending=True)
     found: list[Candidate] = []
     votes = scores.numpy()
     for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-        if all(math.hypot(column - c.x, row - c.y) >= suppression for c in found):
-            found.append(_refine(votes, column, row, window))
+        if len(found) == limit:
+            break
+        candidate = _refine(votes, column, row, window)
+        apart = all(math.hypot(candidate.x - c.x, candidate.y - c.y) >= suppression for c in found)
+        if apart and candidate.score >= minimum:
+            found.append(candidate)
     return sorted(found, key=lambda c: -c.score)
 
 
 def _smooth(scores: Tensor, window: float) -> Tensor:
-    """Sum over a disc of radius ``window``: votes scatter by a pixel or two, and a peak is their gathering place."""
+    """Sum under a cone of radius ``window``: votes scatter by a pixel or two, and a peak is their gathering place."""
     reach = int(window)
     grid = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    kernel = (grid[None] ** 2 + grid[:, None] ** 2 <= window**2).float()
+    kernel = (1 - torch.hypot(grid[None], grid[:, None]) / (window + 1)).clamp_min(0)
     return F.conv2d(scores[None, None], kernel[None, None], padding=reach)[0, 0]
 
 
