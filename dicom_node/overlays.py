@@ -58,9 +58,7 @@ def overlay_png(overlay: Dataset) -> bytes:
     return png_bytes(np.asarray(overlay.pixel_array, dtype=np.uint8))
 
 
-def _add_derivation(
-    overlay: Dataset, detection: Detection, volume: SagittalVolume, rendered: RenderedOverlay
-) -> None:
+def _add_derivation(overlay: Dataset, detection: Detection, volume: SagittalVolume, rendered: RenderedOverlay) -> None:
     """General Image and SC Equipment (PS3.3 C.7.6.1, C.8.6.1): what this is and what it was made from."""
     model = detection.model
     overlay.ConversionType = "SYN"

@@ -41,6 +41,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
 from dicom_node.identifiers import MANUFACTURER, ResultKey, model_device_uid, tracking_identifier, tracking_uid
+from spineone_core.anatomy import READING_ORDER
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -84,6 +85,8 @@ SITES = {
     "L4-L5": _code("84020006", "SCT", "L4/L5 disc"),
     "L5-S1": _code("715056000", "SCT", "L5/S1 disc"),
 }
+
+SITES_IN_READING_ORDER = tuple(SITES[landmark.level] for landmark in READING_ORDER)
 
 _PIXELS = _code("{pixels}", "UCUM", "Pixels")
 _MILLIMETRE = _code("mm", "UCUM", "mm")
@@ -221,8 +224,17 @@ def _series_reference(uid: str, references: list[Dataset]) -> Dataset:
 
 
 def _add_content(report: Dataset, root: ContainerContentItem) -> None:
+    _separate(root)
     for element in root:
         report.add(element)
+
+
+def _separate(item: Dataset) -> None:
+    """Content items are statements of their own, not one running text (PS3.3 C.18.8)."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence") or []:
+        _separate(child)
 
 
 # ---------------------------------------------------------------- content tree
@@ -255,9 +267,7 @@ def _observer(model: ModelIdentity) -> ObservationContext:
         manufacturer_name=MANUFACTURER,
         model_name=plain(model.name, 64),
     )
-    device = ObserverContext(
-        observer_type=_code("121007", "DCM", "Device"), observer_identifying_attributes=attributes
-    )
+    device = ObserverContext(observer_type=_code("121007", "DCM", "Device"), observer_identifying_attributes=attributes)
     return ObservationContext(observer_device_context=device)
 
 

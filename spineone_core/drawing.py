@@ -143,12 +143,20 @@ def _picture_size(rows: int, columns: int, spacing: tuple[float, float]) -> tupl
 
 def display_window(plane: NDArray[np.float32], window: tuple[float, float] | None) -> tuple[float, float]:
     """Lowest and highest value shown: the series' own window (PS3.3 C.11.2.1.2), or percentiles where that is nonsense."""
-    low, high = (float(v) for v in np.percentile(plane, (1, 99.5)))
+    low, high = percentile_window(plane)
     if window is not None:
         centre, width = window
         own_low, own_high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
         if own_high > own_low and _shows_picture(plane, own_low, own_high, high - low):
             return own_low, own_high
+    return low, high
+
+
+def percentile_window(plane: NDArray[np.float32]) -> tuple[float, float]:
+    """From the darkest to nearly the brightest tissue; air and padding do not count."""
+    low, top = (float(v) for v in np.percentile(plane, (1, 99.5)))
+    tissue = plane[plane > low + 0.05 * (top - low)]
+    high = float(np.percentile(tissue, 98.5)) if tissue.size else top
     return (low, high) if high > low else (low, low + 1)
 
 
@@ -192,7 +200,10 @@ def _draw_frame(
     }
     for place, direction in places.items():
         draw.text(place, direction_letters(direction), font=font, fill=TEXT, anchor="mm")
-    _draw_scale_bar(draw, MARGIN, MARGIN + height + MARGIN // 2, SCALE_BAR_MM / spacing[1])
+    length = SCALE_BAR_MM / spacing[1]
+    # Below the image, or, where a narrow image leaves no room before the middle letter, below the panel.
+    left = MARGIN if length + 100 < width / 2 else width + 2 * MARGIN
+    _draw_scale_bar(draw, left, MARGIN + height + MARGIN // 2, length)
 
 
 def _draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, length: float) -> None:
@@ -248,9 +259,7 @@ def draw_marker(canvas: Image.Image, centre: tuple[float, float], word: str, str
     canvas.paste(smooth, corner, smooth)
 
 
-def _shape(
-    draw: ImageDraw.ImageDraw, word: str, centre: tuple[int, int], radius: float, fill: Colour | None
-) -> None:
+def _shape(draw: ImageDraw.ImageDraw, word: str, centre: tuple[int, int], radius: float, fill: Colour | None) -> None:
     x, y = centre
     colour = (*fill, 255) if fill is not None else (0, 0, 0, 0)
     if word == "normal":
@@ -306,9 +315,7 @@ def spread(wanted: list[float], gap: float) -> list[float]:
     return [float(v) for v in placed]
 
 
-def _draw_leader(
-    canvas: Image.Image, start: tuple[float, float], end: tuple[float, float], colour: Colour
-) -> None:
+def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[float, float], colour: Colour) -> None:
     draw = ImageDraw.Draw(canvas)
     points = [(round(start[0]), round(start[1])), (round(end[0]), round(end[1]))]
     draw.line(points, fill=BLACK, width=3)
@@ -365,7 +372,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
 def _draw_panel(canvas: Image.Image, detection: Detection, left: int, position: tuple[int, int]) -> None:
     panel = _Panel(canvas, left)
     panel.line("SpineOne", 26, bold=True, after=6)
-    panel.line("Lumbar spine, sagittal T2", 16, FAINT)
+    panel.line("Lumbar spine, sagittal T2" if detection.analysed else "Sagittal MRI", 16, FAINT)
     panel.line(f"Slice {position[0]} of {position[1]}", 16, FAINT)
     panel.rule()
     if detection.analysed:

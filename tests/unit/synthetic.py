@@ -158,8 +158,7 @@ def volume(rows: int = 320, columns: int = 256, spacing: tuple[float, float] = (
         column_direction=np.array([0.0, 0, -1]),
         pixel_spacing=spacing,
         sources=tuple(
-            SliceSource(Path(f"{i}.dcm"), SLICE if i == slices // 2 else f"2.25.20{i}", MR, None)
-            for i in range(slices)
+            SliceSource(Path(f"{i}.dcm"), SLICE if i == slices // 2 else f"2.25.20{i}", MR, None) for i in range(slices)
         ),
         study_uid=STUDY,
         series_uid=SERIES,

@@ -1,0 +1,425 @@
+"""The check before anything is sent: a result that fails here never reaches a PACS.
+
+It reads the object as its receiver will, from its bytes, and knows only what the standard and our templates demand. Messages
+name attributes and rules, never values of patient attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from pydicom.config import RAISE
+from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
+
+from dicom_node import overlays, reports
+from dicom_node.envelope import RESEARCH_USE, settled
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_STRICT_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_OWN_ROOT = "2.25."
+_TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR"})
+
+_TYPE_1 = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ContentDate",
+    "ContentTime",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SoftwareVersions",
+    "SeriesDescription",
+    "ContributingEquipmentSequence",
+)
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_SR_TYPE_1 = (
+    "CompletionFlag",
+    "VerificationFlag",
+    "PreliminaryFlag",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ValueType",
+    "ContinuityOfContent",
+    "ConceptNameCodeSequence",
+    "ContentTemplateSequence",
+    "ContentSequence",
+)
+_SR_TYPE_2 = ("ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
+_SC_TYPE_1 = (
+    "ConversionType",
+    "ImageType",
+    "DerivationDescription",
+    "SourceImageSequence",
+    "BurnedInAnnotation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "PixelData",
+)
+_SC_VALUES = {
+    "SamplesPerPixel": 3,
+    "PhotometricInterpretation": "RGB",
+    "PlanarConfiguration": 0,
+    "BitsAllocated": 8,
+    "BitsStored": 8,
+    "HighBit": 7,
+    "PixelRepresentation": 0,
+    "BurnedInAnnotation": "YES",
+    "Modality": "OT",
+}
+_SR_VALUES = {
+    "Modality": "SR",
+    "VerificationFlag": "UNVERIFIED",
+    "PreliminaryFlag": "PRELIMINARY",
+    "ValueType": "CONTAINER",
+    "ContinuityOfContent": "SEPARATE",
+}
+
+# Concept codes of the template, value alone: within one container they are unambiguous.
+_LANGUAGE, _OBSERVER, _DEVICE_OBSERVER_UID, _PROCEDURE = "121049", "121005", "121012", "121058"
+_LIBRARY, _LIBRARY_GROUP, _ROWS, _COLUMNS = "111028", "126200", "110910", "110911"
+_MEASUREMENTS, _GROUP, _TRACKING_ID, _TRACKING_UID = "126010", "125007", "112039", "112040"
+_FINDING, _SITE, _REGION, _ALGORITHM, _ALGORITHM_VERSION = "121071", "363698007", "111030", "111001", "111003"
+
+Problems = Iterator[str]
+
+
+def check(dataset: Dataset) -> list[str]:
+    """Everything that is wrong with a result; empty if it may be sent. Never raises on what an object contains."""
+    try:
+        read = settled(dataset)
+    except Exception as error:  # an object that cannot be written can fail in any way
+        return [f"cannot be written and read back: {type(error).__name__}"]
+    problems: list[str] = []
+    for rule in _rules(str(read.get("SOPClassUID", ""))):
+        try:
+            problems += rule(read)
+        except Exception as error:  # a broken structure is itself the finding
+            problems.append(f"{rule.__name__.strip('_')}: structure is broken ({type(error).__name__})")
+    return problems
+
+
+def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
+    common: list[Callable[[Dataset], Problems]] = [_class, _file_meta, _presence, _uids, _values, _dates, _equipment]
+    if sop_class == reports.SOP_CLASS:
+        return [*common, _document, _evidence, _root, _groups, _words]
+    if sop_class == overlays.SOP_CLASS:
+        return [*common, _picture, _source]
+    return common
+
+
+# ---------------------------------------------------------------- every object
+
+
+def _class(dataset: Dataset) -> Problems:
+    if dataset.get("SOPClassUID") not in (reports.SOP_CLASS, overlays.SOP_CLASS):
+        yield "SOPClassUID: not a class that this node writes"
+
+
+def _file_meta(dataset: Dataset) -> Problems:
+    meta = dataset.file_meta
+    if meta.get("MediaStorageSOPClassUID") != dataset.get("SOPClassUID"):
+        yield "file meta: MediaStorageSOPClassUID differs from SOPClassUID"
+    if meta.get("MediaStorageSOPInstanceUID") != dataset.get("SOPInstanceUID"):
+        yield "file meta: MediaStorageSOPInstanceUID differs from SOPInstanceUID"
+    if not str(meta.get("ImplementationClassUID", "")).startswith(_OWN_ROOT):
+        yield "file meta: ImplementationClassUID is not ours"
+
+
+def _presence(dataset: Dataset) -> Problems:
+    is_report = dataset.get("SOPClassUID") == reports.SOP_CLASS
+    for keyword in (*_TYPE_1, *(_SR_TYPE_1 if is_report else _SC_TYPE_1)):
+        if keyword not in dataset or dataset[keyword].is_empty:
+            yield f"{keyword}: missing or empty (type 1)"
+    for keyword in (*_TYPE_2, *(_SR_TYPE_2 if is_report else ())):
+        if keyword not in dataset:
+            yield f"{keyword}: missing (type 2)"
+
+
+def _uids(dataset: Dataset) -> Problems:
+    """Own UIDs strictly by PS3.5 9.1; UIDs of others may have leading zeros, for real devices write them."""
+    for element in _elements(dataset):
+        if element.VR == "UI" and not element.is_empty:
+            for uid in element.value if element.VM > 1 else [element.value]:
+                if len(uid) > 64 or not _UID.fullmatch(uid):
+                    yield f"{element.keyword}: not a valid UID"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        uid = str(dataset.get(keyword, ""))
+        if not (uid.startswith(_OWN_ROOT) and _STRICT_UID.fullmatch(uid)):
+            yield f"{keyword}: not derived by this node"
+
+
+def _values(dataset: Dataset) -> Problems:
+    for element in _elements(dataset):
+        if element.VR not in _TEXT_VR or element.is_empty:
+            continue
+        for value in element.value if element.VM > 1 else [element.value]:
+            try:
+                validate_value(element.VR, str(value), RAISE)
+            except ValueError:
+                yield f"{element.keyword}: value does not conform to VR {element.VR}"
+
+
+def _dates(dataset: Dataset) -> Problems:
+    for keyword in ("StudyDate", "SeriesDate", "ContentDate", "InstanceCreationDate", "PatientBirthDate"):
+        value = str(dataset.get(keyword) or "")
+        if value and not _is_date(value):
+            yield f"{keyword}: not a date"
+
+
+def _is_date(value: str) -> bool:
+    try:
+        datetime.strptime(value, "%Y%m%d")  # noqa: DTZ007 (a date has no zone)
+    except ValueError:
+        return False
+    return True
+
+
+def _equipment(dataset: Dataset) -> Problems:
+    items = [
+        i
+        for i in dataset.get("ContributingEquipmentSequence") or []
+        if _code_of(i, "PurposeOfReferenceCodeSequence") == "109102"
+    ]
+    if len(items) != 1:
+        yield "ContributingEquipmentSequence: not exactly one processing equipment (109102)"
+        return
+    for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions", "DeviceUID"):
+        if not items[0].get(keyword):
+            yield f"ContributingEquipmentSequence: {keyword} missing or empty"
+
+
+def _elements(dataset: Dataset) -> Iterator[Any]:
+    for element in dataset:
+        yield element
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _elements(item)
+
+
+def _wrong_values(dataset: Dataset, wanted: dict[str, Any]) -> Problems:
+    for keyword, value in wanted.items():
+        if dataset.get(keyword) != value:
+            yield f"{keyword}: must be {value}"
+
+
+# ---------------------------------------------------------------- secondary capture
+
+
+def _picture(dataset: Dataset) -> Problems:
+    yield from _wrong_values(dataset, _SC_VALUES)
+    expected = int(dataset.Rows) * int(dataset.Columns) * 3
+    if len(dataset.PixelData) != expected + expected % 2:
+        yield "PixelData: length does not match Rows and Columns"
+    spacing = [float(v) for v in dataset.get("PixelSpacing") or []]
+    if len(spacing) != 2 or min(spacing) <= 0:
+        yield "PixelSpacing: not two positive numbers"
+    if list(dataset.ImageType)[:1] != ["DERIVED"]:
+        yield "ImageType: a picture made by software is DERIVED"
+
+
+def _source(dataset: Dataset) -> Problems:
+    for item in dataset.SourceImageSequence:
+        if not (item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID")):
+            yield "SourceImageSequence: reference is incomplete"
+    if RESEARCH_USE not in str(dataset.DerivationDescription):
+        yield "DerivationDescription: does not say that this is for research use only"
+
+
+# ---------------------------------------------------------------- structured report
+
+
+def _document(dataset: Dataset) -> Problems:
+    yield from _wrong_values(dataset, _SR_VALUES)
+    if dataset.CompletionFlag not in ("COMPLETE", "PARTIAL"):
+        yield "CompletionFlag: must be COMPLETE or PARTIAL"
+
+
+def _evidence(dataset: Dataset) -> Problems:
+    for study in dataset.CurrentRequestedProcedureEvidenceSequence:
+        if study.StudyInstanceUID != dataset.StudyInstanceUID:
+            yield "CurrentRequestedProcedureEvidenceSequence: names another study"
+    listed = _evidence_uids(dataset)
+    for item in _tree(dataset):
+        if item.get("ValueType") == "IMAGE" and _reference(item).ReferencedSOPInstanceUID not in listed:
+            yield "content refers to an image that is not listed as evidence"
+
+
+def _evidence_uids(dataset: Dataset) -> set[str]:
+    return {
+        str(reference.ReferencedSOPInstanceUID)
+        for study in dataset.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    }
+
+
+def _root(dataset: Dataset) -> Problems:
+    if _code_of(dataset) != "126000" or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
+        yield "root: not an Imaging Measurement Report of TID 1500"
+    for code, name in (
+        (_LANGUAGE, "language"),
+        (_OBSERVER, "observer"),
+        (_DEVICE_OBSERVER_UID, "device observer"),
+        (_PROCEDURE, "procedure reported"),
+        (_MEASUREMENTS, "imaging measurements"),
+    ):
+        if len(_children(dataset, code)) != 1:
+            yield f"root: not exactly one {name}"
+
+
+def _groups(dataset: Dataset) -> Problems:
+    groups = _children(_children(dataset, _MEASUREMENTS)[0], _GROUP)
+    for group in groups:
+        yield from _group(dataset, group)
+    tracking = [str(_children(g, _TRACKING_UID)[0].UID) for g in groups]
+    if len(set(tracking)) != len(tracking):
+        yield "groups: tracking UIDs are not unique"
+    sites = [_value_code(_children(g, _SITE)[0]) for g in groups]
+    if sites == [reports.LUMBAR_SPINE.value]:
+        yield from _refusal(dataset, groups[0])
+    else:
+        yield from _findings(dataset, groups, sites)
+
+
+def _group(dataset: Dataset, group: Dataset) -> Problems:
+    for code, name in (
+        (_TRACKING_ID, "tracking identifier"),
+        (_TRACKING_UID, "tracking UID"),
+        (_FINDING, "finding"),
+        (_SITE, "finding site"),
+        (_ALGORITHM, "algorithm name"),
+        (_ALGORITHM_VERSION, "algorithm version"),
+        (reports.NORMALITY.value, "normality"),
+    ):
+        if len(_children(group, code)) != 1:
+            yield f"group: not exactly one {name}"
+    equipment = dataset.ContributingEquipmentSequence[0]
+    algorithm = (_children(group, _ALGORITHM)[0].TextValue, _children(group, _ALGORITHM_VERSION)[0].TextValue)
+    if algorithm != (equipment.ManufacturerModelName, equipment.SoftwareVersions):
+        yield "group: algorithm differs from contributing equipment"
+
+
+def _refusal(dataset: Dataset, group: Dataset) -> Problems:
+    if any(item.get("ValueType") in ("SCOORD", "SCOORD3D", "NUM") for item in _tree(group)):
+        yield "refusal: carries points or numbers"
+    if _value_code(_children(group, _FINDING)[0]) != reports.UNDETERMINED.value:
+        yield "refusal: finding is not undetermined"
+    if not any("Not analysable [" in text for text in _texts(dataset)):
+        yield "refusal: the reason is not stated"
+
+
+def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Problems:
+    if sites != [site.value for site in reports.SITES_IN_READING_ORDER]:
+        yield f"groups: {len(groups)} groups are neither the ten levels in reading order nor a refusal"
+    places = {_place(group) for group in groups}
+    if len(places) != 1:
+        yield "groups: points lie on different images"
+    sizes = _image_sizes(dataset)
+    for group in groups:
+        yield from _point(group, sizes)
+        yield from _numbers(group)
+
+
+def _place(group: Dataset) -> tuple[str, Any]:
+    reference = _reference(_children(group, _REGION)[0].ContentSequence[0])
+    return str(reference.ReferencedSOPInstanceUID), reference.get("ReferencedFrameNumber")
+
+
+def _image_sizes(dataset: Dataset) -> dict[str, tuple[float, float]]:
+    """Columns and rows of each image in the library."""
+    sizes: dict[str, tuple[float, float]] = {}
+    for library in _children(dataset, _LIBRARY):
+        for group in _children(library, _LIBRARY_GROUP):
+            for image in group.ContentSequence:
+                columns, rows = (_number(_children(image, code)[0]) for code in (_COLUMNS, _ROWS))
+                sizes[str(_reference(image).ReferencedSOPInstanceUID)] = (columns, rows)
+    return sizes
+
+
+def _point(group: Dataset, sizes: dict[str, tuple[float, float]]) -> Problems:
+    regions = [item for item in group.ContentSequence if item.get("ValueType") in ("SCOORD", "SCOORD3D")]
+    if len(regions) != 1 or regions[0].GraphicType != "POINT" or len(regions[0].GraphicData) != 2:
+        yield "group: not exactly one two-dimensional point"
+        return
+    if [child.ValueType for child in regions[0].ContentSequence] != ["IMAGE"]:
+        yield "group: the point does not name exactly one image"
+        return
+    size = sizes.get(_place(group)[0])
+    if size is None:
+        yield "group: the point's image is not in the image library"
+    elif not all(0 <= float(v) <= limit for v, limit in zip(regions[0].GraphicData, size, strict=True)):
+        yield "group: the point lies outside its image"
+
+
+def _numbers(group: Dataset) -> Problems:
+    numbers = {_code_of(item): _number(item) for item in group.ContentSequence if item.ValueType == "NUM"}
+    if any(not 0 <= value <= 100 for value in numbers.values()):
+        yield "group: a percentage lies outside 0 to 100"
+    probability = numbers.get(reports.PROBABILITY.value)
+    if probability is None:
+        yield "group: no probability"
+        return
+    normality, finding = (_value_code(_children(group, code)[0]) for code in (reports.NORMALITY.value, _FINDING))
+    likelier = reports.ABNORMAL if probability >= 50 else reports.NORMAL
+    if normality not in (likelier.value, reports.UNDETERMINED.value) or finding != normality:
+        yield "group: finding, normality and probability contradict each other"
+
+
+def _words(dataset: Dataset) -> Problems:
+    if not any(RESEARCH_USE in text for text in _texts(dataset)):
+        yield "content: does not say that this is for research use only"
+
+
+# ---------------------------------------------------------------- content tree
+
+
+def _tree(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence") or []:
+        yield child
+        yield from _tree(child)
+
+
+def _children(item: Dataset, code: str) -> list[Dataset]:
+    return [child for child in item.get("ContentSequence") or [] if _code_of(child) == code]
+
+
+def _code_of(item: Dataset, keyword: str = "ConceptNameCodeSequence") -> str:
+    """Code value of the concept name, or of another code sequence; empty where there is none."""
+    codes = item.get(keyword)
+    return str(codes[0].get("CodeValue", "")) if codes else ""
+
+
+def _value_code(item: Dataset) -> str:
+    return str(item.ConceptCodeSequence[0].CodeValue)
+
+
+def _number(item: Dataset) -> float:
+    return float(item.MeasuredValueSequence[0].NumericValue)
+
+
+def _reference(item: Dataset) -> Dataset:
+    return item.ReferencedSOPSequence[0]
+
+
+def _texts(dataset: Dataset) -> list[str]:
+    return [str(item.get("TextValue", "")) for item in _tree(dataset) if item.get("ValueType") == "TEXT"]
