@@ -318,7 +318,7 @@ def _kind_by_times(echo: float | None, repetition: float | None) -> str | None:
     if T2_ECHO_MS[0] <= echo <= T2_ECHO_MS[1] and long_repetition:
         return "T2"
     if echo > T2_ECHO_MS[1]:
-        return "myelography"
+        return "with too long an echo time"
     if echo < T1_ECHO_MS and repetition and 0 < repetition < T1_REPETITION_MS:
         return "T1-weighted"
     if echo < T2_ECHO_MS[0] and repetition and repetition >= T1_REPETITION_MS:
