@@ -59,7 +59,9 @@ def channel_attention(features: Tensor) -> Tensor:
         (B, C, H, W).
     """
     batch, channels = features.shape[:2]
-    with torch.autocast(device_type=features.device.type, enabled=False):
+    # Autocast knows no meta device, on which only work is counted.
+    device = "cpu" if features.is_meta else features.device.type
+    with torch.autocast(device_type=device, enabled=False):
         flat = features.float().reshape(batch, channels, -1)  # (B, C, N)
         energy = flat @ flat.transpose(1, 2)  # (B, C, C)
         weights = torch.softmax(energy.amax(dim=-1, keepdim=True) - energy, dim=-1)

@@ -43,7 +43,8 @@ class Detector:
         self.identity: ModelIdentity = package.identity
         self.manifest: Manifest = package.manifest
         self.device = choose_device(device)
-        self._network = package.network.to(self.device, memory_format=torch.channels_last)
+        self._network = package.network.to(self.device)
+        self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls, path: str | Path = "default", *, device: str = "auto") -> Detector:

@@ -260,6 +260,23 @@ def read_headers(paths: Iterable[Path]) -> tuple[list[FrameHeader], list[Unreada
     return headers, unreadable
 
 
+def files_by_study(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Unreadable]]:
+    """DICOM files below ``paths`` by StudyInstanceUID, and what is no DICOM file.
+
+    Objects without pixels belong to their study too: reading it says what they are.
+    """
+    studies: dict[str, list[Path]] = {}
+    unreadable: list[Unreadable] = []
+    for path in find_files(paths):
+        try:
+            study_uid = str(read_dataset(path, pixels=False).get("StudyInstanceUID") or "")
+        except (OSError, ValueError) as error:
+            unreadable.append(Unreadable(path, str(error)))
+            continue
+        studies.setdefault(study_uid, []).append(path)
+    return studies, unreadable
+
+
 def frame_headers(dataset: Dataset, path: Path) -> list[FrameHeader]:
     """The header of each frame of one image.
 
@@ -271,12 +288,13 @@ def frame_headers(dataset: Dataset, path: Path) -> list[FrameHeader]:
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
     if rows <= 0 or columns <= 0:
         raise ValueError("not an image: Rows or Columns missing")
-    if "SharedFunctionalGroupsSequence" not in dataset:
+    if "PerFrameFunctionalGroupsSequence" not in dataset and "SharedFunctionalGroupsSequence" not in dataset:
         return [_frame_header(dataset, [dataset], path, None)]
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     if not 0 < len(per_frame) <= MAX_FRAMES:
         raise ValueError(f"{len(per_frame)} frames; allowed 1 to {MAX_FRAMES}")
-    shared = _group_items(dataset.SharedFunctionalGroupsSequence[0])
+    # Some converters leave the shared groups out altogether.
+    shared = [group for item in dataset.get("SharedFunctionalGroupsSequence") or [] for group in _group_items(item)]
     return [
         _frame_header(dataset, [*_group_items(item), *shared, dataset], path, number)
         for number, item in enumerate(per_frame, start=1)

@@ -91,13 +91,13 @@ def _average_offsets(offsets: Tensor, probability: Tensor) -> Tensor:
     return (offsets * weight).sum(dim=0) / weight.sum(dim=0)
 
 
-def choose_chain(
-    candidates: dict[Structure, list[Candidate]], spacing_mm: float, decoding: DecodingConfig
-) -> Chain:
+def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float, decoding: DecodingConfig) -> Chain:
     """The chain of ten, or the reason why there is none."""
     discs, vertebrae = len(candidates[Structure.DISC]), len(candidates[Structure.VERTEBRA])
     if discs < 5 or vertebrae < 5:
-        raise SeriesError(Reason.LEVELS_INCOMPLETE, f"{discs} discs and {vertebrae} vertebrae found; five of each are needed")
+        raise SeriesError(
+            Reason.LEVELS_INCOMPLETE, f"{discs} discs and {vertebrae} vertebrae found; five of each are needed"
+        )
     chain = assign_levels(candidates, spacing_mm)
     if chain is None:
         raise SeriesError(Reason.LEVELS_IMPLAUSIBLE, "no ten of the points found form a lumbar spine")
@@ -105,8 +105,10 @@ def choose_chain(
     if weakest.score < decoding.minimum_confidence:
         raise SeriesError(Reason.LEVELS_INCOMPLETE, f"a level was found with a confidence of only {weakest.score:.2f}")
     mean = mean_confidence(chain.candidates)
-    if mean < decoding.minimummean_confidence:
-        raise SeriesError(Reason.NOT_LUMBAR, f"mean confidence {mean:.2f} is under {decoding.minimummean_confidence:.2f}")
+    if mean < decoding.minimum_mean_confidence:
+        raise SeriesError(
+            Reason.NOT_LUMBAR, f"mean confidence {mean:.2f} is under {decoding.minimum_mean_confidence:.2f}"
+        )
     return chain
 
 

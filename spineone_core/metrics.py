@@ -45,7 +45,7 @@ def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -
 
 
 def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Structure | None = None) -> float:
-    """Share of keypoints with a prediction of the same structure within ``distance_mm``, matched one to one, level-free (Eq. 8)."""
+    """Share of keypoints with a prediction of their structure within the distance, matched one to one, level-free (Eq. 8)."""
     hits = total = 0
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
@@ -84,7 +84,7 @@ class ClassFigures:
 
 
 def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, ClassFigures]:
-    """The paper's counts: hit with the right class TP, hit with the wrong class FP of the predicted class, missed FN (reading 4)."""
+    """The paper's counts: hit with the right class TP, with the wrong class FP of the predicted class, missed FN (reading 4)."""
     counts = {grade: [0, 0, 0] for grade in Grade}
     for outcome in outcomes:
         matched = dict(_matches(outcome, structure, HIT_MM))
@@ -146,5 +146,3 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int]:
         result[f"{structure}_macro_precision"] = float(np.mean([f.precision for f in paper.values()]))
         result[f"{structure}_macro_recall_paper"] = float(np.mean([f.recall for f in paper.values()]))
     return result
-
-

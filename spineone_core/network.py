@@ -146,6 +146,14 @@ class SpineOne(nn.Module):
         return {s: self.branches[s.value](features, (height, width)) for s in STRUCTURES}
 
 
+# Named architectures (`spineone models`): the rows of Table I that are built, and the trunk of the shipped model at full width.
+BUILDERS: dict[str, NetworkConfig] = {
+    "spineone-deeplabv3plus-resnet18": NetworkConfig(backbone="resnet18"),
+    "spineone-deeplabv3plus-resnet50": NetworkConfig(backbone="resnet50"),
+    "spineone-deeplabv3plus-resnet101": NetworkConfig(backbone="resnet101"),
+}
+
+
 def count_parameters(network: nn.Module) -> int:
     """Number of trainable values."""
     return sum(p.numel() for p in network.parameters())

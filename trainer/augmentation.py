@@ -149,7 +149,9 @@ def _blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return flat.transpose(0, 1)
 
 
-def _appearance(images: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator) -> NDArray[np.float32]:
+def _appearance(
+    images: NDArray[np.float32], config: AugmentationConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
     images = np.clip(images, 0, 1) ** float(np.exp(rng.uniform(*np.log(config.gamma))))
     if config.bias:
         images = images * _bias_field(images.shape[-2:], config.bias, rng)

@@ -26,14 +26,23 @@ from trainer.fit import Run, TrainingData, TrainingError
 from trainer.pictures import pictures_of
 from trainer.recipes import RECIPES
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Train and evaluate SpineOne; see docs/training.md.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train and evaluate SpineOne; see docs/training.md.",
+)
 console = Console(stderr=True)
 
 # Phantoms for validation and tests come from seeds that training never sees.
 EVALUATION_SEED = 1_000_000
 
-DataOption = Annotated[list[Path], typer.Option("--data", help="folder in the SDID-TC layout; may be given several times")]
-SplitsOption = Annotated[Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")]
+DataOption = Annotated[
+    list[Path], typer.Option("--data", help="folder in the SDID-TC layout; may be given several times")
+]
+SplitsOption = Annotated[
+    Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.inference import calibrate, decode
 from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.inference import calibrate, decode
 from spineone_core.metrics import Outcome
 from spineone_core.model_package import Manifest
 from spineone_core.network import SpineOne
@@ -20,7 +20,7 @@ from trainer.datasets.exam import Exam
 def evaluate_network(
     network: SpineOne, manifest: Manifest, exams: Iterable[Exam], device: torch.device
 ) -> list[Outcome]:
-    """One outcome an exam. Distances are in the plane of the slice, in mm: a prediction may lie on the slice next to the annotated."""
+    """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
     return [evaluate_exam(network, manifest, exam, device) for exam in exams]
 
 

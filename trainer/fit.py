@@ -67,7 +67,8 @@ class Run:
         self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
         self.device = choose_device(device)
         torch.manual_seed(seed)
-        self.network = SpineOne(recipe.network).to(self.device, memory_format=torch.channels_last)
+        self.network = SpineOne(recipe.network).to(self.device)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -133,7 +134,7 @@ class Run:
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is not finite at step {self.step}; lower the learning rate")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if recipe.gradient_clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_clip)
         self.optimiser.step()

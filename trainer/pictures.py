@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.preprocessing import CLIP_PERCENTILES, PreprocessingConfig, make_grid, orientation_of, resample, stack_indices
+from spineone_core.preprocessing import (
+    CLIP_PERCENTILES,
+    PreprocessingConfig,
+    make_grid,
+    orientation_of,
+    resample,
+    stack_indices,
+)
 from trainer.augmentation import Picture
 from trainer.datasets.exam import Exam
 

@@ -9,7 +9,13 @@ from spineone_core.anatomy import Structure
 from spineone_core.network import ConfigError, NetworkConfig, SpineOne, count_parameters
 
 TINY = NetworkConfig(
-    backbone="resnet18", slices=3, width=8, decoder_channels=16, low_level_channels=8, feature_channels=16, attention_stride=8
+    backbone="resnet18",
+    slices=3,
+    width=8,
+    decoder_channels=16,
+    low_level_channels=8,
+    feature_channels=16,
+    attention_stride=8,
 )
 
 
@@ -42,7 +48,12 @@ def test_trunk__has_torchvisions_size_and_names(backbone: str, millions: float) 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"backbone": "vgg"}, "resnet18"), ({"slices": 12}, "1 to 11"), ({"attention_stride": 3}, "4, 8"), ({"colour": 1}, "unknown")],
+    [
+        ({"backbone": "vgg"}, "resnet18"),
+        ({"slices": 12}, "1 to 11"),
+        ({"attention_stride": 3}, "4, 8"),
+        ({"colour": 1}, "unknown"),
+    ],
 )
 def test_config__names_what_is_allowed(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

@@ -24,7 +24,11 @@ DIRECTIONS = {
 
 
 def make_volume(
-    row: np.ndarray, column: np.ndarray, shape: tuple[int, int, int] = (9, 64, 48), spacing: tuple[float, float] = (1.0, 1.0), step: float = 4.0
+    row: np.ndarray,
+    column: np.ndarray,
+    shape: tuple[int, int, int] = (9, 64, 48),
+    spacing: tuple[float, float] = (1.0, 1.0),
+    step: float = 4.0,
 ) -> SagittalVolume:
     normal = np.cross(row, column)
     return SagittalVolume(

@@ -46,7 +46,9 @@ def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipp
             yield _read_one(str(study["studyUid"]), data, by_series, folder)
 
 
-def _read_one(study_uid: str, data: dict[str, Any], by_series: dict[str, list[FrameHeader]], folder: Path) -> Exam | Skipped:
+def _read_one(
+    study_uid: str, data: dict[str, Any], by_series: dict[str, list[FrameHeader]], folder: Path
+) -> Exam | Skipped:
     headers = by_series.get(str(data["seriesUid"]), [])
     series = next((s for s in group_series(headers) if _holds(s.frames, str(data["instanceUid"]))), None)
     if series is None:

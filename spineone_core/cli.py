@@ -1,0 +1,120 @@
+"""``spineone``: the detector alone, offline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from spineone_core.detector import Detector, StudyReading
+from spineone_core.dicom_series import files_by_study
+from spineone_core.drawing import png_bytes, render_overlay
+from spineone_core.findings import Detection
+from spineone_core.inference import DeviceError
+from spineone_core.model_package import ModelPackageError
+from spineone_core.network import BUILDERS, NetworkConfig, SpineOne, count_parameters
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="SpineOne detector, offline. Research use only.",
+)
+messages = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def detect(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders; several studies at once are fine")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line and study, as findings.json")] = False,
+    png: Annotated[Path | None, typer.Option(help="folder for a picture of each study")] = None,
+    model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
+    device: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")] = "auto",
+) -> None:
+    """Analyse studies. A study that is not analysable is a result too and exits 0."""
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise typer.BadParameter(f"no such file or folder: {', '.join(map(str, missing))}")
+    detector = Detector.load(model, device=device)
+    studies, unreadable = files_by_study(paths)
+    for item in unreadable:
+        messages.print(f"left out: {item.path}: {item.why}", markup=False)
+    if not studies:
+        raise typer.BadParameter("no DICOM file among the paths")
+    for files in studies.values():
+        reading = detector.read_study(files)
+        print(reading.detection.dumps()) if as_json else _print_reading(reading)
+        if png and reading.volume is not None:
+            _write_png(png, reading)
+
+
+def _write_png(folder: Path, reading: StudyReading) -> None:
+    assert reading.volume is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{reading.detection.study_uid}.png"
+    path.write_bytes(png_bytes(render_overlay(reading.volume, reading.detection).image))
+    messages.print(f"picture: {path}", markup=False)
+
+
+def _print_reading(reading: StudyReading) -> None:
+    detection = reading.detection
+    print(f"study {detection.study_uid}: {detection.status}")
+    for line in reading.selection.explanations:
+        print(f"  {line}")
+    if not detection.analysed:
+        print(f"  reason: {detection.reason}: {detection.reason_detail}")
+    else:
+        Console().print(findings_table(detection))
+    for warning in detection.warnings:
+        print(f"  warning: {warning}")
+
+
+def findings_table(detection: Detection) -> Table:
+    """The ten findings for a terminal."""
+    table = Table("level", "structure", "class", "P(degenerative)", "column", "row", "confidence")
+    for f in detection.findings:
+        grade = f.grade.value if f.decided else f"{f.grade.value} (undecided)"
+        point = (f"{f.x:.1f}", f"{f.y:.1f}")
+        table.add_row(
+            f.level, f.structure.value, grade, f"{f.probability:.2f}", *point, f"{f.localisation_confidence:.2f}"
+        )
+    return table
+
+
+@app.command()
+def models() -> None:
+    """The named architectures with parameters, work at 640 x 640 and size of the weights in fp32."""
+    table = Table("name", "parameters (M)", "GFLOP at 640", "weights (MiB)")
+    for name, config in BUILDERS.items():
+        parameters, gflop = measure(config)
+        table.add_row(name, f"{parameters / 1e6:.1f}", f"{gflop:.0f}", f"{parameters * 4 / 2**20:.0f}")
+    Console().print(table)
+
+
+def measure(config: NetworkConfig) -> tuple[int, float]:
+    """Parameters, and floating-point operations (two a multiply-add) of one 640 x 640 exam in 10^9; nothing is computed."""
+    with torch.device("meta"):
+        network = SpineOne(config).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            network(torch.empty(1, config.slices, 640, 640))
+    return count_parameters(network), counter.get_total_flops() / 1e9
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed, 2 bad usage or model."""
+    try:
+        app()
+    except (ModelPackageError, DeviceError) as error:
+        messages.print(f"spineone: {error}", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
