@@ -1,0 +1,410 @@
+"""`dicom-node`: the node's command line. Exit status: 0 done, 1 failed, 2 bad usage or settings.
+
+Modules are imported inside the commands, so that the listener's process never loads what the worker needs. `web`,
+`pull` and `backup` are not available in this version.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.errors import DeliveryError, NodeError, SettingsError
+from dicom_node.log import configure_logging
+from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings, not_available_yet, render_toml
+
+if TYPE_CHECKING:
+    from dicom_node.lifecycle import StopFlag
+    from dicom_node.schema import Database
+    from dicom_node.worker import Analysis
+
+app = typer.Typer(
+    help="SpineOne node: receives lumbar MRI studies, analyses them, and sends reports back. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="SPINEONE_CONFIG", help="settings file", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+DEFAULT_CONFIG = Path(CONFIG_NAME)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: errors that a person can mend are one line each, without traceback."""
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except NodeError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        sys.exit(1)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _open(config: Path) -> tuple[NodeSettings, Database]:
+    from dicom_node.schema import open_database
+
+    configure_logging("error", process="cli", stream=sys.stderr)
+    settings = load_settings(config)
+    return settings, open_database(settings.database)
+
+
+# ---------------------------------------------------------------- setting up
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path()) -> None:
+    """Write a commented node.toml, create the data folder and the database. What is there already is kept."""
+    from dicom_node.instances import prepare_folders
+    from dicom_node.schema import prepare_database
+
+    configure_logging("error", process="cli", stream=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / CONFIG_NAME
+    kept = config.exists()
+    if not kept:
+        config.write_text(render_toml(), encoding="utf-8")
+    settings = load_settings(config)
+    prepare_folders(settings.data_dir)
+    prepare_database(settings.database).close()
+    print(f"settings  {config.resolve()}{' (kept)' if kept else ''}")
+    print(f"data      {settings.data_dir}")
+    print(f"next      edit the settings, then: dicom-node check --config {config}")
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Check settings, database and model (exit 2), then every destination by C-ECHO (exit 1)."""
+    configure_logging("error", process="cli", stream=sys.stderr)
+    settings = load_settings(config)
+    for line in not_available_yet(settings):
+        print(f"warning: {line}", file=sys.stderr)
+    problems = [*_database_problems(settings), *_model_problems(settings)]
+    if problems:
+        raise SettingsError(problems)
+    print("ok: settings, database, model")
+    if not _check_destinations(settings):
+        raise typer.Exit(1)
+
+
+def _database_problems(settings: NodeSettings) -> list[str]:
+    from dicom_node.schema import open_database
+
+    try:
+        open_database(settings.database).close()
+    except NodeError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _model_problems(settings: NodeSettings) -> list[str]:
+    from dicom_node.worker import load_detector
+
+    try:
+        load_detector(settings)
+    except NodeError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _check_destinations(settings: NodeSettings) -> bool:
+    from dicom_node.delivery import Sender
+
+    good = True
+    for destination in settings.destinations:
+        sender = Sender(
+            destination, calling_ae=settings.listener.ae_title, timeout_s=min(10, settings.delivery.timeout_s)
+        )
+        try:
+            sender.echo()
+            print(f"ok: destination {destination.name} answers")
+        except (DeliveryError, OSError) as error:
+            print(f"error: destination {destination.name}: {error}", file=sys.stderr)
+            good = False
+    return good
+
+
+# ---------------------------------------------------------------- running
+
+
+@app.command()
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the whole node: listener, workers, delivery. SIGTERM stops it cleanly."""
+    from dicom_node.instances import prepare_folders
+    from dicom_node.lifecycle import StopFlag
+    from dicom_node.log import get_logger
+    from dicom_node.schema import prepare_database
+    from dicom_node.supervisor import Supervisor
+
+    settings = load_settings(config)
+    configure_logging(settings.log_level, process="supervisor")
+    for line in not_available_yet(settings):
+        get_logger().warning("setting_ignored", detail=line)
+    prepare_folders(settings.data_dir)
+    database = prepare_database(settings.database)
+    Supervisor(settings, database, config.resolve()).run(StopFlag().install())
+
+
+@app.command()
+def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the listener alone: C-ECHO and C-STORE."""
+    from dicom_node.associations import run_listener
+
+    settings, database, stop = _process(config, "listener")
+    try:
+        run_listener(settings, database, stop)
+    except OSError as error:
+        where = f"{settings.listener.host}:{settings.listener.port}"
+        raise NodeError(f"cannot listen on {where}: {error.strerror or error}") from error
+
+
+@app.command()
+def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run one worker alone: analyse studies."""
+    from dicom_node.worker import Worker, load_detector
+
+    settings, database, stop = _process(config, "worker")
+    Worker(settings, database, load_detector(settings)).run(stop)
+
+
+@app.command()
+def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run scheduler and delivery alone: close studies, reclaim jobs, send results."""
+    from dicom_node.delivery import Delivery
+    from dicom_node.lifecycle import notify_ready
+    from dicom_node.log import get_logger
+    from dicom_node.scheduler import Scheduler
+
+    settings, database, stop = _process(config, "delivery")
+    scheduler = Scheduler(settings, database)
+    scheduler.start()
+    get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
+    notify_ready()
+    Delivery(settings, database).run(stop)
+    scheduler.stop()
+    get_logger().info("stopped")
+
+
+def _process(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
+    from dicom_node.instances import prepare_folders
+    from dicom_node.lifecycle import StopFlag
+    from dicom_node.schema import open_database
+
+    stop = StopFlag().install()
+    settings = load_settings(config)
+    configure_logging(settings.log_level, process=name)
+    database = open_database(settings.database)
+    prepare_folders(settings.data_dir)
+    return settings, database, stop
+
+
+# ---------------------------------------------------------------- offline
+
+
+@app.command()
+def process(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, help="DICOM files or folders")],
+    out: Annotated[Path, typer.Option("--out", help="folder for the results", file_okay=False)],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="settings file; without: defaults")] = None,
+) -> None:
+    """Analyse DICOM files without network or database: SR, overlay, picture and findings.json for each study."""
+    from dicom_node.process import find_studies, process_study
+    from dicom_node.worker import load_detector
+
+    configure_logging("error", process="cli", stream=sys.stderr)
+    settings = load_settings(config) if config is not None else NodeSettings()
+    found = find_studies(paths)
+    for path, why in found.skipped:
+        print(f"skipped: {path}: {why}", file=sys.stderr)
+    if not found.studies:
+        raise NodeError("no DICOM study among the files")
+    detector = load_detector(settings)
+    for study_uid, inputs in sorted(found.studies.items()):
+        analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
+        _print_analysis(analysis, out / study_uid)
+
+
+def _print_analysis(analysis: Analysis, folder: Path) -> None:
+    detection = analysis.detection
+    if detection.reason is not None:
+        print(f"{detection.study_uid}: not analysable: {detection.reason.value}: {detection.reason_detail}")
+    else:
+        print(f"{detection.study_uid}: analysed")
+    for finding in detection.findings:
+        grade = finding.grade.value if finding.decided else f"undecided ({finding.grade.value})"
+        print(f"  {finding.level:6} {finding.structure.value:9} {grade:24} {finding.probability:.2f}")
+    for warning in detection.warnings:
+        print(f"  warning: {warning}")
+    for product in analysis.products:
+        print(f"  {folder / product.name}")
+
+
+@app.command()
+def demo(
+    study: Annotated[Path | None, typer.Option("--study", exists=True, help="exam to send instead of ours")] = None,
+    pacs: Annotated[str | None, typer.Option("--pacs", help="AET@host:port instead of a small PACS of ours")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder for the received results")] = None,
+) -> None:
+    """Show the whole way of an exam: a node of its own, an exam sent by C-STORE, report and overlay received."""
+    from dicom_node.demo import run_demo
+
+    raise typer.Exit(run_demo(study=study, pacs=pacs, out=out))
+
+
+# ---------------------------------------------------------------- looking
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show queues, the last studies with state and reason, destinations, and open alerts."""
+    from dicom_node import overview
+
+    settings, database = _open(config)
+    with database.read() as session:
+        state = overview.status(session, settings)
+    if as_json:
+        print(json.dumps(state, indent=2))
+    else:
+        _print_status(state)
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    console = _console()
+    console.print(
+        f"[bold]{state['ae_title']}[/bold]  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
+        f"{state['instances']} instances"
+    )
+    for name in ("jobs", "outbox"):
+        console.print(f"{name:7}", "  ".join(f"{key} {count}" for key, count in state[name].items()))
+    _print_table("studies", _study_rows(state["studies"]))
+    _print_table("destinations", state["destinations"])
+    _print_table("open alerts", state["alerts"])
+    if not state["alerts"]:
+        console.print("no open alerts")
+
+
+def _study_rows(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    shown = ("study_uid", "state", "reason", "instances", "job", "sent", "to_send", "not_sent", "last_received_at")
+    return [{key: study[key] for key in shown} for study in studies]
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for key in rows[0]:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    # Wide enough for a UID beside a reason, also where the output is a pipe.
+    Console(highlight=False, width=max(160, Console().width)).print(table, markup=False)
+
+
+@app.command()
+def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the last jobs."""
+    from dicom_node import overview
+
+    _, database = _open(config)
+    with database.read() as session:
+        rows = overview.job_list(session)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        _print_table("jobs", rows)
+    else:
+        print("no jobs")
+
+
+@app.command()
+def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show one job and everything that happened to it."""
+    from dicom_node import overview
+
+    _, database = _open(config)
+    with database.read() as session:
+        detail = overview.job_detail(session, job_id)
+    if detail is None:
+        raise NodeError(f"there is no job {job_id}")
+    if as_json:
+        print(json.dumps(detail, indent=2))
+        return
+    events = detail.pop("events")
+    for key, value in detail.items():
+        print(f"{key:12} {'' if value is None else value}")
+    _print_table("events", events)
+
+
+# ---------------------------------------------------------------- acting
+
+
+@app.command()
+def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Try a failed job again, or a waiting one at once."""
+    from dicom_node import jobs as job_table
+
+    _, database = _open(config)
+    with database.write() as session:
+        job_table.retry(session, job_id)
+    print(f"job {job_id} waits for a worker")
+
+
+@app.command()
+def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Send the newest result of a study again, to every destination it was meant for."""
+    from dicom_node import outbox
+
+    _, database = _open(config)
+    with database.write() as session:
+        count = outbox.resend(session, study)
+    if not count:
+        raise NodeError(f"no results of study {study} were meant for any destination")
+    print(f"{count} objects will be sent again")
+
+
+@app.command()
+def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Close an open alert that `status` shows."""
+    from dicom_node import alerts
+
+    _, database = _open(config)
+    with database.write() as session:
+        if not alerts.acknowledge(session, alert_id):
+            raise NodeError(f"there is no open alert {alert_id}")
+    print(f"alert {alert_id} closed")
+
+
+@app.command()
+def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Check every stored file against its SHA-256 (exit 1 if one is missing or changed)."""
+    from dicom_node.alerts import raise_alert
+    from dicom_node.instances import verify_files
+
+    settings, database = _open(config)
+    problems = list(verify_files(database, settings.data_dir))
+    for uid, path, what in problems:
+        print(f"error: {path} {what}", file=sys.stderr)
+        with database.write() as session:
+            raise_alert(session, "missing_file", uid, f"{path} {what}")
+    if problems:
+        raise NodeError(f"{len(problems)} files are not as they were received")
+    print("ok: every file is as it was received")
+
+
+if __name__ == "__main__":
+    main()

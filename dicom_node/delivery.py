@@ -1,0 +1,331 @@
+"""Sending results by C-STORE: one association per study and destination, each destination on its own.
+
+The stored file is sent byte for byte. An association that failed in any way is never used again.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification
+
+from dicom_node import outbox
+from dicom_node.alerts import raise_alert
+from dicom_node.errors import DeliveryError
+from dicom_node.files import exclusive_lock, sha256_of
+from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.jobs import back_off
+from dicom_node.lifecycle import StopFlag
+from dicom_node.log import get_logger
+from dicom_node.outbox import Parcel
+from dicom_node.schema import Database, utc_now
+from dicom_node.settings import Destination, NodeSettings
+
+_MAX_PDU = 131072
+
+
+class Outcome(StrEnum):
+    """What an answer means for the parcel."""
+
+    SENT = "sent"
+    RETRY = "retry"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a destination to one parcel; ``status`` is the C-STORE status or None where there was none."""
+
+    outcome: Outcome
+    status: int | None
+    message: str
+
+
+# C-STORE statuses with a meaning of their own (PS3.4 B.2.3, PS3.7 C). The rest is decided by their class below.
+_STATUSES: dict[int, tuple[Outcome, str]] = {
+    0x0000: (Outcome.SENT, "stored"),
+    0x0107: (Outcome.SENT, "stored, with a warning about its attributes"),
+    0x0110: (Outcome.RETRY, "processing failure"),
+    0x0111: (Outcome.SENT, "was there already"),
+    0x0116: (Outcome.SENT, "stored, with a warning about a value"),
+    0x0213: (Outcome.RETRY, "resource limitation"),
+    0x0117: (Outcome.FAILED, "the destination takes the UID for invalid"),
+    0x0122: (Outcome.FAILED, "the destination does not support this SOP class"),
+    0x0124: (Outcome.FAILED, "the destination does not allow us to store"),
+}
+
+
+def classify(status: int) -> Answer:
+    """What a C-STORE status means: stored, try again, or never."""
+    outcome, text = _STATUSES.get(status) or _by_class(status)
+    return Answer(outcome, status, f"0x{status:04X} {text}")
+
+
+def _by_class(status: int) -> tuple[Outcome, str]:
+    high = status >> 8
+    if high >> 4 == 0xB:
+        return Outcome.SENT, "stored, with a warning"
+    if high == 0xA7:
+        return Outcome.RETRY, "the destination is out of resources"
+    if high == 0xA9:
+        return Outcome.FAILED, "the destination finds that the data set does not match its SOP class"
+    if high >> 4 == 0xC:
+        return Outcome.FAILED, "the destination cannot understand the data set"
+    return Outcome.FAILED, "refused"
+
+
+NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted or timed out")
+
+
+# ---------------------------------------------------------------- associations
+
+
+class Sender:
+    """Opens associations to one destination.
+
+    Parameters
+    ----------
+    destination
+        Whom to call.
+    calling_ae
+        Our AE title.
+    timeout_s
+        For connecting, for an answer, and for a block of data to be taken (seconds).
+    """
+
+    def __init__(self, destination: Destination, *, calling_ae: str, timeout_s: float) -> None:
+        _config.STORE_SEND_CHUNKED_DATASET = True
+        _config.LOG_HANDLER_LEVEL = "none"
+        _config.LOG_REQUEST_IDENTIFIERS = False
+        _config.LOG_RESPONSE_IDENTIFIERS = False
+        self._destination = destination
+        self._calling_ae = calling_ae
+        self._timeout_s = timeout_s
+
+    def echo(self) -> None:
+        """C-ECHO.
+
+        Raises
+        ------
+        DeliveryError
+            If the destination does not answer with success.
+        """
+        association = self._associate([(Verification, None)])
+        try:
+            status = association.send_c_echo()
+            if "Status" not in status or status.Status != 0:
+                raise DeliveryError("no answer to C-ECHO")
+        finally:
+            _end(association)
+
+    def send(self, files: Sequence[tuple[Parcel, Path]], report: Callable[[Parcel, Answer], None]) -> None:
+        """Send files on one association, reporting each as soon as it is answered.
+
+        After an unanswered file the association is given up, and the files behind it are not reported.
+
+        Raises
+        ------
+        DeliveryError
+            If there is no association; nothing was sent.
+        """
+        contexts = {(parcel.sop_class_uid, _syntax_of(path)) for parcel, path in files}
+        association = self._associate(sorted(contexts))
+        try:
+            for message_id, (parcel, path) in enumerate(files, start=1):
+                answer = _store(association, parcel, path, message_id)
+                report(parcel, answer)
+                if answer is NO_ANSWER:
+                    return
+        finally:
+            _end(association)
+
+    def _associate(self, contexts: Sequence[tuple[str, str | None]]) -> Any:
+        ae = AE(self._calling_ae)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._timeout_s
+        for sop_class, syntax in contexts:
+            ae.add_requested_context(sop_class, syntax) if syntax else ae.add_requested_context(sop_class)
+        association = ae.associate(
+            self._destination.host,
+            self._destination.port,
+            ae_title=self._destination.ae_title,
+            max_pdu=_MAX_PDU,
+            tls_args=self._tls(),
+            evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open)],
+        )
+        if not association.is_established:
+            raise DeliveryError(self._why_not(association))
+        return association
+
+    def _on_open(self, event: Any) -> None:
+        # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
+        event.assoc.dul.socket.socket.settimeout(self._timeout_s)
+
+    def _tls(self) -> tuple[ssl.SSLContext, str] | None:
+        if not self._destination.tls:
+            return None
+        context = ssl.create_default_context(cafile=self._destination.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context, self._destination.host
+
+    def _why_not(self, association: Any) -> str:
+        where = f"{self._destination.ae_title} at {self._destination.host}:{self._destination.port}"
+        if association.is_rejected:
+            primitive = association.acceptor.primitive
+            return f"{where} rejected the association: {getattr(primitive, 'reason_str', 'no reason given')}"
+        if association.rejected_contexts:
+            return f"{where} accepts none of the objects' SOP classes"
+        return f"{where} cannot be reached, or aborted the association"
+
+
+def _store(association: Any, parcel: Parcel, path: Path, message_id: int) -> Answer:
+    if not association.is_established:
+        return NO_ANSWER
+    try:
+        status = association.send_c_store(path, msg_id=message_id)
+    except ValueError:
+        # No accepted presentation context: pynetdicom finds that before it sends anything.
+        return Answer(Outcome.FAILED, None, f"the destination takes no {_class_name(parcel.sop_class_uid)}")
+    except (OSError, RuntimeError, AttributeError):
+        return NO_ANSWER
+    return classify(int(status.Status)) if "Status" in status else NO_ANSWER
+
+
+def _end(association: Any) -> None:
+    if association.is_established:
+        association.release()
+    if association.is_alive():
+        association.abort()
+
+
+def _syntax_of(path: Path) -> str:
+    return str(read_file_meta_info(path).TransferSyntaxUID)
+
+
+def _class_name(uid: str) -> str:
+    from pydicom.uid import UID
+
+    return UID(uid).name
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+class Delivery:
+    """Empties the outbox: one thread for each destination, so that a slow one holds up no other."""
+
+    def __init__(self, settings: NodeSettings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    def run(self, stop: StopFlag) -> None:
+        """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
+        while not stop.is_set():
+            with exclusive_lock(self._settings.data_dir / "delivery.lock") as mine:
+                if mine:
+                    self._run_all(stop)
+                    return
+            get_logger().warning("delivery_waits", why="another process delivers from this data folder")
+            stop.wait(5)
+
+    def _run_all(self, stop: StopFlag) -> None:
+        self._fail_unknown_destinations()
+        threads = [
+            threading.Thread(target=self._run_one, args=(d, stop), name=f"delivery-{d.name}", daemon=True)
+            for d in self._settings.destinations
+        ]
+        for thread in threads:
+            thread.start()
+        stop.wait()
+        for thread in threads:
+            thread.join(timeout=self._settings.delivery.timeout_s)
+
+    def _run_one(self, destination: Destination, stop: StopFlag) -> None:
+        while not stop.is_set():
+            try:
+                self.deliver_due(destination, stop)
+            except Exception:  # a full disk or a locked database must not end delivery for good
+                get_logger().exception("delivery_error", destination=destination.name)
+            stop.wait(self._settings.delivery.poll_seconds)
+
+    def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
+        """Try everything once that is due for one destination."""
+        with self._database.read() as session:
+            groups = outbox.due(session, destination.name, now=utc_now())
+        for group in groups:
+            if stop is not None and stop.is_set():
+                return
+            self._deliver_study(destination, group)
+
+    def _deliver_study(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        files = [(parcel, self._settings.data_dir / parcel.path) for parcel in group]
+        whole = [(parcel, path) for parcel, path in files if self._is_whole(parcel, path)]
+        if not whole:
+            return
+        sender = Sender(
+            destination,
+            calling_ae=self._settings.listener.ae_title,
+            timeout_s=self._settings.delivery.timeout_s,
+        )
+        answered: set[int] = set()
+
+        def report(parcel: Parcel, answer: Answer) -> None:
+            answered.add(parcel.row_id)
+            self._record(parcel, answer)
+
+        message = NO_ANSWER.message
+        try:
+            sender.send(whole, report)
+        except DeliveryError as error:
+            message = str(error)
+            self._alert_down(destination, message)
+        for parcel, _ in whole:
+            if parcel.row_id not in answered:
+                self._record(parcel, Answer(Outcome.RETRY, None, message))
+
+    def _is_whole(self, parcel: Parcel, path: Path) -> bool:
+        if path.is_file() and sha256_of(path) == parcel.sha256:
+            return True
+        self._record(parcel, Answer(Outcome.FAILED, None, f"{parcel.path} is missing or was changed on disk"))
+        return False
+
+    def _record(self, parcel: Parcel, answer: Answer) -> None:
+        get_logger().info(
+            "delivery",
+            destination=parcel.destination,
+            study_uid=parcel.study_uid,
+            sop_instance_uid=parcel.sop_instance_uid,
+            outcome=answer.outcome.value,
+            detail=answer.message,
+        )
+        rules = self._settings.delivery
+        with self._database.write() as session:
+            if answer.outcome is Outcome.SENT:
+                outbox.mark_sent(session, parcel, answer.status or 0, answer.message)
+            elif answer.outcome is Outcome.FAILED:
+                outbox.mark_failed(session, parcel, answer.status, answer.message)
+            else:
+                pause = back_off(parcel.attempts + 1, rules.retry_first_s, rules.retry_max_s)
+                outbox.mark_waiting(session, parcel, answer.status, answer.message, after=pause)
+
+    def _alert_down(self, destination: Destination, message: str) -> None:
+        with self._database.write() as session:
+            raise_alert(session, "destination_down", destination.name, message)
+
+    def _fail_unknown_destinations(self) -> None:
+        """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""
+        with self._database.write() as session:
+            for name in outbox.waiting_destinations(session):
+                if self._settings.destination(name) is None:
+                    raise_alert(
+                        session, "destination_down", name, "waits for a destination that is not in the settings"
+                    )

@@ -1,0 +1,128 @@
+"""What must reach whom. A row for each result file and destination; a row leaves ``waiting`` only by an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dicom_node.alerts import close_alert, raise_alert
+from dicom_node.schema import OutboxRow, ResultFile, ResultRow, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One file for one destination. ``path`` is relative to the data folder."""
+
+    row_id: int
+    destination: str
+    study_uid: str
+    path: str
+    sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    attempts: int
+
+
+def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
+    """Add the DICOM files of a result for every destination; in the transaction that stores the result. Their number."""
+    now = utc_now()
+    parcels = [(file, name) for file in files if file.sop_class_uid for name in destinations]
+    for file, name in parcels:
+        session.add(
+            OutboxRow(
+                result_file_id=file.id,
+                study_uid=study_uid,
+                destination=name,
+                state="waiting",
+                attempts=0,
+                next_attempt_at=now,
+                created_at=now,
+                last_message="",
+            )
+        )
+    session.flush()
+    return len(parcels)
+
+
+def due(session: Session, destination: str, *, now: datetime, limit: int = 200) -> list[list[Parcel]]:
+    """Parcels to send to a destination now, grouped by study, oldest study first."""
+    query = (
+        select(OutboxRow, ResultFile)
+        .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
+        .where(OutboxRow.state == "waiting", OutboxRow.destination == destination, OutboxRow.next_attempt_at <= now)
+        .order_by(OutboxRow.created_at, OutboxRow.id)
+        .limit(limit)
+    )
+    groups: dict[str, list[Parcel]] = {}
+    for row, file in session.execute(query).all():
+        groups.setdefault(row.study_uid, []).append(_parcel(row, file))
+    return list(groups.values())
+
+
+def _parcel(row: OutboxRow, file: ResultFile) -> Parcel:
+    assert file.sop_class_uid
+    assert file.sop_instance_uid
+    return Parcel(
+        row_id=row.id,
+        destination=row.destination,
+        study_uid=row.study_uid,
+        path=file.path,
+        sha256=file.sha256,
+        sop_class_uid=file.sop_class_uid,
+        sop_instance_uid=file.sop_instance_uid,
+        attempts=row.attempts,
+    )
+
+
+def mark_sent(session: Session, parcel: Parcel, status: int, message: str) -> None:
+    """The destination has it."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.state, row.sent_at = "sent", utc_now()
+    row.attempts += 1
+    row.last_status, row.last_message = status, message
+    close_alert(session, "destination_down", parcel.destination)
+    close_alert(session, "delivery_failed", _subject(parcel))
+
+
+def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:
+    """Not this time: try again after so many seconds."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.attempts += 1
+    row.next_attempt_at = utc_now() + timedelta(seconds=after)
+    row.last_status, row.last_message = status, message
+
+
+def mark_failed(session: Session, parcel: Parcel, status: int | None, message: str) -> None:
+    """The destination refuses it for good; an alert says so."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.state = "failed"
+    row.attempts += 1
+    row.last_status, row.last_message = status, message
+    raise_alert(session, "delivery_failed", _subject(parcel), message)
+
+
+def resend(session: Session, study_uid: str) -> int:
+    """Send the newest result of a study again to all destinations it was meant for; how many parcels."""
+    newest = select(func.max(ResultRow.id)).where(ResultRow.study_uid == study_uid).scalar_subquery()
+    rows = session.scalars(
+        select(OutboxRow)
+        .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
+        .where(ResultFile.result_id == newest)
+    ).all()
+    for row in rows:
+        row.state, row.attempts, row.next_attempt_at, row.sent_at = "waiting", 0, utc_now(), None
+        row.last_message = "to be sent again"
+    return len(rows)
+
+
+def waiting_destinations(session: Session) -> Sequence[str]:
+    """Names of all destinations for which something waits."""
+    return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == "waiting").distinct()).all()
+
+
+def _subject(parcel: Parcel) -> str:
+    return f"{parcel.destination} {parcel.sop_instance_uid}"

@@ -1,0 +1,133 @@
+"""What `dicom-node status`, `jobs` and `job` show: counts, the last studies with state and reason, destinations, alerts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from dicom_node import jobs
+from dicom_node.alerts import open_alerts
+from dicom_node.instances import count_instances
+from dicom_node.schema import JOB_STATES, OUTBOX_STATES, Alert, Instance, Job, OutboxRow, ResultRow, StudyRow
+from dicom_node.settings import NodeSettings
+
+
+def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
+    """The state of the node as plain JSON values; times are ISO 8601, UTC."""
+    return {
+        "ae_title": settings.listener.ae_title,
+        "instances": count_instances(session),
+        "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
+        "studies_receiving": _count(session, StudyRow.state == "receiving"),
+        "jobs": {state: _count(session, Job.state == state) for state in JOB_STATES},
+        "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
+        "studies": [_study(session, row) for row in _last_studies(session, studies)],
+        "destinations": [_destination(session, name, settings) for name in _destination_names(session, settings)],
+        "alerts": [_alert(alert) for alert in open_alerts(session)],
+    }
+
+
+def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
+    """The last jobs, newest first."""
+    return [_job(row) for row in session.scalars(select(Job).order_by(Job.id.desc()).limit(limit))]
+
+
+def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
+    """One job with its events, or None."""
+    job = session.get(Job, job_id)
+    if job is None:
+        return None
+    events = [
+        {"at": _time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
+        for e in jobs.history(session, job_id)
+    ]
+    return {**_job(job), "events": events}
+
+
+def _count(session: Session, condition: Any) -> int:
+    return session.scalar(select(func.count()).where(condition)) or 0
+
+
+def _last_studies(session: Session, limit: int) -> list[StudyRow]:
+    return list(session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)))
+
+
+def _study(session: Session, study: StudyRow) -> dict[str, Any]:
+    job = session.scalar(select(Job).where(Job.study_uid == study.study_uid).order_by(Job.id.desc()).limit(1))
+    result = session.get(ResultRow, job.result_id) if job is not None and job.result_id is not None else None
+    images = (Instance.study_uid == study.study_uid) & Instance.is_current & Instance.is_own_result.is_(False)
+    return {
+        "study_uid": study.study_uid,
+        "state": _study_state(study, job, result),
+        "reason": job.reason if job is not None and study.state == "complete" else "",
+        "generation": study.generation,
+        "instances": _count(session, images),
+        "last_received_at": _time(study.last_received_at),
+        "job": job.id if job is not None else None,
+        "sent": _parcels(session, study.study_uid, "sent"),
+        "to_send": _parcels(session, study.study_uid, "waiting"),
+        "not_sent": _parcels(session, study.study_uid, "failed"),
+    }
+
+
+def _study_state(study: StudyRow, job: Job | None, result: ResultRow | None) -> str:
+    if study.state == "receiving" or job is None:
+        return "receiving"
+    return result.status if job.state == "done" and result is not None else job.state
+
+
+def _parcels(session: Session, study_uid: str, state: str) -> int:
+    return _count(session, (OutboxRow.study_uid == study_uid) & (OutboxRow.state == state))
+
+
+def _destination_names(session: Session, settings: NodeSettings) -> list[str]:
+    known = [destination.name for destination in settings.destinations]
+    return known + [name for name in session.scalars(select(OutboxRow.destination).distinct()) if name not in known]
+
+
+def _destination(session: Session, name: str, settings: NodeSettings) -> dict[str, Any]:
+    mine = OutboxRow.destination == name
+    tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, OutboxRow.state != "sent")
+    last = session.scalar(tried.order_by(OutboxRow.next_attempt_at.desc()).limit(1))
+    next_at = session.scalar(select(func.min(OutboxRow.next_attempt_at)).where(mine, OutboxRow.state == "waiting"))
+    return {
+        "name": name,
+        "configured": settings.destination(name) is not None,
+        **{state: _count(session, mine & (OutboxRow.state == state)) for state in OUTBOX_STATES},
+        "last_error": last.last_message if last is not None else "",
+        "next_attempt_at": _time(next_at),
+    }
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "study_uid": job.study_uid,
+        "generation": job.generation,
+        "state": job.state,
+        "attempts": job.attempts,
+        "created_at": _time(job.created_at),
+        "finished_at": _time(job.finished_at),
+        "not_before": _time(job.not_before),
+        "worker": job.lease_owner or "",
+        "reason": job.reason,
+    }
+
+
+def _alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "id": alert.id,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "detail": alert.detail,
+        "count": alert.count,
+        "opened_at": _time(alert.opened_at),
+        "last_at": _time(alert.last_at),
+    }
+
+
+def _time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat(timespec="seconds")

@@ -1,0 +1,65 @@
+"""`dicom-node process`: DICOM files in, results out, without network and database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.files import make_folder, safe_path, sha256_of
+from dicom_node.headers import is_valid_uid
+from dicom_node.identifiers import is_own_result
+from dicom_node.settings import NodeSettings
+from dicom_node.worker import Analysis, Input, StudyReader, analyse
+from spineone_core.dicom_series import find_files, read_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The studies among some files, and the files that belong to none with the reason."""
+
+    studies: dict[str, list[Input]]
+    skipped: list[tuple[Path, str]]
+
+
+def find_studies(paths: Sequence[Path]) -> Found:
+    """Sort files by study; own results are left out, the later copy of an instance too."""
+    found = Found({}, [])
+    seen: set[str] = set()
+    for path in find_files(paths):
+        try:
+            study_uid, entry = _read(path)
+            if entry.sop_instance_uid in seen:
+                raise ValueError("another file holds the same SOP instance")
+        except (ValueError, OSError) as error:
+            found.skipped.append((path, str(error)))
+            continue
+        seen.add(entry.sop_instance_uid)
+        found.studies.setdefault(study_uid, []).append(entry)
+    return found
+
+
+def _read(path: Path) -> tuple[str, Input]:
+    header = read_dataset(path, pixels=False)
+    study_uid, uid = str(header.get("StudyInstanceUID") or ""), str(header.SOPInstanceUID)
+    if not is_valid_uid(study_uid) or not is_valid_uid(uid):
+        raise ValueError("StudyInstanceUID or SOPInstanceUID is missing or malformed")
+    if is_own_result(header):
+        raise ValueError("a result of this node")
+    return study_uid, Input(path, uid, str(header.get("SOPClassUID") or ""), sha256_of(path))
+
+
+def process_study(
+    detector: StudyReader, study_uid: str, inputs: Sequence[Input], settings: NodeSettings, out: Path, now: datetime
+) -> Analysis:
+    """Analyse one study and write its files to ``out/<study uid>``.
+
+    The time of the run is written into the objects, so it is part of what names them: every run makes new UIDs.
+    """
+    analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+    folder = safe_path(out, study_uid)
+    make_folder(folder.resolve())
+    for product in analysis.products:
+        safe_path(folder, product.name).write_bytes(product.data)
+    return analysis

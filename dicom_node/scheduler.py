@@ -1,0 +1,72 @@
+"""The timers: closing complete studies, and giving the jobs of silent workers back. The job table is the queue, not this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from dicom_node import studies
+from dicom_node.jobs import LeaseWatch
+from dicom_node.log import get_logger
+from dicom_node.schema import Database, utc_now
+from dicom_node.settings import NodeSettings
+
+_COMPLETION_EVERY_S = 1.0
+
+
+class Scheduler:
+    """Runs the timers in threads of this process. Several on one database do no harm: each step is one transaction."""
+
+    def __init__(self, settings: NodeSettings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._watch = LeaseWatch(settings.worker.lease_s)
+        self._timer = BackgroundScheduler(timezone="UTC")
+
+    def start(self) -> None:
+        """Start the timers."""
+        reclaim_every = min(10.0, self._settings.worker.lease_s / 4)
+        self._every(_COMPLETION_EVERY_S, self.complete_studies)
+        self._every(reclaim_every, self.reclaim_leases)
+        self._timer.start()
+
+    def stop(self) -> None:
+        """Stop the timers after their present run."""
+        self._timer.shutdown(wait=True)
+
+    def complete_studies(self) -> None:
+        """Queue a job for each study that has gone quiet."""
+        with self._database.write() as session:
+            due = studies.complete_due(
+                session,
+                now=utc_now(),
+                quiet_seconds=self._settings.study.quiet_seconds,
+                max_wait_seconds=self._settings.study.max_wait_seconds,
+            )
+        for study in due:
+            get_logger().info("study_complete", study_uid=study.study_uid, generation=study.generation)
+
+    def reclaim_leases(self) -> None:
+        """Give the jobs of silent workers back to the queue."""
+        with self._database.write() as session:
+            reclaimed = self._watch.reclaim(session, max_attempts=self._settings.worker.max_attempts)
+        for job in reclaimed:
+            get_logger().warning("lease_expired", job=job)
+
+    def _every(self, seconds: float, step: Callable[[], None]) -> None:
+        self._timer.add_job(
+            _guarded(step), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
+        )
+
+
+def _guarded(step: Callable[[], None]) -> Callable[[], None]:
+    """A timer outlives a locked or unreachable database."""
+
+    def run() -> None:
+        try:
+            step()
+        except Exception:  # the next run tries again
+            get_logger().exception("timer_failed", timer=step.__name__)
+
+    return run

@@ -1,0 +1,437 @@
+"""One job: read the study, build report and overlay, check them, and store all in one transaction.
+
+The only module that touches the detector.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_node import gate, jobs, outbox
+from dicom_node.envelope import to_bytes
+from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
+from dicom_node.files import safe_path, write_atomically
+from dicom_node.identifiers import ResultKey
+from dicom_node.instances import inputs_of
+from dicom_node.jobs import Claim, back_off
+from dicom_node.lifecycle import StopFlag, notify_ready
+from dicom_node.log import describe, get_logger
+from dicom_node.overlays import build_overlay, overlay_png
+from dicom_node.reports import build_report
+from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
+from dicom_node.settings import NodeSettings
+from spineone_core.dicom_series import SagittalVolume, read_dataset
+from spineone_core.findings import REASON_TEXT, Detection, ModelIdentity, Reason, Status
+
+# MR, Enhanced MR, Legacy Converted Enhanced MR: what is analysed of a study.
+ANALYSED_CLASSES = frozenset(
+    {"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"}
+)
+# Time that a job has to finish after the stop signal before it is handed back.
+STOP_GRACE_S = 5.0
+
+
+class Reading(Protocol):
+    """What a detector says about a study."""
+
+    @property
+    def detection(self) -> Detection: ...
+
+    @property
+    def volume(self) -> SagittalVolume | None: ...
+
+
+class StudyReader(Protocol):
+    """The part of `spineone_core.detector.Detector` that the node uses."""
+
+    identity: ModelIdentity
+
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
+
+
+class RefusedByGateError(NodeError):
+    """A result did not pass the check before sending; nothing was sent. This is a defect of the node: report it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One file of a study."""
+
+    path: Path
+    sop_instance_uid: str
+    sop_class_uid: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One file of a result. UIDs are empty where it is no DICOM file."""
+
+    role: str
+    name: str
+    data: bytes
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A detection and everything that was made of it."""
+
+    detection: Detection
+    key: ResultKey
+    products: tuple[Product, ...]
+
+
+def load_detector(settings: NodeSettings) -> StudyReader:
+    """The detector that the settings name.
+
+    Raises
+    ------
+    ModelError
+        If the model package is missing, damaged or of another architecture, or the device is not there.
+    """
+    from spineone_core.detector import Detector
+    from spineone_core.inference import DeviceError
+    from spineone_core.model_package import ModelPackageError
+
+    if settings.model.threads:
+        import torch
+
+        torch.set_num_threads(settings.model.threads)
+    try:
+        return Detector.load(settings.model.path, device=settings.model.device)
+    except (ModelPackageError, DeviceError) as error:
+        raise ModelError(f"model {settings.model.path}: {error}") from error
+
+
+# ---------------------------------------------------------------- one study
+
+
+def settings_digest(settings: NodeSettings, *, salt: str = "") -> str:
+    """SHA-256 over the settings that change results."""
+    values = {"results": settings.results.model_dump(), "min_slices": settings.study.min_slices, "salt": salt}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def used_inputs(inputs: Sequence[Input]) -> list[Input]:
+    """What a result depends on: the MR images, or everything where there are none."""
+    return [i for i in inputs if i.sop_class_uid in ANALYSED_CLASSES] or list(inputs)
+
+
+def analyse(
+    detector: StudyReader,
+    study_uid: str,
+    inputs: Sequence[Input],
+    settings: NodeSettings,
+    *,
+    created: datetime,
+    salt: str = "",
+) -> Analysis:
+    """Read a study and make its report, overlay, picture and findings.
+
+    Parameters
+    ----------
+    created
+        Time of the job; it is written into the objects, so that a second attempt makes the same ones.
+    salt
+        Distinguishes results that are made outside the node's database.
+
+    Raises
+    ------
+    RefusedByGateError
+        If an object that was made would not be fit to be sent.
+    """
+    used = used_inputs(inputs)
+    key = ResultKey(
+        study_uid,
+        tuple((i.sop_instance_uid, i.sha256) for i in used),
+        detector.identity.digest,
+        settings_digest(settings, salt=salt),
+    )
+    detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
+    headers = _Headers(used)
+    created = created.astimezone()
+    products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
+    if settings.results.structured_report:
+        products.append(_report(detection, volume, headers, key, created))
+    if settings.results.secondary_capture and volume is not None and detection.analysed:
+        products += _overlay(detection, volume, headers, key, created)
+    return Analysis(detection, key, tuple(products))
+
+
+def _detect(
+    detector: StudyReader, study_uid: str, used: Sequence[Input], min_slices: int
+) -> tuple[Detection, SagittalVolume | None]:
+    images = [i.path for i in used if i.sop_class_uid in ANALYSED_CLASSES]
+    if not images:
+        detail = "the study holds no MR image"
+        return _refusal(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
+    reading = detector.read_study(images, min_slices=min_slices)
+    # A study of unreadable headers has no UID of its own.
+    return replace(reading.detection, study_uid=study_uid), reading.volume
+
+
+def _refusal(model: ModelIdentity, study_uid: str, reason: Reason, detail: str) -> Detection:
+    return Detection(
+        study_uid=study_uid,
+        series_uid="",
+        sop_instance_uid="",
+        model=model,
+        status=Status.NOT_ANALYSABLE,
+        reason=reason,
+        reason_detail=detail or REASON_TEXT[reason],
+    )
+
+
+class _Headers:
+    """Headers of the inputs, read when they are asked for."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._paths = {i.sop_instance_uid: i.path for i in inputs}
+
+    def of(self, sop_instance_uid: str) -> Dataset | None:
+        path = self._paths.get(sop_instance_uid)
+        return None if path is None else read_dataset(path, pixels=False)
+
+    def any(self, preferred: str) -> Dataset:
+        header = self.of(preferred if preferred in self._paths else next(iter(self._paths)))
+        assert header is not None
+        return header
+
+
+def _report(
+    detection: Detection, volume: SagittalVolume | None, headers: _Headers, key: ResultKey, created: datetime
+) -> Product:
+    slice_header = headers.of(detection.sop_instance_uid)
+    sources = [] if volume is None else list(dict.fromkeys(s.sop_instance_uid for s in volume.sources))
+    report = build_report(
+        detection=detection,
+        header=slice_header or headers.any(detection.sop_instance_uid),
+        slice_header=slice_header,
+        key=key,
+        created=created,
+        images=[header for uid in sources if (header := headers.of(uid)) is not None],
+    )
+    return _checked("report", "sr.dcm", report)
+
+
+def _overlay(
+    detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
+) -> list[Product]:
+    header = headers.any(detection.sop_instance_uid)
+    overlay = build_overlay(detection=detection, volume=volume, header=header, key=key, created=created)
+    return [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
+
+
+def _checked(role: str, name: str, dataset: Dataset) -> Product:
+    problems = gate.check(dataset)
+    if problems:
+        raise RefusedByGateError(f"{role}: {'; '.join(problems)}")
+    return Product(role, name, to_bytes(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+
+
+# ---------------------------------------------------------------- one job
+
+
+class Worker:
+    """Takes jobs and does them, one after the other."""
+
+    def __init__(self, settings: NodeSettings, database: Database, detector: StudyReader) -> None:
+        self._settings = settings
+        self._database = database
+        self._detector = detector
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"[:100]
+
+    def run(self, stop: StopFlag) -> None:
+        """Work until asked to stop."""
+        get_logger().info("working", model=self._detector.identity.name, digest=self._detector.identity.digest)
+        notify_ready()
+        while not stop.is_set():
+            try:
+                worked = self.run_once(stop)
+            except Exception:  # a locked or unreachable database passes; the job's lease protects the job
+                get_logger().exception("worker_error")
+                worked = False
+            if not worked:
+                stop.wait(self._settings.worker.poll_seconds)
+        get_logger().info("stopped")
+
+    def run_once(self, stop: StopFlag | None = None) -> bool:
+        """Do the next job; False if there was none."""
+        with self._database.write() as session:
+            claim = jobs.claim(session, self._owner, now=utc_now())
+        if claim is None:
+            return False
+        log = get_logger().bind(job=claim.job_id, study_uid=claim.study_uid, attempt=claim.attempts)
+        log.info("job_started")
+        began = time.monotonic()
+        with _Lease(self._database, claim, self._settings.worker.heartbeat_s, stop):
+            outcome = self._attempt(claim)
+        log.info("job_ended", outcome=type(outcome).__name__.lower(), seconds=round(time.monotonic() - began, 2))
+        return True
+
+    def _attempt(self, claim: Claim) -> StepResult:
+        """One attempt, and its outcome in the database."""
+        outcome: Reject | Retry
+        try:
+            return self._do(claim)
+        except LeaseLostError:
+            return Reject("the job was given to another worker")
+        except RefusedByGateError as error:
+            outcome = Reject(str(error))
+        except Exception as error:  # out of memory, device lost, disk full: may pass; the attempts are counted
+            get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
+            outcome = Retry(describe(error))
+        self._put_back(claim, outcome)
+        return outcome
+
+    def _put_back(self, claim: Claim, outcome: Reject | Retry) -> None:
+        rules = self._settings.worker
+        try:
+            with self._database.write() as session:
+                if isinstance(outcome, Reject):
+                    jobs.reject(session, claim, outcome.reason)
+                    return
+                after = outcome.after or back_off(claim.attempts, rules.retry_first_s, rules.retry_max_s)
+                jobs.fail(session, claim, outcome.why, after=after, max_attempts=rules.max_attempts)
+        except LeaseLostError:
+            get_logger().warning("lease_lost", job=claim.job_id)
+
+    def _do(self, claim: Claim) -> Done:
+        inputs = self._inputs(claim.study_uid)
+        analysis = analyse(self._detector, claim.study_uid, inputs, self._settings, created=claim.created_at)
+        folder = safe_path(self._settings.data_dir / "results", claim.study_uid, analysis.key.digest[:32])
+        for product in analysis.products:
+            write_atomically(safe_path(folder, product.name), product.data)
+        with self._database.write() as session:
+            self._store(session, claim, analysis, folder)
+        return Done()
+
+    def _inputs(self, study_uid: str) -> list[Input]:
+        with self._database.read() as session:
+            rows = inputs_of(session, study_uid)
+        data_dir = self._settings.data_dir
+        return [Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256) for r in rows]
+
+    def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
+        """Result, outbox and the job's end, all or nothing."""
+        detection = analysis.detection
+        digest = _input_hash(analysis.key)
+        known = session.scalar(
+            select(ResultRow).where(
+                ResultRow.study_uid == claim.study_uid,
+                ResultRow.input_hash == digest,
+                ResultRow.model_digest == analysis.key.model_digest,
+                ResultRow.settings_digest == analysis.key.settings_digest,
+            )
+        )
+        result = known or self._add_result(session, claim, analysis, folder, digest)
+        jobs.succeed(session, claim, result_id=result.id, input_hash=digest, detail=_summary(detection))
+
+    def _add_result(
+        self, session: Session, claim: Claim, analysis: Analysis, folder: Path, input_hash: str
+    ) -> ResultRow:
+        detection = analysis.detection
+        result = ResultRow(
+            study_uid=claim.study_uid,
+            generation=claim.generation,
+            input_hash=input_hash,
+            model_digest=analysis.key.model_digest,
+            settings_digest=analysis.key.settings_digest,
+            status=detection.status.value,
+            reason=detection.reason.value if detection.reason else None,
+            findings=detection.dumps(),
+            created_at=claim.created_at,
+        )
+        session.add(result)
+        session.flush()
+        files = [self._file_row(result.id, product, folder) for product in analysis.products]
+        session.add_all(files)
+        session.flush()
+        outbox.enqueue(session, files, claim.study_uid, [d.name for d in self._settings.destinations])
+        return result
+
+    def _file_row(self, result_id: int, product: Product, folder: Path) -> ResultFile:
+        return ResultFile(
+            result_id=result_id,
+            role=product.role,
+            path=str((folder / product.name).relative_to(self._settings.data_dir)),
+            sha256=hashlib.sha256(product.data).hexdigest(),
+            sop_class_uid=product.sop_class_uid or None,
+            sop_instance_uid=product.sop_instance_uid or None,
+        )
+
+
+def _input_hash(key: ResultKey) -> str:
+    return hashlib.sha256(json.dumps(key.inputs).encode()).hexdigest()
+
+
+def _summary(detection: Detection) -> str:
+    if detection.reason is not None:
+        return f"not analysable: {detection.reason.value}: {detection.reason_detail}"
+    return "analysed"
+
+
+class _Lease:
+    """Beats while a job is being done; after the stop signal it hands an unfinished job back and ends the process."""
+
+    def __init__(self, database: Database, claim: Claim, heartbeat_s: float, stop: StopFlag | None) -> None:
+        self._database = database
+        self._claim = claim
+        self._heartbeat_s = heartbeat_s
+        self._stop = stop
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        next_beat = time.monotonic() + self._heartbeat_s
+        stopping_since: float | None = None
+        while not self._over.wait(0.2):
+            now = time.monotonic()
+            if self._stop is not None and self._stop.is_set():
+                stopping_since = stopping_since or now
+                if now - stopping_since > STOP_GRACE_S:
+                    self._hand_back()
+            if now >= next_beat:
+                next_beat = now + self._heartbeat_s
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            with self._database.write() as session:
+                if not jobs.beat(session, self._claim):
+                    get_logger().warning("lease_lost", job=self._claim.job_id)
+        except Exception:  # one missed beat does no harm; a lost lease shows when the result is stored
+            get_logger().exception("heartbeat_failed", job=self._claim.job_id)
+
+    def _hand_back(self) -> None:
+        """The main thread is deep in the detector and cannot be interrupted: give the job back and go."""
+        try:
+            with self._database.write() as session:
+                jobs.hand_back(session, self._claim)
+            get_logger().info("job_handed_back", job=self._claim.job_id)
+        except Exception:  # then the lease will expire
+            get_logger().exception("hand_back_failed", job=self._claim.job_id)
+        os._exit(0)
