@@ -238,7 +238,12 @@ def _is_valid(value: Any, keyword: str, vr: str) -> bool:
     if keyword == "TimezoneOffsetFromUTC":
         return _OFFSET.fullmatch(text) is not None
     allowed = _ALLOWED_VALUES.get(keyword)
-    return "\\" not in text and (not allowed or not text or text in allowed)
+    return not has_control_characters(text) and "\\" not in text and (not allowed or not text or text in allowed)
+
+
+def has_control_characters(text: str) -> bool:
+    """Characters that no single-line text VR allows (PS3.5 6.1.3); ESC belongs to code extensions."""
+    return any(c < " " and c != "\x1b" for c in text)
 
 
 def _settle_deidentification(target: Dataset) -> None:

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
 from dicom_node import overlays, reports
-from dicom_node.envelope import RESEARCH_USE, settled
+from dicom_node.envelope import RESEARCH_USE, has_control_characters, settled
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _STRICT_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
@@ -173,10 +173,16 @@ def _values(dataset: Dataset) -> Problems:
         if element.VR not in _TEXT_VR or element.is_empty:
             continue
         for value in element.value if element.VM > 1 else [element.value]:
-            try:
-                validate_value(element.VR, str(value), RAISE)
-            except ValueError:
+            if not _conforms(element.VR, str(value)):
                 yield f"{element.keyword}: value does not conform to VR {element.VR}"
+
+
+def _conforms(vr: str, value: str) -> bool:
+    try:
+        validate_value(vr, value, RAISE)
+    except ValueError:
+        return False
+    return vr in ("LT", "ST") or not has_control_characters(value)
 
 
 def _dates(dataset: Dataset) -> Problems:
@@ -331,13 +337,13 @@ def _refusal(dataset: Dataset, group: Dataset) -> Problems:
 def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Problems:
     if sites != [site.value for site in reports.SITES_IN_READING_ORDER]:
         yield f"groups: {len(groups)} groups are neither the ten levels in reading order nor a refusal"
-    places = {_place(group) for group in groups}
-    if len(places) != 1:
-        yield "groups: points lie on different images"
     sizes = _image_sizes(dataset)
     for group in groups:
         yield from _point(group, sizes)
         yield from _numbers(group)
+    places = {_place(group) for group in groups}
+    if len(places) != 1:
+        yield "groups: points lie on different images"
 
 
 def _place(group: Dataset) -> tuple[str, Any]:

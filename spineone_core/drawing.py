@@ -293,8 +293,10 @@ def _draw_labels(
     per_mm = 1 / rendered.pixel_spacing[1]
     heights = spread([y for _, y in centres], 24.0)
     for finding, (x, y), label_y in zip(findings, centres, heights, strict=True):
-        label_x = x + side * LABEL_DISTANCE_MM * per_mm
         text = finding.level if finding.decided else f"{finding.level} ?"
+        label_x = x + side * LABEL_DISTANCE_MM * per_mm
+        room = font.getlength(text) + 4
+        label_x = max(label_x, room) if side < 0 else min(label_x, canvas.width - PANEL_WIDTH - room)
         colour = colour_of(finding)
         end = (x + side * LEADER_END_MM * per_mm, y)
         _draw_leader(canvas, (label_x - side * 5, label_y), end, colour)

@@ -147,7 +147,13 @@ def refused(reason: Reason = Reason.NO_SAGITTAL_T2, *, chosen: bool = False) -> 
     )
 
 
-def volume(rows: int = 320, columns: int = 256, spacing: tuple[float, float] = (0.8, 0.8), slices: int = 3) -> Any:
+def volume(
+    rows: int = 320,
+    columns: int = 256,
+    spacing: tuple[float, float] = (0.8, 0.8),
+    slices: int = 3,
+    frames: int | None = None,
+) -> SagittalVolume:
     """A volume with a bright canal and a grid, enough for drawing and geometry."""
     y, x = np.mgrid[:rows, :columns]
     plane = 400 * np.exp(-(((x - 0.6 * columns) / (0.05 * columns)) ** 2)) + 200 * ((y // 16 + x // 16) % 2)
@@ -157,10 +163,16 @@ def volume(rows: int = 320, columns: int = 256, spacing: tuple[float, float] = (
         row_direction=np.array([0.0, 1, 0]),
         column_direction=np.array([0.0, 0, -1]),
         pixel_spacing=spacing,
-        sources=tuple(
-            SliceSource(Path(f"{i}.dcm"), SLICE if i == slices // 2 else f"2.25.20{i}", MR, None) for i in range(slices)
-        ),
+        sources=tuple(_source(i, slices, frames) for i in range(slices)),
         study_uid=STUDY,
         series_uid=SERIES,
         window=(300.0, 600.0),
     )
+
+
+def _source(index: int, slices: int, frame: int | None) -> SliceSource:
+    """The middle slice is the one that the detections name."""
+    middle = index == slices // 2
+    if frame is not None:
+        return SliceSource(Path("multi.dcm"), SLICE, ENHANCED_MR, frame + index - slices // 2)
+    return SliceSource(Path(f"{index}.dcm"), SLICE if middle else f"2.25.20{index}", MR, None)
