@@ -90,6 +90,8 @@ class PhantomExam:
         Normal or degenerative for the ten levels (not T12-L1).
     slice_thickness
         mm.
+    patient, plan
+        What was painted, and the whole slice plan it was painted on.
     """
 
     seed: int
@@ -98,6 +100,7 @@ class PhantomExam:
     grades: dict[str, Grade]
     slice_thickness: float
     patient: Patient
+    plan: Plan
 
 
 def make_phantom(seed: int, *, config: PhantomConfig = DEFAULT_CONFIG, slices: int | None = None) -> PhantomExam:
@@ -149,11 +152,12 @@ def _try_exam(
     )
     return PhantomExam(
         seed=seed,
-        volume=_volume(seed, plan, voxels, origins, chosen, config.contrast),
+        volume=_volume(seed, plan, voxels, origins, chosen, config),
         points={name: points[name] for name in (UPPER_DISC, *VERTEBRAE, *DISCS)},
         grades={n: patient.body(n).grade for n in VERTEBRAE} | {n: patient.disc(n).grade for n in DISCS},
         slice_thickness=plan.thickness,
         patient=patient,
+        plan=plan,
     )
 
 
@@ -187,17 +191,18 @@ def _complete(points: dict[str, tuple[float, float]], plan: Plan) -> bool:
     return all(inside)
 
 
-def phantom_uid(seed: int, *names: object) -> str:
-    """A name-based UID under 2.25, the same for the same seed and names."""
-    text = ":".join(["spineone-phantom", str(seed), *map(str, names)])
+def phantom_uid(seed: int, config: PhantomConfig, *names: object) -> str:
+    """A name-based UID under 2.25, the same for the same seed, config and names; T1 and T2 share a study."""
+    text = ":".join(["spineone-phantom", str(seed), repr(replace(config, contrast="t2")), *map(str, names)])
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, text).int}"
 
 
 def _volume(
-    seed: int, plan: Plan, voxels: Floats, origins: FloatArray, chosen: range, contrast: Contrast
+    seed: int, plan: Plan, voxels: Floats, origins: FloatArray, chosen: range, config: PhantomConfig
 ) -> SagittalVolume:
+    contrast = config.contrast
     sources = tuple(
-        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, contrast, k), MR_IMAGE_STORAGE, None)
+        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, config, contrast, k), MR_IMAGE_STORAGE, None)
         for k in chosen
     )
     return SagittalVolume(
@@ -207,8 +212,8 @@ def _volume(
         column_direction=plan.column_direction,
         pixel_spacing=(plan.spacing, plan.spacing),
         sources=sources,
-        study_uid=phantom_uid(seed, "study"),
-        series_uid=phantom_uid(seed, contrast, "series"),
+        study_uid=phantom_uid(seed, config, "study"),
+        series_uid=phantom_uid(seed, config, contrast, "series"),
     )
 
 
@@ -345,7 +350,7 @@ class _Scanner:
             picture = picture + self._ghost * np.roll(picture, self._ghost_shift, axis=0)
         if self._wrap:
             picture = _wrapped(picture, self._wrap)
-        picture = _rician(picture, self._noise, noise)
+        picture = rician(picture, self._noise, noise)
         if self._border:
             picture = picture * _inside(picture.shape, self._border)
         picture = np.minimum(picture, self._clip)
@@ -356,7 +361,7 @@ class _Scanner:
 
 def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> Floats:
     """Sensitivity (rows, columns), 1 where it is best: a coil behind the back, weak at its ends, often a dark front."""
-    plane = replace(plan.plane(plan.slices // 2))
+    plane = plan.plane(plan.slices // 2)
     small = (max(8, plan.rows // 8), max(8, plan.columns // 8))
     rows = np.linspace(0, plan.rows - 1, small[0])[:, None]
     columns = np.linspace(0, plan.columns - 1, small[1])[None, :]
@@ -378,7 +383,8 @@ def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> Floats:
     return np.maximum(enlarge((field_ ** min(strength, 1.0)).astype(np.float32), plan.rows, plan.columns), 0)
 
 
-def _rician(picture: Floats, sigma: float, rng: np.random.Generator) -> Floats:
+def rician(picture: Floats, sigma: float, rng: np.random.Generator) -> Floats:
+    """Magnitude of the picture with Gaussian noise in both channels."""
     real = picture + np.float32(sigma) * rng.standard_normal(picture.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.sqrt(real * real + imaginary * imaginary)

@@ -195,7 +195,8 @@ class Painter:
         canvas.over(tissues.ligament, np.clip(1.2 - np.abs(fascia), 0, 1))
         canvas.over(fat, np.clip(fascia + 0.5, 0, 1))
         if abs(depth) > 16:
-            psoas = _soft(np.abs(behind + 14) - 17 - 0.4 * self.textures.middle, 3.0) * _ramp(abs(depth), 16, 26)
+            amount = _ramp(abs(depth), 16, 26) - _ramp(abs(depth), 44, 54)
+            psoas = _soft(np.abs(behind + 14) - 17 - 0.4 * self.textures.middle, 3.0) * amount
             canvas.over(tissues.muscle, psoas * np.clip((40 - np.abs(z_of(index) + 45)) / 40 + 1, 0, 1))
 
     def _belly(self, depth: float) -> Floats:
