@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    # No markup: reasons and subjects may hold brackets.
+    return Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def _open(config: Path) -> tuple[NodeSettings, Database]:
@@ -286,7 +287,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 def _print_status(state: dict[str, Any]) -> None:
     console = _console()
     console.print(
-        f"[bold]{state['ae_title']}[/bold]  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
+        f"{state['ae_title']}  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
         f"{state['instances']} instances"
     )
     for name in ("jobs", "outbox"):
@@ -312,7 +313,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     # Wide enough for a UID beside a reason, also where the output is a pipe.
-    Console(highlight=False, width=max(160, Console().width)).print(table, markup=False)
+    Console(highlight=False, markup=False, width=max(160, Console().width)).print(table)
 
 
 @app.command()

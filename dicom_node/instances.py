@@ -29,7 +29,7 @@ from dicom_node.files import move_into_place, safe_path, sha256_of, write_spool_
 from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from dicom_node.log import get_logger, printable
-from dicom_node.schema import Database, Instance, utc_now
+from dicom_node.schema import Database, Instance, ResultFile, utc_now
 
 # C-STORE statuses (PS3.4 B.2.3).
 SUCCESS = 0x0000
@@ -305,15 +305,16 @@ def count_instances(session: Session) -> int:
 
 
 def verify_files(database: Database, data_dir: Path) -> Iterator[tuple[str, str, str]]:
-    """Check every indexed file's bytes against its SHA-256: SOP Instance UID, path and what is wrong with it."""
+    """Check the bytes of every received and every made file against its SHA-256: UID or role, path, what is wrong."""
     with database.read() as session:
-        rows = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).all()
-    for uid, name, sha256 in rows:
+        received = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).all()
+        made = session.execute(select(ResultFile.role, ResultFile.path, ResultFile.sha256)).all()
+    for subject, name, sha256 in [*received, *made]:
         path = data_dir / name
         if not path.is_file():
-            yield uid, name, "is missing"
+            yield subject, name, "is missing"
         elif sha256_of(path) != sha256:
-            yield uid, name, "has other bytes than were received"
+            yield subject, name, "has other bytes than the index says"
 
 
 # ---------------------------------------------------------------- files

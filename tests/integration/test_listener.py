@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from fakes.datasets import mr_image, save, with_meta
-from fakes.scu import association, free_port, send
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -29,6 +27,8 @@ from dicom_node.associations import StorageListener, storage_sop_classes, suppor
 from dicom_node.instances import InstanceStore
 from dicom_node.schema import Alert, Database, Instance
 from dicom_node.settings import NodeSettings
+from tests.fakes.datasets import mr_image, save, with_meta
+from tests.fakes.scu import association, free_port, send
 
 STORESCU = Path("/usr/bin/storescu")
 Start = Callable[..., int]

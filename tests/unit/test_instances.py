@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from fakes.datasets import STUDY, encode, incoming, mr_image, save
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from sqlalchemy import select
@@ -18,6 +17,7 @@ from dicom_node.alerts import open_alerts
 from dicom_node.instances import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS, InstanceStore, inputs_of
 from dicom_node.schema import Alert, Database, Instance, StudyRow
 from dicom_node.settings import NodeSettings
+from tests.fakes.datasets import STUDY, encode, incoming, mr_image, save
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_verify__finds_changed_and_missing_files(store: InstanceStore, database:
     found = {uid: what for uid, _, what in instances.verify_files(database, store.data_dir)}
     assert found == {
         first.sop_instance_uid: "is missing",
-        second.sop_instance_uid: "has other bytes than were received",
+        second.sop_instance_uid: "has other bytes than the index says",
     }
 
 

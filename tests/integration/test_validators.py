@@ -1,0 +1,167 @@
+"""Programs that nobody here wrote judge the results: dicom3tools, DCMTK, PixelMed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.envelope import RESEARCH_USE, to_bytes
+from dicom_node.gate import check
+from dicom_node.overlays import build_overlay
+from dicom_node.reports import build_report
+from spineone_core.findings import Detection, Reason
+from tests.unit.synthetic import (
+    CREATED,
+    KEY,
+    NAMES,
+    STUDY,
+    analysed,
+    classic,
+    enhanced,
+    named,
+    poor,
+    refused,
+    volume,
+)
+
+JAVA = "-Djdk.xml.xpathTotalOpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathExprGrpLimit=0"
+
+
+@dataclass(frozen=True)
+class Case:
+    detection: Detection
+    header: Dataset
+
+
+CASES = {
+    "classic": Case(analysed(), classic()),
+    "enhanced": Case(analysed(frame_number=5), enhanced()),
+    "poor": Case(analysed(), poor()),
+    "anonymised": Case(
+        analysed(),
+        classic(PatientName="", PatientBirthDate="", PatientIdentityRemoved="YES", DeidentificationMethod="node test"),
+    ),
+    "refused": Case(refused(), classic()),
+    "refused after analysis": Case(refused(Reason.LEVELS_IMPLAUSIBLE, chosen=True), enhanced()),
+    "refused poor": Case(refused(Reason.NO_IMAGES), poor()),
+    **{kind: Case(analysed(), named(kind)) for kind in NAMES},
+}
+
+
+def _program(name: str) -> str:
+    """Debian's program: pynetdicom installs others of the same names in a virtual environment."""
+    path = f"/usr/bin/{name}"
+    if not Path(path).exists():
+        pytest.skip(f"{path} is not installed")
+    return path
+
+
+def _run(*command: str) -> str:
+    environment = {**os.environ, "JAVA_TOOL_OPTIONS": JAVA, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False, env=environment)
+    return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+
+def _report_file(name: str, folder: Path) -> Path:
+    case = CASES[name]
+    report = build_report(
+        detection=case.detection,
+        header=case.header,
+        slice_header=case.header if case.detection.sop_instance_uid else None,
+        key=KEY,
+        created=CREATED,
+    )
+    assert check(report) == []
+    path = folder / "report.dcm"
+    path.write_bytes(to_bytes(report))
+    return path
+
+
+def _overlay_file(name: str, folder: Path) -> Path:
+    case = CASES[name]
+    pictured = volume(rows=64, columns=50, spacing=(4.0, 4.0), frames=case.detection.frame_number)
+    overlay = build_overlay(detection=case.detection, volume=pictured, header=case.header, key=KEY, created=CREATED)
+    assert check(overlay) == []
+    path = folder / "overlay.dcm"
+    path.write_bytes(to_bytes(overlay))
+    return path
+
+
+def _errors(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("Error") or "Error -" in line]
+
+
+@pytest.mark.dciodvfy
+@pytest.mark.parametrize("name", CASES)
+def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
+    program = _program("dciodvfy")
+    for path, kind in ((_report_file(name, tmp_path), "Comprehensive3DSR"), (_overlay_file(name, tmp_path), "SCImage")):
+        text = _run(program, str(path))
+        assert kind in text
+        assert _errors(text) == []
+
+
+@pytest.mark.dciodvfy
+def test_dciodvfy_does_find_errors(tmp_path: Path) -> None:
+    """The check above is no formality."""
+    program = _program("dciodvfy")
+    path = _report_file("classic", tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"UNVERIFIED", b"UNCERTAIN "))
+    assert _errors(_run(program, str(path)))
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("name", CASES)
+def test_dcmtk_renders_the_report(name: str, tmp_path: Path) -> None:
+    dump, html = _program("dsrdump"), _program("dsr2html")
+    path = str(_report_file(name, tmp_path))
+    printed = _run(dump, "--print-all", path)
+    page = _run(html, path)
+    assert not any(line.startswith(("E:", "F:")) for line in (printed + page).splitlines())
+    assert "Comprehensive 3D SR Document" in printed
+    assert "Preliminary Flag    : PRELIMINARY" in printed
+    assert RESEARCH_USE in printed
+    assert RESEARCH_USE in page
+    assert printed.count("Image Region") == (10 if CASES[name].detection.analysed else 0)
+
+
+@pytest.mark.dcmtk
+@pytest.mark.parametrize("kind", NAMES)
+def test_dcmtk_reads_the_name(kind: str, tmp_path: Path) -> None:
+    """DCMTK decodes by its own tables (through iconv)."""
+    program = _program("dcmdump")
+    text = _run(program, "+U8", "+P", "PatientName", str(_report_file(kind, tmp_path)))
+    if "not supported" in text or "cannot" in text.lower():
+        pytest.skip("this DCMTK has no converter for the character set")
+    assert NAMES[kind][1] in text
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_shows_the_overlay(tmp_path: Path) -> None:
+    program = _program("dcm2pnm")
+    picture = tmp_path / "overlay.ppm"
+    text = _run(program, "--write-raw-pnm", str(_overlay_file("classic", tmp_path)), str(picture))
+    assert picture.exists(), text
+    assert picture.read_bytes().startswith(b"P6")
+
+
+@pytest.mark.parametrize("name", ["classic", "enhanced", "refused"])
+def test_pixelmed_accepts_the_template(name: str, tmp_path: Path) -> None:
+    program = _program("DicomSRValidator")
+    if shutil.which("java") is None:
+        pytest.skip("no Java")
+    text = _run(program, str(_report_file(name, tmp_path)))
+    assert "Found Root Template TID_1500" in text
+    assert "Root Template Validation Complete" in text
+    assert "IOD validation complete" in text
+    assert not [line for line in text.splitlines() if "Error" in line]
+
+
+def test_cases_are_of_one_study() -> None:
+    assert {case.detection.study_uid for case in CASES.values()} == {STUDY}

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+
+from dicom_node import gate, overview, studies
+from dicom_node.instances import InstanceStore
+from dicom_node.schema import Database, Job, OutboxRow, ResultFile, ResultRow, utc_now
+from dicom_node.settings import NodeSettings
+from dicom_node.worker import Worker
+from tests.fakes.datasets import STUDY, incoming, mr_image
+from tests.fakes.detector import FakeDetector
+
+DESTINATIONS = [{"name": n, "ae_title": n.upper(), "host": "127.0.0.1", "port": 1} for n in ("pacs", "second")]
+
+
+@pytest.fixture
+def settings(node_settings: NodeSettings) -> NodeSettings:
+    return NodeSettings(**{**node_settings.model_dump(), "destinations": DESTINATIONS})
+
+
+@pytest.fixture
+def receive(database: Database, settings: NodeSettings) -> Callable[..., None]:
+    store = InstanceStore(database, settings.data_dir)
+
+    def run(*datasets: Dataset) -> None:
+        for dataset in datasets:
+            assert store.receive(incoming(dataset)) == 0
+        with database.write() as session:
+            later = utc_now() + timedelta(hours=1)
+            studies.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
+            for job in session.scalars(select(Job)):
+                job.not_before = utc_now()
+
+    return run
+
+
+def exam(count: int = 5) -> list[Dataset]:
+    return [mr_image(n) for n in range(1, count + 1)]
+
+
+def last_job(database: Database) -> Job:
+    with database.read() as session:
+        return session.scalars(select(Job).order_by(Job.id.desc())).first()  # type: ignore[return-value]
+
+
+def result_files(database: Database, settings: NodeSettings) -> dict[str, Path]:
+    with database.read() as session:
+        return {row.role: settings.data_dir / row.path for row in session.scalars(select(ResultFile))}
+
+
+def count(database: Database, table: type[ResultRow] | type[OutboxRow]) -> int:
+    with database.read() as session:
+        return len(session.scalars(select(table)).all())
+
+
+def test_job__makes_report_overlay_picture_and_findings(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    receive(*exam())
+    assert Worker(settings, database, FakeDetector()).run_once()
+    assert (last_job(database).state, last_job(database).reason) == ("done", "analysed")
+    files = result_files(database, settings)
+    assert set(files) == {"report", "overlay", "picture", "findings"}
+    for role in ("report", "overlay"):
+        dataset = pydicom.dcmread(files[role])
+        assert gate.check(dataset) == []
+        assert (dataset.StudyInstanceUID, dataset.PatientName) == (STUDY, "SECRET^NAME")
+    assert files["picture"].read_bytes().startswith(b"\x89PNG")
+    assert json.loads(files["findings"].read_text())["status"] == "analysed"
+    assert count(database, OutboxRow) == 4
+
+
+def test_job__nothing_to_do(database: Database, settings: NodeSettings) -> None:
+    assert not Worker(settings, database, FakeDetector()).run_once()
+
+
+@pytest.mark.parametrize("kind", ["no t2", "no image"])
+def test_job__a_study_that_cannot_be_analysed_ends_with_a_report_that_says_so(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], kind: str
+) -> None:
+    dataset = mr_image()
+    if kind == "no t2":
+        dataset.SeriesDescription = "t1_sag"
+        reason = "no_sagittal_t2"
+    else:
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+        del dataset.PixelData, dataset.Rows, dataset.Columns
+        reason = "no_images"
+    receive(dataset)
+    Worker(settings, database, FakeDetector()).run_once()
+    assert last_job(database).state == "done"
+    assert reason in last_job(database).reason
+    assert set(result_files(database, settings)) == {"report", "findings"}
+    with database.read() as session:
+        (study,) = overview.status(session, settings)["studies"]
+    assert study["state"] == "not_analysable"
+    assert reason in study["reason"]
+
+
+def test_job__the_settings_say_what_is_made(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    changed = NodeSettings(**{**settings.model_dump(), "results": {"structured_report": False}})
+    receive(*exam())
+    Worker(changed, database, FakeDetector()).run_once()
+    assert set(result_files(database, settings)) == {"overlay", "picture", "findings"}
+
+
+def test_job__a_retry_makes_the_same_bytes(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(*exam())
+    worker = Worker(settings, database, FakeDetector())
+    folder = settings.data_dir / "results"
+
+    def killed(*args: object) -> None:
+        raise OSError("killed before the commit")
+
+    monkeypatch.setattr(worker, "_store", killed)
+    worker.run_once()
+    before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert last_job(database).state == "waiting"
+    assert count(database, ResultRow) == 0
+    monkeypatch.undo()
+    with database.write() as session:
+        session.get_one(Job, last_job(database).id).not_before = utc_now()
+    worker.run_once()
+    assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 4)
+
+
+def test_job__the_same_inputs_again_give_no_second_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    receive(*exam())
+    worker = Worker(settings, database, FakeDetector())
+    worker.run_once()
+    key_object = mr_image(90)
+    key_object.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    del key_object.PixelData
+    receive(key_object)
+    assert worker.run_once()
+    assert (last_job(database).generation, last_job(database).state) == (2, "done")
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 4)
+
+
+def test_job__a_late_image_gives_a_new_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    worker = Worker(settings, database, FakeDetector())
+    receive(*exam(5))
+    worker.run_once()
+    receive(mr_image(6))
+    worker.run_once()
+    with database.read() as session:
+        uids = [f.sop_instance_uid for f in session.scalars(select(ResultFile).where(ResultFile.role == "report"))]
+    assert len(set(uids)) == 2
+
+
+def test_job__what_may_pass_is_tried_again_and_then_given_up(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    def broken() -> None:
+        raise MemoryError("SECRET^NAME in a message")
+
+    changed = NodeSettings(**{**settings.model_dump(), "worker": {"max_attempts": 2, "retry_first_s": 0.001}})
+    receive(*exam())
+    worker = Worker(changed, database, FakeDetector(broken))
+    worker.run_once()
+    assert last_job(database).state == "waiting"
+    with database.write() as session:
+        session.get_one(Job, last_job(database).id).not_before = utc_now()
+    worker.run_once()
+    assert last_job(database).state == "failed"
+    assert "MemoryError" in last_job(database).reason
+    with database.read() as session:
+        shown = json.dumps(overview.status(session, settings))
+    assert "job_failed" in shown
+    assert "SECRET" not in shown
+
+
+def test_job__what_the_gate_refuses_is_never_sent(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "check", lambda dataset: ["PatientID is missing"])
+    receive(*exam())
+    Worker(settings, database, FakeDetector()).run_once()
+    assert last_job(database).state == "failed"
+    assert "PatientID is missing" in last_job(database).reason
+    assert count(database, OutboxRow) == 0
+
+
+def test_job__a_lost_lease_leaves_no_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    def steal() -> None:
+        with database.write() as session:
+            session.scalars(select(Job)).one().lease_token = "stolen"
+
+    receive(*exam())
+    Worker(settings, database, FakeDetector(steal)).run_once()
+    assert count(database, ResultRow) == 0
+    assert last_job(database).state == "running"
