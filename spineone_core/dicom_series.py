@@ -17,12 +17,15 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spineone_core.findings import Reason
+from spineone_core.pixel_isolation import DecoderError, decode_isolated
 
 MAX_PIXELS_PER_FRAME = 4096 * 4096
 MAX_FRAMES = 20_000
+# All frames of a file together: 1 GiB as float32.
+MAX_PIXELS_PER_FILE = 2**28
 # Two slices closer than this (mm along the normal) are the same position.
 SAME_POSITION_MM = 0.05
 # Directions whose cosine differs by less are one orientation (about 2.5 degrees).
@@ -243,9 +246,16 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
     if not has_uid:
         raise ValueError("not a DICOM image: no SOPInstanceUID")
     if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = bool(dataset.original_encoding[0])
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = _syntax_found(dataset)
     return dataset
+
+
+def _syntax_found(dataset: Dataset) -> UID:
+    """The transfer syntax of a file that does not say, as pydicom found it to be."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
 
 
 def read_headers(paths: Iterable[Path]) -> tuple[list[FrameHeader], list[Unreadable]]:
@@ -443,8 +453,14 @@ def _step_warnings(frames: list[FrameHeader], normal: FloatArray) -> list[str]:
 # ---------------------------------------------------------------- pixels
 
 
-def load_volume(series: Series) -> SagittalVolume:
+def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
     """Decode a series into a volume.
+
+    Parameters
+    ----------
+    isolate
+        Decode JPEG, JPEG-LS and JPEG 2000 in a child process (about half a second a series). Only for trusted files may
+        it be off.
 
     Raises
     ------
@@ -452,7 +468,7 @@ def load_volume(series: Series) -> SagittalVolume:
         ``invalid_geometry`` or ``unreadable_pixels``, with what was wrong.
     """
     frames, warnings = order_frames(series)
-    voxels = _decode(frames)
+    voxels = _decode(frames, isolate)
     first = frames[0]
     assert first.orientation is not None
     assert first.pixel_spacing is not None
@@ -470,23 +486,37 @@ def load_volume(series: Series) -> SagittalVolume:
     )
 
 
-def _decode(frames: list[FrameHeader]) -> NDArray[np.float32]:
+def _decode(frames: list[FrameHeader], isolate: bool) -> NDArray[np.float32]:
     first = frames[0]
     if first.rows * first.columns > MAX_PIXELS_PER_FRAME:
         raise SeriesError(Reason.UNREADABLE_PIXELS, f"{first.rows} x {first.columns} pixels exceed the limit")
-    decoded: dict[Path, NDArray[np.float32]] = {}
+    decoded = _decode_files(list(dict.fromkeys(frame.path for frame in frames)), isolate)
     slices = []
     for frame in frames:
-        if frame.path not in decoded:
-            if frame.frame_number is None:
-                decoded.clear()
-            decoded[frame.path] = decode_file(frame.path)
-        stack = decoded[frame.path]
-        index = (frame.frame_number or 1) - 1
+        stack, index = decoded[frame.path], (frame.frame_number or 1) - 1
         if index >= len(stack) or stack.shape[1:] != (first.rows, first.columns):
             raise SeriesError(Reason.UNREADABLE_PIXELS, f"pixel data hold {stack.shape}, the header says otherwise")
         slices.append(stack[index])
     return np.stack(slices)
+
+
+def _decode_files(paths: list[Path], isolate: bool) -> dict[Path, NDArray[np.float32]]:
+    """Compressed files in a child process, unless told otherwise; the others here."""
+    apart = [path for path in paths if isolate and _needs_library(path)]
+    try:
+        decoded = dict(zip(apart, decode_isolated(apart), strict=True)) if apart else {}
+    except DecoderError as error:
+        raise SeriesError(Reason.UNREADABLE_PIXELS, str(error)) from error
+    return decoded | {path: decode_file(path) for path in paths if path not in decoded}
+
+
+def _needs_library(path: Path) -> bool:
+    """Whether pixel data must go through a native decoder (pydicom itself decodes RLE, in Python)."""
+    try:
+        syntax = UID(read_dataset(path, pixels=False).file_meta.TransferSyntaxUID)
+    except (OSError, ValueError):
+        return False
+    return syntax != RLELossless and (not syntax.is_transfer_syntax or syntax.is_encapsulated)
 
 
 def decode_file(path: Path) -> NDArray[np.float32]:
@@ -500,6 +530,9 @@ def decode_file(path: Path) -> NDArray[np.float32]:
     try:
         dataset = read_dataset(path, pixels=True)
         _check_pixel_module(dataset)
+        if dataset.file_meta.TransferSyntaxUID == RLELossless:
+            # Else pydicom falls back on a native decoder, which may abort on what its own refuses.
+            dataset.pixel_array_options(decoding_plugin="pydicom")
         pixels = np.asarray(dataset.pixel_array)
     except SeriesError:
         raise
@@ -513,24 +546,41 @@ def _check_pixel_module(dataset: Dataset) -> None:
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
         raise SeriesError(Reason.UNREADABLE_PIXELS, "colour image (SamplesPerPixel is not 1)")
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if int(dataset.Rows) * int(dataset.Columns) > MAX_PIXELS_PER_FRAME or frames > MAX_FRAMES:
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    if pixels > MAX_PIXELS_PER_FRAME or frames > MAX_FRAMES or pixels * frames > MAX_PIXELS_PER_FILE:
         raise SeriesError(
             Reason.UNREADABLE_PIXELS, f"{frames} x {dataset.Rows} x {dataset.Columns} pixels exceed the limit"
         )
     syntax = dataset.file_meta.TransferSyntaxUID
     stored = len(dataset.get("PixelData", b"") or b"")
-    expected = frames * int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    expected = frames * pixels * int(dataset.BitsAllocated) // 8
     if not syntax.is_encapsulated and stored < expected:
         raise SeriesError(Reason.UNREADABLE_PIXELS, f"pixel data truncated: {stored} bytes of {expected}")
 
 
 def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float32]:
-    """Rescale and undo MONOCHROME1; intensities are normalised per series later."""
-    slope = _first_number(dataset.get("RescaleSlope"))
-    intercept = _first_number(dataset.get("RescaleIntercept")) or 0.0
+    """Undo MONOCHROME1, then rescale each frame; intensities are normalised per series later."""
     values = frames.astype(np.float32)
-    if slope is not None and 1e-6 < abs(slope) < 1e6:
-        values = values * np.float32(slope) + np.float32(intercept)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        values = values.max() - values
+        # About the middle of the stored range, the same for every image of a series.
+        bits, signed = int(dataset.get("BitsStored", 16)), bool(dataset.get("PixelRepresentation", 0))
+        values = np.float32(-1 if signed else 2**bits - 1) - values
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    for index, value in enumerate(values):
+        own = [per_frame[index]] if index < len(per_frame) else []
+        slope, intercept = _rescale([*own, *shared], dataset)
+        if (slope, intercept) != (1.0, 0.0):
+            value *= np.float32(slope)
+            value += np.float32(intercept)
     return values
+
+
+def _rescale(groups: list[Dataset], dataset: Dataset) -> tuple[float, float]:
+    """Slope and intercept of a frame; an impossible slope is left out of account."""
+    items = [
+        group.PixelValueTransformationSequence[0] for group in groups if group.get("PixelValueTransformationSequence")
+    ]
+    place = next(iter(items), dataset)
+    slope, intercept = _first_number(place.get("RescaleSlope")), _first_number(place.get("RescaleIntercept"))
+    return (slope, intercept or 0.0) if slope is not None and 1e-6 < abs(slope) < 1e6 else (1.0, 0.0)

@@ -1,0 +1,107 @@
+"""Decodes compressed pixel data in a child process, so that a decoder that aborts or grows takes only the child along.
+
+The decoders of JPEG, JPEG-LS and JPEG 2000 are C and C++ libraries: a hostile file can make them abort the process or ask
+for all memory, which no ``except`` catches. The child has a cap on memory and on time; what it does not return is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MEMORY_LIMIT = 6 * 2**30
+TIME_LIMIT_S = 120
+
+
+class DecoderError(Exception):
+    """The child could not decode; the message says why and holds no free text of the file."""
+
+
+def decode_isolated(paths: Sequence[Path]) -> list[NDArray[np.float32]]:
+    """(frames, rows, columns) of each file, as `dicom_series.decode_file` gives them, decoded in one child process.
+
+    Raises
+    ------
+    DecoderError
+        If any file cannot be decoded, or the child is killed by a signal, by its memory cap or by its time limit.
+    """
+    command = [sys.executable, "-m", "spineone_core.pixel_isolation"]
+    # The child finds this package where the parent found it, installed or not.
+    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    try:
+        child = subprocess.run(
+            command,
+            input=json.dumps([str(path.resolve()) for path in paths]).encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=TIME_LIMIT_S,
+            env={**os.environ, "PYTHONPATH": places},
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DecoderError(f"the decoder took longer than {TIME_LIMIT_S} s") from error
+    return _read_answers(child.stdout, len(paths), child.returncode)
+
+
+def _read_answers(output: bytes, count: int, status: int) -> list[NDArray[np.float32]]:
+    stream, stacks = io.BytesIO(output), []
+    for _ in range(count):
+        kind = stream.read(1)
+        if kind == b"E":
+            raise DecoderError(stream.read().decode(errors="replace"))
+        if kind != b"A":
+            raise DecoderError(f"the decoder ended without an answer (exit status {status})")
+        try:
+            stacks.append(np.load(stream, allow_pickle=False))
+        except (ValueError, EOFError, OSError) as error:
+            raise DecoderError(f"the decoder's answer is incomplete (exit status {status})") from error
+    return stacks
+
+
+# ---------------------------------------------------------------- the child
+
+
+def _answer(path: Path, output: BinaryIO) -> bool:
+    """Write one file's pixels, or why not; False ends the conversation."""
+    from spineone_core.dicom_series import SeriesError, decode_file
+
+    try:
+        pixels = decode_file(path)
+    except SeriesError as error:
+        output.write(b"E" + error.detail.encode())
+        return False
+    except MemoryError:
+        output.write(b"Epixel data need more memory than the decoder may have")
+        return False
+    answer = io.BytesIO()  # numpy would write to a pipe's descriptor past its buffer
+    np.save(answer, pixels, allow_pickle=False)
+    output.write(b"A")
+    output.write(answer.getbuffer())
+    return True
+
+
+def main() -> None:
+    """Paths as a JSON list on standard input, answers on standard output."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Libraries print to descriptor 1; keep that channel for answers only.
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    for path in json.load(sys.stdin):
+        if not _answer(Path(path), output):
+            break
+    output.flush()
+
+
+if __name__ == "__main__":
+    main()
