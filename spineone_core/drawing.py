@@ -241,7 +241,7 @@ def _draw_findings(
 
 
 def draw_marker(canvas: Image.Image, centre: tuple[float, float], word: str, structure: Structure) -> None:
-    """One mark: circle = normal, diamond = degenerative, square = undecided; filled = disc, hollow = vertebra."""
+    """One mark: circle = normal, diamond = degenerative, triangle = undecided; filled = disc, hollow = vertebra."""
     corner = (round(centre[0]) - _TILE // 2, round(centre[1]) - _TILE // 2)
     tile = Image.new("RGBA", (_TILE * _SMOOTH, _TILE * _SMOOTH), (0, 0, 0, 0))
     draw = ImageDraw.Draw(tile)
@@ -269,8 +269,8 @@ def _shape(draw: ImageDraw.ImageDraw, word: str, centre: tuple[int, int], radius
         r = 1.25 * radius * _SMOOTH
         draw.polygon([(x, y - r), (x + r, y), (x, y + r), (x - r, y)], fill=colour)
     else:
-        r = 0.88 * radius * _SMOOTH
-        draw.rectangle([x - r, y - r, x + r, y + r], fill=colour)
+        r = 1.4 * radius * _SMOOTH  # from the centroid, which lies on the point, to a corner
+        draw.polygon([(x, y - r), (x + 0.866 * r, y + r / 2), (x - 0.866 * r, y + r / 2)], fill=colour)
 
 
 def _label_side(volume: SagittalVolume, centres: list[tuple[float, float]], size: tuple[int, int]) -> int:

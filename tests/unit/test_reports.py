@@ -98,7 +98,7 @@ def test_algorithm_equals_contributing_equipment_and_observer() -> None:
     for item in _items(report, "111003"):
         assert item.TextValue == equipment.SoftwareVersions == MODEL.version
     (observer,) = _items(report, "121012")
-    assert observer.UID == equipment.DeviceUID
+    assert equipment.DeviceUID == observer.UID
 
 
 def _items(dataset: Dataset, code: str) -> list[Dataset]:
