@@ -1,0 +1,162 @@
+"""The training loop: learns, is resumable, refuses what it cannot do; calibration and evaluation."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spineone_core import metrics
+from spineone_core.anatomy import Grade, Structure
+from spineone_core.inference import calibrate as apply_calibration
+from spineone_core.metrics import Outcome
+from spineone_core.model_package import load_package
+from spineone_core.network import NetworkConfig
+from trainer.augmentation import AugmentationConfig
+from trainer.calibrate import expected_calibration_error, fit_platt
+from trainer.datasets import phantoms
+from trainer.fit import Run, TrainingData, TrainingError, learning_rate
+from trainer.pictures import pictures_of
+from trainer.recipes import Recipe, paper, shipped
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    network = NetworkConfig(
+        backbone="resnet18",
+        slices=1,
+        width=8,
+        decoder_channels=16,
+        low_level_channels=8,
+        feature_channels=16,
+        aspp_rates=(1, 2, 3),
+        attention_stride=16,
+    )
+    small = AugmentationConfig(size=(160, 96), zoom=(0.95, 1.05), shift_mm=5)
+    base = shipped()
+    return replace(
+        base,
+        network=network,
+        preprocessing=replace(base.preprocessing, spacing_mm=1.75, fused=1),
+        decoding=replace(base.decoding, radius_px=3.0),
+        augmentation=small,
+        batch=2,
+        epochs=4,
+        warmup_steps=0,
+        association_from=0.5,
+        phantom_share=0.0,
+        average_decay=0.9,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(recipe: Recipe) -> TrainingData:
+    exams = list(phantoms.read(range(4), slices=1))
+    return TrainingData(
+        real=[pictures_of(e, recipe.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
+    )
+
+
+def weights(run: Run) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in run.evaluated_network().state_dict().values()])
+
+
+def test_run__resumed_ends_bit_identical_to_unbroken(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
+    unbroken = Run(recipe, data, tmp_path / "a", seed=1, device="cpu")
+    unbroken.fit(validate_every=4)
+
+    broken = Run(recipe, data, tmp_path / "b", seed=1, device="cpu")
+    broken._open_folder(resume=False)
+    for _ in range(broken._steps_to_epoch_end()):
+        broken._train_step()
+    broken._save_checkpoint()
+    broken._train_step()  # lost: killed before the next checkpoint
+    resumed = Run(recipe, data, tmp_path / "b", seed=1, device="cpu")
+    resumed.fit(validate_every=4, resume=True)
+
+    assert resumed.step == unbroken.step == 8
+    assert torch.equal(weights(resumed), weights(unbroken))
+
+
+def test_run__loss_falls_and_a_package_comes_out(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
+    run = Run(replace(recipe, epochs=12, learning_rate=4e-3), data, tmp_path, seed=0, device="cpu")
+    run.fit(validate_every=12)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses[-1] < 0.7 * losses[0]
+    assert any("validation" in line for line in lines)
+    manifest = load_package(tmp_path / "best").manifest
+    assert manifest.training["data_sha256"] == data.fingerprint()
+    assert manifest.network == run.recipe.network
+
+
+def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
+    run = Run(recipe, data, tmp_path, seed=0, device="cpu")
+    run._open_folder(resume=False)
+    run._save_checkpoint()
+    with pytest.raises(TrainingError, match="--resume"):
+        Run(recipe, data, tmp_path, seed=0, device="cpu").fit()
+    other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)
+    with pytest.raises(TrainingError, match="other data"):
+        Run(recipe, other, tmp_path, seed=0, device="cpu").fit(resume=True)
+
+
+def test_learning_rate__is_the_papers() -> None:
+    recipe = paper()
+    assert learning_rate(recipe, 0, 300) == pytest.approx(0.01)
+    assert learning_rate(recipe, 150, 300) == pytest.approx(0.01 * 0.5**0.9)
+    assert learning_rate(replace(recipe, warmup_steps=10), 0, 300) == pytest.approx(0.001)
+
+
+# ---------------------------------------------------------------- metrics and calibration
+
+
+def outcome(shift_mm: float = 0.0, wrong: tuple[int, ...] = (), refused: bool = False, levels: int = 0) -> Outcome:
+    """Discs and vertebrae 18 mm apart; ``shift_mm`` sideways, ``levels`` whole levels down, ``wrong`` rows of wrong class."""
+    truth = np.column_stack([np.zeros(10), 18.0 * np.arange(10)])
+    grades = tuple(Grade.DEGENERATIVE if i % 4 < 2 else Grade.NORMAL for i in range(10))
+    said = np.array([0.9 if (g is Grade.DEGENERATIVE) is (i not in wrong) else 0.1 for i, g in enumerate(grades)])
+    predicted = None if refused else truth + np.array([shift_mm, 36.0 * levels])
+    return Outcome("e", "p", truth, grades, predicted, None if refused else said)
+
+
+def test_metrics__perfect_missed_and_shifted_exams() -> None:
+    assert metrics.summary([outcome()])["disc_macro_f1"] == 1.0
+    assert metrics.pck([outcome(5.9)]) == 1.0
+    assert metrics.pck([outcome(6.1)]) == 0.0
+    shifted = outcome(levels=1)
+    assert metrics.pck([shifted]) == pytest.approx(0.8)
+    assert metrics.all_levels_right([shifted, outcome()]) == 0.5
+    assert metrics.pck([outcome(refused=True), outcome()]) == 0.5
+
+
+def test_metrics__paper_counts() -> None:
+    # Rows 0, 2, .. are vertebrae: D, N, D, N, D. Row 0 is said to be normal.
+    figures = metrics.class_figures([outcome(wrong=(0,))], Structure.VERTEBRA)
+    assert (figures[Grade.DEGENERATIVE].tp, figures[Grade.DEGENERATIVE].fp, figures[Grade.DEGENERATIVE].fn) == (2, 0, 0)
+    assert (figures[Grade.NORMAL].tp, figures[Grade.NORMAL].fp, figures[Grade.NORMAL].fn) == (2, 1, 0)
+    recalls = metrics.recall_by_class([outcome(wrong=(0,))], Structure.VERTEBRA)
+    assert recalls[Grade.DEGENERATIVE] == pytest.approx(2 / 3)
+    missed = metrics.class_figures([outcome(refused=True)], Structure.DISC)
+    assert sum(f.fn for f in missed.values()) == 5
+
+
+def test_platt__mends_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.2, 0.8, 2000)
+    labels = (rng.random(2000) < true).astype(float)
+    logits = np.log(true / (1 - true))
+    overconfident = 1 / (1 + np.exp(-3 * logits))
+    calibration = fit_platt(overconfident, labels)
+    mended = np.array([apply_calibration(p, calibration) for p in overconfident])
+    assert calibration.slope == pytest.approx(1 / 3, abs=0.1)
+    assert expected_calibration_error(mended, labels) < 0.05 < expected_calibration_error(overconfident, labels)
+
+
+def test_platt__needs_both_classes() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        fit_platt(np.full(20, 0.5), np.ones(20))

@@ -1,0 +1,151 @@
+"""Readers, splits, pictures and augmentation of the trainer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.phantom import make_phantom
+from spineone_core.phantom_dicom import write_exam
+from spineone_core.preprocessing import PreprocessingConfig
+from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
+from trainer.datasets import phantoms, sdid_tc
+from trainer.datasets.exam import Exam
+from trainer.datasets.splits import SplitError, read_splits, select
+from trainer.pictures import pictures_of
+
+
+def point(name: str, kind: str, codes: str, coord: tuple[float, float] = (10.0, 20.0)) -> dict[str, object]:
+    return {"coord": list(coord), "tag": {"identification": name, kind: codes}, "zIndex": 5}
+
+
+@pytest.mark.parametrize(
+    ("codes", "grade"),
+    [
+        ("v1", Grade.NORMAL),
+        ("v2", Grade.DEGENERATIVE),
+        ("v3,v2", Grade.DEGENERATIVE),
+        ("v5", Grade.DEGENERATIVE),
+        ("", None),
+    ],
+)
+def test_grade__v1_is_normal_anything_else_degenerative_nothing_unknown(codes: str, grade: Grade | None) -> None:
+    assert sdid_tc.read_grade(codes) is grade
+
+
+def test_points__the_key_that_the_identification_implies_is_read() -> None:
+    both = {"coord": [1, 2], "tag": {"identification": "L2", "vertebra": "v1", "disc": "v3"}}
+    points, grades = sdid_tc.read_points([both, point("T11-T12", "disc", "v2"), point("L1-L2", "disc", "")])
+    assert grades == {"L2": Grade.NORMAL, "T12-L1": Grade.DEGENERATIVE, "L1-L2": None}
+    assert points["L2"] == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("raw", [[point("L6", "vertebra", "v1")], [point("L1", "vertebra", "v1")] * 2])
+def test_points__unknown_or_doubled_levels_are_errors(raw: list[dict[str, object]]) -> None:
+    with pytest.raises(ValueError, match=r"L6|twice"):
+        sdid_tc.read_points(raw)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One phantom in the SDID-TC layout, every series in one folder, as real studies lie."""
+    folder = tmp_path_factory.mktemp("lumbar")
+    exam = write_exam(folder / "study1", 3)
+    points = [
+        point(level, "disc" if "-" in level else "vertebra", "v2", exam.points[level])
+        for level in ("T12-L1", *(landmark.level for landmark in READING_ORDER))
+    ]
+    series = {
+        "seriesUid": exam.series_uid,
+        "instanceUid": exam.sop_instance_uid,
+        "annotation": {"annotator": 1, "data": {"point": points}},
+    }
+    missing = {"studyUid": "1.2.3", "data": [{"seriesUid": "1.2", "instanceUid": "1.2", "annotation": []}]}
+    studies = [{"studyUid": exam.study_uid, "version": "v0.1", "data": series}, missing]
+    (folder / "annotation.json").write_text(json.dumps(studies), encoding="utf-8")
+    return folder
+
+
+def test_reader__yields_the_exam_and_says_what_is_missing(dataset: Path) -> None:
+    exam, skipped = list(sdid_tc.read(dataset))
+    assert isinstance(exam, Exam)
+    assert exam.patient == str(pydicom.dcmread(exam.volume.sources[0].path).PatientID)
+    assert exam.slice_index == exam.volume.middle_index
+    assert set(exam.grades.values()) == {Grade.DEGENERATIVE}
+    assert isinstance(skipped, sdid_tc.Skipped)
+    assert "not there" in skipped.why
+
+
+def test_reader__names_a_missing_annotation_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"annotation\.json"):
+        next(sdid_tc.read(tmp_path))
+
+
+def test_splits__patients_stand_in_one_part_and_in_the_file(tmp_path: Path, dataset: Path) -> None:
+    exam = next(sdid_tc.read(dataset))
+    assert isinstance(exam, Exam)
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"train": [exam.patient], "test": ["B"]}))
+    assert select([exam], read_splits(path), "train") == [exam]
+    assert select([exam], read_splits(path), "test") == []
+    with pytest.raises(SplitError, match="allowed"):
+        select([exam], read_splits(path), "holdout")
+    path.write_text(json.dumps({"train": ["A"], "test": ["A"]}))
+    with pytest.raises(SplitError, match="A stands in train and in test"):
+        read_splits(path)
+    path.write_text(json.dumps({"train": ["A"]}))
+    with pytest.raises(SplitError, match="no part"):
+        select([exam], read_splits(path), "train")
+
+
+def test_phantom_exams__have_all_levels_and_differ_by_seed() -> None:
+    first, second = phantoms.read(range(5, 7), slices=1)
+    assert first.patient != second.patient
+    assert len(first.volume.voxels) == 1
+    assert make_phantom(5, slices=1).points["L3"] == first.points["L3"]
+
+
+def test_pictures__one_a_slice_within_reach_the_annotated_first() -> None:
+    (exam,) = phantoms.read(range(8, 9), slices=5)
+    preprocessing = PreprocessingConfig(spacing_mm=0.875, slices=1)
+    assert len(pictures_of(exam, preprocessing, 0.0)) == 1
+    near = pictures_of(exam, preprocessing, 1.5 * exam.volume.slice_step)
+    assert len(near) == 3
+    assert np.array_equal(near[0].images, pictures_of(exam, preprocessing, 0.0)[0].images)
+
+
+def dotted_picture() -> Picture:
+    """Ten bright dots on black, one at each keypoint."""
+    points = np.column_stack([np.linspace(140, 180, 10), np.linspace(60, 340, 10)])
+    y, x = np.mgrid[:400, :320]
+    image = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18) for px, py in points)
+    grades = tuple(Grade.NORMAL if i % 3 else Grade.DEGENERATIVE for i in range(10))
+    return Picture((np.clip(image, 0, 1) * 255).astype(np.uint8)[None], 0.6, points, grades)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_augmentation__targets_follow_the_picture(seed: int) -> None:
+    plain = replace(STRONG, gamma=(1, 1), bias=0.0, noise=0.0, blur=0.0, border=0.0, contrast_jitter=0.0, flip=0.5)
+    sample = augment(dotted_picture(), 0.875, 6.0, plain, np.random.default_rng(seed))
+    assert sample.images.shape == (1, 320, 256)
+    for structure in Structure:
+        targets = sample.targets[structure]
+        assert targets.heatmap.sum() > 100
+        brightness = sample.images[0]
+        dots = np.argwhere(targets.heatmap.max(axis=0) * (np.abs(targets.offsets).sum(axis=0) < 0.12))
+        assert len(dots) >= 2
+        assert np.mean([brightness[r, c] for r, c in dots]) > np.percentile(brightness, 98)
+
+
+def test_augmentation__is_deterministic_and_normalised() -> None:
+    first, second = (augment(dotted_picture(), 0.875, 6.0, STRONG, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(first.images, second.images)
+    assert abs(float(first.images.mean())) < 0.5
+    flat = AugmentationConfig(size=(64, 64))
+    assert augment(dotted_picture(), 4.0, 6.0, flat, np.random.default_rng(0)).images.shape == (1, 64, 64)
