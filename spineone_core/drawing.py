@@ -127,7 +127,7 @@ def _slice_image(volume: SagittalVolume, index: int) -> tuple[Image.Image, tuple
     plane = volume.voxels[index]
     rows, columns = plane.shape
     width, height = _picture_size(rows, columns, volume.pixel_spacing)
-    resized = Image.fromarray(plane, mode=None).resize((width, height), Image.Resampling.LANCZOS)
+    resized = Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS)
     grey = _windowed(np.asarray(resized), display_window(plane, volume.window))
     spacing = (rows * volume.pixel_spacing[0] / height, columns * volume.pixel_spacing[1] / width)
     return Image.fromarray(grey).convert("RGB"), spacing
