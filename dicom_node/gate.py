@@ -264,6 +264,8 @@ def _evidence(dataset: Dataset) -> Problems:
     for study in dataset.CurrentRequestedProcedureEvidenceSequence:
         if study.StudyInstanceUID != dataset.StudyInstanceUID:
             yield "CurrentRequestedProcedureEvidenceSequence: names another study"
+        if not all(series.get("SeriesInstanceUID") for series in study.ReferencedSeriesSequence):
+            yield "CurrentRequestedProcedureEvidenceSequence: a series has no UID"
     listed = _evidence_uids(dataset)
     for item in _tree(dataset):
         if item.get("ValueType") == "IMAGE" and _reference(item).ReferencedSOPInstanceUID not in listed:

@@ -387,8 +387,9 @@ def _summary(finding: Finding) -> str:
 
 def _refusal(detection: Detection) -> str:
     assert detection.reason is not None
-    detail = f" ({detection.reason_detail})" if detection.reason_detail else ""
-    return plain(f"Not analysable [{detection.reason.value}]: {REASON_TEXT[detection.reason]}{detail}")
+    text = REASON_TEXT[detection.reason]
+    detail = f" ({detection.reason_detail})" if detection.reason_detail not in ("", text) else ""
+    return plain(f"Not analysable [{detection.reason.value}]: {text}{detail}")
 
 
 # ---------------------------------------------------------------- image library

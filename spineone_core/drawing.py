@@ -422,7 +422,8 @@ def _draw_refusal(panel: _Panel, detection: Detection) -> None:
     panel.line("NOT ANALYSABLE", 22, AMBER, bold=True, after=12)
     reason = detection.reason or Reason.INVALID_OUTPUT
     panel.paragraph(REASON_TEXT[reason], 17, TEXT)
-    panel.paragraph(detection.reason_detail, 15, FAINT)
+    if detection.reason_detail != REASON_TEXT[reason]:
+        panel.paragraph(detection.reason_detail, 15, FAINT)
 
 
 def _draw_model(panel: _Panel, detection: Detection) -> None:

@@ -151,6 +151,12 @@ REPORT: list[tuple[Callable[[Dataset], None], str]] = [
         lambda d: setattr(d.CurrentRequestedProcedureEvidenceSequence[0], "StudyInstanceUID", "2.25.5"),
         "names another study",
     ),
+    (
+        lambda d: setattr(
+            d.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0], "SeriesInstanceUID", ""
+        ),
+        "a series has no UID",
+    ),
     (_drop("ContentSequence"), "ContentSequence: missing"),
     (lambda d: setattr(d.ContentTemplateSequence[0], "TemplateIdentifier", "2000"), "TID 1500"),
     (lambda d: setattr(d.ConceptNameCodeSequence[0], "CodeValue", "126001"), "TID 1500"),

@@ -149,6 +149,12 @@ def test_refusal_is_a_report_without_points(reason: Reason, header: Dataset) -> 
     assert RESEARCH_USE in _texts(report)[0]
 
 
+def test_reason_is_not_said_twice() -> None:
+    reason = Reason.TOO_FEW_SLICES
+    detection = replace(refused(reason), reason_detail=REASON_TEXT[reason])
+    assert sum(text.count(REASON_TEXT[reason]) for text in _texts(_report(detection))) == 1
+
+
 def test_refusal_tells_not_attempted_from_failed() -> None:
     (before,) = _items(_report(refused(Reason.NO_SAGITTAL_T2)), reports.SUMMARY_OF_ANALYSES.value)
     (after,) = _items(_report(refused(Reason.LEVELS_IMPLAUSIBLE, chosen=True)), reports.SUMMARY_OF_ANALYSES.value)
