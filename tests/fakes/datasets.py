@@ -42,6 +42,7 @@ def mr_image(
     dataset.HighBit = 15
     dataset.PixelRepresentation = 0
     dataset.PixelData = np.full((8, 8), fill, dtype="<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
     return with_meta(dataset)
 
 

@@ -1,0 +1,200 @@
+"""`dicom-node` as a person uses it: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from dicom_node.alerts import raise_alert
+from dicom_node.cli import main
+from dicom_node.instances import InstanceStore
+from dicom_node.schema import open_database
+from dicom_node.settings import load_settings
+from tests.fakes.datasets import STUDY, incoming, mr_image, save
+from tests.fakes.model import write_tiny_model
+from tests.fakes.scu import free_port
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def config(tmp_path: Path, model: Path) -> Path:
+    """A node that `init` made, with the tiny model."""
+    run("init", "--dir", str(tmp_path))
+    path = tmp_path / "node.toml"
+    path.write_text(path.read_text().replace('path = "default"', f'path = "{model}"'))
+    return path
+
+
+def run(*arguments: str) -> int:
+    """Exit status of a command."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def add_destination(config: Path, port: int) -> None:
+    with config.open("a") as file:
+        file.write(f'\n[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n')
+
+
+def test_init__makes_a_node_that_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("init", "--dir", str(tmp_path / "node")) == 0
+    config = tmp_path / "node" / "node.toml"
+    assert "# Receiving: the DICOM storage SCP." in config.read_text()
+    assert (tmp_path / "node" / "data" / "node.db").is_file()
+    assert run("status", "--config", str(config)) == 0
+    assert "no open alerts" in capsys.readouterr().out
+
+
+def test_init__keeps_settings_and_data(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = config.read_text()
+    assert run("init", "--dir", str(config.parent)) == 0
+    assert config.read_text() == before
+    assert "(kept)" in capsys.readouterr().out
+
+
+def test_check__good(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", "--config", str(config)) == 0
+    assert "ok: settings, database, model" in capsys.readouterr().out
+
+
+def test_check__settings_are_all_listed_and_exit_2(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text('[listener]\nport = 99999\nae_title = "SEVENTEEN-LETTERS"\nspeed = 1\n')
+    assert run("check", "--config", str(config)) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 3
+    assert all(line.startswith("error: ") for line in errors)
+
+
+def test_check__model_and_database_are_listed_together(
+    config: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text("{}")
+    config.write_text(config.read_text().replace(str(model), str(damaged)))
+    (tmp_path / "data" / "node.db").unlink()
+    assert run("check", "--config", str(config)) == 2
+    errors = capsys.readouterr().err
+    assert "no database" in errors
+    assert f"model {damaged}" in errors
+    assert "Traceback" not in errors
+
+
+def test_check__a_silent_destination_exits_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_destination(config, free_port())
+    assert run("check", "--config", str(config)) == 1
+    assert "destination pacs: PACS at 127.0.0.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["status", "--config", "gone.toml"], 2, "no such settings file"),
+        (["serve", "--config", "gone.toml"], 2, "no such settings file"),
+        (["nonsense"], 2, "No such command"),
+        (["process", "gone.dcm", "--out", "x"], 2, "does not exist"),
+    ],
+)
+def test_usage__is_one_clear_message(
+    arguments: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == status
+    errors = capsys.readouterr().err
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+def test_status__a_damaged_database_is_one_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config.parent / "data" / "node.db").write_bytes(b"not a database" * 100)
+    assert run("status", "--config", str(config)) == 2
+    errors = capsys.readouterr().err
+    assert "cannot be used" in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_status__a_newer_database_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(config.parent / "data" / "node.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert run("status", "--config", str(config)) == 2
+    assert "newer version" in capsys.readouterr().err
+
+
+def test_status__shows_studies_and_alerts(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    InstanceStore(database, settings.data_dir).receive(incoming(mr_image()))
+    with database.write() as session:
+        raise_alert(session, "refused", "10.0.0.1: wrong called AE title", "calling AE [OLD]")
+    capsys.readouterr()
+    assert run("status", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert STUDY in shown
+    assert "receiving" in shown
+    assert "calling AE [OLD]" in shown
+    assert run("status", "--json", "--config", str(config)) == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["studies"][0]["state"] == "receiving"
+    assert run("acknowledge", str(state["alerts"][0]["id"]), "--config", str(config)) == 0
+    assert run("acknowledge", str(state["alerts"][0]["id"]), "--config", str(config)) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["job", "7"], "there is no job 7"),
+        (["retry", "7"], "there is no job 7"),
+        (["resend", "1.2.3"], "no results of study 1.2.3"),
+    ],
+)
+def test_what_is_not_there__exits_1(
+    config: Path, command: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*command, "--config", str(config)) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_verify__finds_a_changed_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    InstanceStore(database, settings.data_dir).receive(incoming(mr_image()))
+    assert run("verify", "--config", str(config)) == 0
+    next((settings.data_dir / "instances").rglob("*.dcm")).write_bytes(b"changed")
+    assert run("verify", "--config", str(config)) == 1
+    assert "has other bytes" in capsys.readouterr().err
+
+
+def test_process__writes_the_results_of_each_study(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exam = tmp_path / "exam"
+    for study in ("1.2.3", "1.2.4"):
+        for number in range(1, 6):
+            save(mr_image(number, study=study), exam / study / f"{number}.dcm")
+    (exam / "notes.txt").write_text("no DICOM")
+    out = tmp_path / "out"
+    assert run("process", str(exam), "--out", str(out), "--config", str(config)) == 0
+    printed = capsys.readouterr()
+    assert "notes.txt" in printed.err
+    for study in ("1.2.3", "1.2.4"):
+        assert study in printed.out
+        findings = json.loads((out / study / "findings.json").read_text())
+        assert findings["study_uid"] == study
+        report = pydicom.dcmread(out / study / "sr.dcm")
+        assert report.StudyInstanceUID == study
+        assert (out / study / "overlay.dcm").exists() == (findings["status"] == "analysed")
+
+
+def test_process__without_any_study_exits_1(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    out = str(tmp_path / "out")
+    assert run("process", str(tmp_path / "notes.txt"), "--out", out, "--config", str(config)) == 1
+    assert "no DICOM study" in capsys.readouterr().err

@@ -1,0 +1,174 @@
+"""`dicom-node serve` with all its processes, a sender and a PACS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.datasets import STUDY, mr_image
+from tests.fakes.model import write_tiny_model
+from tests.fakes.pacs import running_pacs
+from tests.fakes.scu import association, free_port, send
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = [sys.executable, "-m", "dicom_node.cli"]
+
+SETTINGS = """
+[listener]
+port = {port}
+[study]
+quiet_seconds = 1
+min_slices = 3
+[model]
+path = "{model}"
+threads = 1
+device = "cpu"
+[[destinations]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs}
+[delivery]
+retry_first_s = 0.5
+retry_max_s = 1
+poll_seconds = 0.2
+timeout_s = 5
+[worker]
+poll_seconds = 0.2
+heartbeat_s = 0.5
+lease_s = 3
+[retention]
+disk_reserve_gb = 0
+"""
+
+
+class Node:
+    """A running `serve`."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.config = folder / "node.toml"
+        self.port, self.pacs_port = free_port(), free_port()
+        self.config.write_text(SETTINGS.format(port=self.port, pacs=self.pacs_port, model=model))
+        self.log = folder / "log.jsonl"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "serve", "--config", str(self.config)], cwd=ROOT, stdout=log, stderr=log
+            )
+        until(lambda: '"event": "ready"' in self.log.read_text() or self.process.poll() is not None, 60)
+        assert self.process.poll() is None, self.log.read_text()
+
+    def status(self) -> dict[str, Any]:
+        command = [*PROGRAM, "status", "--json", "--config", str(self.config)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        return dict(json.loads(done.stdout))
+
+    def children(self) -> dict[str, int]:
+        """Process ids by the sub-command they run."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {Path(f"/proc/{pid}/cmdline").read_text().split("\0")[3]: int(pid) for pid in listed}
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(25)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def node(tmp_path: Path, model: Path) -> Iterator[Node]:
+    running = Node(tmp_path, model)
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
+    # The PACS is down at first: the result waits.
+    assert send(node.port, *[mr_image(n) for n in range(1, 6)]) == [0] * 5
+    with association(node.port, called="WRONG") as refused:
+        assert refused.is_rejected
+    broken = mr_image(9, study="1.2.9")
+    del broken.SeriesInstanceUID
+    assert send(node.port, broken) == [0xC000]
+    until(lambda: node.status()["destinations"][0]["last_error"] != "")
+    state = node.status()
+    assert {alert["kind"] for alert in state["alerts"]} == {"refused", "quarantine", "destination_down"}
+    assert state["jobs"]["done"] == 1
+    assert state["studies"][0]["state"] in ("analysed", "not_analysable")
+
+    with running_pacs(node.pacs_port) as pacs:
+        until(lambda: node.status()["outbox"]["waiting"] == 0)
+        assert pacs.uids
+
+        # A killed worker is replaced, and its successor works.
+        os.kill(node.children()["work"], signal.SIGKILL)
+        until(lambda: "process_restarted" in node.log.read_text())
+        sent = len(pacs.stored)
+        image = mr_image(1, study="1.2.77")
+        image.SeriesDescription = "loc"
+        assert send(node.port, image) == [0]
+        until(lambda: len(pacs.stored) > sent)
+
+    state = node.status()
+    newest = state["studies"][0]
+    assert (newest["study_uid"], newest["state"]) == ("1.2.77", "not_analysable")
+    assert newest["reason"]
+    assert {study["study_uid"] for study in state["studies"]} == {STUDY, "1.2.77"}
+
+    children = node.children()
+    assert set(children) == {"work", "deliver", "listen"}
+    assert node.stop() == 0
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
+    log = node.log.read_text()
+    assert '"event": "stopped"' in log
+    assert "SECRET" not in log
+    assert "Traceback" not in log
+    for line in log.splitlines():
+        json.loads(line)
+
+
+def test_serve__killed_itself_leaves_no_orphans(node: Node) -> None:
+    children = node.children()
+    node.process.kill()
+    node.process.wait()
+    until(lambda: not any(is_running(pid) for pid in children.values()), 20)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_serve__a_damaged_model_refuses_to_start(tmp_path: Path) -> None:
+    damaged = tmp_path / "model"
+    damaged.mkdir()
+    config = tmp_path / "node.toml"
+    config.write_text(SETTINGS.format(port=free_port(), pacs=free_port(), model=damaged))
+    done = subprocess.run(
+        [*PROGRAM, "serve", "--config", str(config)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert f"model {damaged}" in done.stderr
+    assert "Traceback" not in done.stderr

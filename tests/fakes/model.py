@@ -1,0 +1,29 @@
+"""The smallest model package that loads: random weights, so it finds no spine, but everything around it is real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from spineone_core.model_package import Manifest, save_package
+from spineone_core.network import NetworkConfig, SpineOne
+from spineone_core.preprocessing import PreprocessingConfig
+
+
+def write_tiny_model(folder: Path) -> Path:
+    """Write the package into a folder."""
+    torch.manual_seed(1)
+    config = NetworkConfig(
+        backbone="resnet18",
+        width=8,
+        decoder_channels=8,
+        low_level_channels=8,
+        feature_channels=8,
+        attention_stride=32,
+    )
+    network = SpineOne(config).eval()
+    save_package(
+        folder, network, Manifest(name="tiny", version="0", network=config, preprocessing=PreprocessingConfig())
+    )
+    return folder

@@ -1,0 +1,318 @@
+"""The real delivery, with a PACS that answers what the test wants."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+
+from dicom_node import outbox, overview
+from dicom_node.delivery import Delivery, Outcome, Sender, classify
+from dicom_node.errors import DeliveryError
+from dicom_node.files import write_atomically
+from dicom_node.lifecycle import StopFlag
+from dicom_node.schema import Database, OutboxRow, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.settings import NodeSettings
+from tests.fakes.datasets import STUDY, mr_image, with_meta
+from tests.fakes.pacs import SC, SR, FakePacs, running_pacs
+from tests.fakes.scu import free_port
+
+STORESCP = Path("/usr/bin/storescp")
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    return {"pacs": free_port(), "second": free_port()}
+
+
+@pytest.fixture
+def settings(node_settings: NodeSettings, ports: dict[str, int]) -> NodeSettings:
+    destinations = [{"name": n, "ae_title": "PACS", "host": "127.0.0.1", "port": p} for n, p in ports.items()]
+    delivery = {"timeout_s": 2, "retry_first_s": 0.01, "retry_max_s": 0.05, "poll_seconds": 0.1}
+    return NodeSettings(**{**node_settings.model_dump(), "destinations": destinations, "delivery": delivery})
+
+
+@pytest.fixture
+def pacs(ports: dict[str, int]) -> Iterator[FakePacs]:
+    with running_pacs(ports["pacs"]) as running:
+        yield running
+
+
+@pytest.fixture
+def result(database: Database, settings: NodeSettings) -> list[Dataset]:
+    """A stored result of a report and an overlay, for the first destination alone."""
+    return add_result(database, settings, STUDY, ["pacs"])
+
+
+def add_result(database: Database, settings: NodeSettings, study: str, destinations: list[str]) -> list[Dataset]:
+    datasets = []
+    now = utc_now()
+    with database.write() as session:
+        session.add(
+            StudyRow(study_uid=study, state="complete", generation=1, first_received_at=now, last_received_at=now)
+        )
+        session.flush()
+        row = ResultRow(
+            study_uid=study, generation=1, input_hash="a", model_digest="b", settings_digest="c", status="analysed",
+            findings="{}", created_at=now,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        for number, (role, sop_class) in enumerate((("report", SR), ("overlay", SC)), start=1):
+            dataset = mr_image(number, study=study)
+            dataset.SOPClassUID = sop_class
+            with_meta(dataset)
+            datasets.append(dataset)
+            buffer = BytesIO()
+            dataset.save_as(buffer, enforce_file_format=True)
+            name = f"results/{study}/{role}.dcm"
+            write_atomically(settings.data_dir / name, buffer.getvalue())
+            session.add(
+                ResultFile(
+                    result_id=row.id, role=role, path=name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+                    sop_class_uid=sop_class, sop_instance_uid=str(dataset.SOPInstanceUID),
+                )
+            )  # fmt: skip
+        session.flush()
+        files = session.scalars(select(ResultFile).order_by(ResultFile.role.desc())).all()
+        outbox.enqueue(session, files, study, destinations)
+    return datasets
+
+
+def deliver(settings: NodeSettings, database: Database, name: str = "pacs") -> None:
+    destination = settings.destination(name)
+    assert destination
+    Delivery(settings, database).deliver_due(destination)
+
+
+def rows(database: Database) -> list[OutboxRow]:
+    with database.read() as session:
+        return list(session.scalars(select(OutboxRow).order_by(OutboxRow.id)))
+
+
+def states(database: Database) -> list[str]:
+    return [row.state for row in rows(database)]
+
+
+def kinds_of_alerts(database: Database, settings: NodeSettings) -> list[str]:
+    with database.read() as session:
+        return [alert["kind"] for alert in overview.status(session, settings)["alerts"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (0x0000, Outcome.SENT),
+        (0xB000, Outcome.SENT),
+        (0xB007, Outcome.SENT),
+        (0x0111, Outcome.SENT),
+        (0xA700, Outcome.RETRY),
+        (0xA701, Outcome.RETRY),
+        (0x0110, Outcome.RETRY),
+        (0x0213, Outcome.RETRY),
+        (0xA900, Outcome.FAILED),
+        (0xC000, Outcome.FAILED),
+        (0xC123, Outcome.FAILED),
+        (0x0122, Outcome.FAILED),
+        (0x0117, Outcome.FAILED),
+        (0x0124, Outcome.FAILED),
+        (0x4242, Outcome.FAILED),
+    ],
+)
+def test_classify__as_the_table_says(status: int, outcome: Outcome) -> None:
+    assert classify(status).outcome is outcome
+
+
+def test_deliver__the_stored_bytes_on_one_association(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
+    assert pacs.associations == 1
+    stored = dict(pacs.stored)
+    for row, dataset in zip(("report", "overlay"), result, strict=True):
+        file = (settings.data_dir / "results" / STUDY / f"{row}.dcm").read_bytes()
+        assert file.endswith(stored[dataset.SOPInstanceUID])
+    deliver(settings, database)
+    assert len(pacs.stored) == 2
+
+
+@pytest.mark.parametrize(("status", "state"), [(0xA700, "waiting"), (0xB000, "sent"), (0xC000, "failed")])
+def test_deliver__an_answer_decides_the_state(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs, status: int, state: str
+) -> None:
+    pacs.answer = status
+    deliver(settings, database)
+    assert states(database) == [state, state]
+    assert {row.last_status for row in rows(database)} == {status}
+    assert ("delivery_failed" in kinds_of_alerts(database, settings)) is (state == "failed")
+
+
+def test_deliver__after_out_of_resources_it_is_tried_again(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    pacs.answer = 0xA700
+    deliver(settings, database)
+    pacs.answer = 0
+    time.sleep(0.05)
+    deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
+    assert [row.attempts for row in rows(database)] == [2, 2]
+
+
+def test_deliver__a_connection_lost_before_the_answer_sends_the_same_uid_again(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    received: list[str] = []
+
+    def drop(event: Any) -> int:
+        received.append(str(event.request.AffectedSOPInstanceUID))
+        event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        return 0xC000
+
+    pacs.answer = drop
+    deliver(settings, database)
+    assert states(database) == ["waiting", "waiting"]
+    assert len(received) == 1
+    pacs.answer = 0
+    time.sleep(0.05)
+    deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
+    assert received[0] in pacs.uids
+    assert pacs.associations == 2
+
+
+def test_deliver__a_pacs_that_takes_no_report_gets_the_overlay(
+    settings: NodeSettings, database: Database, result: list[Dataset], ports: dict[str, int]
+) -> None:
+    with running_pacs(ports["pacs"], classes=(SC,)) as pacs:
+        deliver(settings, database)
+    assert states(database) == ["failed", "sent"]
+    assert rows(database)[0].last_message == "the destination takes no Comprehensive 3D SR Storage"
+    assert pacs.uids == [str(result[1].SOPInstanceUID)]
+    assert "delivery_failed" in kinds_of_alerts(database, settings)
+
+
+def test_deliver__an_unreachable_pacs_waits_visibly_and_gets_it_later(
+    settings: NodeSettings, database: Database, result: list[Dataset], ports: dict[str, int]
+) -> None:
+    deliver(settings, database)
+    assert states(database) == ["waiting", "waiting"]
+    with database.read() as session:
+        shown = overview.status(session, settings)["destinations"][0]
+    assert (shown["waiting"], shown["name"]) == (2, "pacs")
+    assert "cannot be reached" in shown["last_error"]
+    assert "destination_down" in kinds_of_alerts(database, settings)
+    time.sleep(0.05)
+    with running_pacs(ports["pacs"]):
+        deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
+    assert kinds_of_alerts(database, settings) == []
+
+
+def test_deliver__a_rejected_association_says_why(
+    settings: NodeSettings, database: Database, result: list[Dataset], ports: dict[str, int]
+) -> None:
+    with running_pacs(ports["pacs"], ae_title="OTHER"):
+        deliver(settings, database)
+    assert states(database) == ["waiting", "waiting"]
+    assert "Called AE title not recognised" in rows(database)[0].last_message
+
+
+def test_deliver__a_silent_pacs_is_given_up_in_time(
+    settings: NodeSettings, database: Database, result: list[Dataset], ports: dict[str, int]
+) -> None:
+    with socket.create_server(("127.0.0.1", ports["pacs"])):
+        began = time.monotonic()
+        deliver(settings, database)
+        assert time.monotonic() - began < 8
+    assert states(database) == ["waiting", "waiting"]
+
+
+def test_deliver__destinations_are_independent(
+    settings: NodeSettings, database: Database, ports: dict[str, int]
+) -> None:
+    add_result(database, settings, "1.2.3", ["pacs", "second"])
+    stop = StopFlag()
+    with running_pacs(ports["second"]) as second:
+        runner = threading.Thread(target=Delivery(settings, database).run, args=(stop,))
+        runner.start()
+        until(lambda: len(second.stored) == 2)
+        until(lambda: states(database).count("sent") == 2)
+        with running_pacs(ports["pacs"]) as first:
+            until(lambda: len(first.stored) == 2)
+            until(lambda: states(database).count("sent") == 4)
+        stop.set()
+        runner.join(10)
+    assert not runner.is_alive()
+    assert len(second.stored) == 2
+
+
+def until(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.05)
+
+
+def test_deliver__a_changed_file_is_never_sent(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    (settings.data_dir / "results" / STUDY / "report.dcm").write_bytes(b"changed")
+    deliver(settings, database)
+    assert states(database) == ["failed", "sent"]
+    assert "changed on disk" in rows(database)[0].last_message
+
+
+def test_resend__sends_the_same_objects_again(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    deliver(settings, database)
+    with database.write() as session:
+        assert outbox.resend(session, STUDY) == 2
+        assert outbox.resend(session, "1.2.3") == 0
+    deliver(settings, database)
+    assert pacs.uids[:2] == pacs.uids[2:]
+    assert pacs.stored[:2] == pacs.stored[2:]
+
+
+def test_echo(settings: NodeSettings, pacs: FakePacs) -> None:
+    first, second = settings.destinations
+    Sender(first, calling_ae="SPINEONE", timeout_s=2).echo()
+    with pytest.raises(DeliveryError, match="cannot be reached"):
+        Sender(second, calling_ae="SPINEONE", timeout_s=2).echo()
+
+
+@pytest.mark.skipif(not STORESCP.exists(), reason="needs DCMTK")
+def test_deliver__to_dcmtk(
+    settings: NodeSettings, database: Database, result: list[Dataset], ports: dict[str, int], tmp_path: Path
+) -> None:
+    command = [str(STORESCP), "-aet", "PACS", "-od", str(tmp_path), str(ports["pacs"])]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        destination = settings.destinations[0]
+        until(lambda: answers(Sender(destination, calling_ae="SPINEONE", timeout_s=2)))
+        deliver(settings, database)
+        process.terminate()
+    assert states(database) == ["sent", "sent"]
+    assert (
+        len([path for path in tmp_path.iterdir() if path.is_file() and "." in path.name and "node" not in path.name])
+        >= 2
+    )
+
+
+def answers(sender: Sender) -> bool:
+    try:
+        sender.echo()
+    except DeliveryError:
+        return False
+    return True
