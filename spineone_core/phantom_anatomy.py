@@ -200,12 +200,17 @@ def _sizes(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, _S
         gap = _DISC_HEIGHT.get(name, 6.8 - 0.35 * thorax)
         gap *= _narrowing(rng, severity.get(f"{name}-{below}"))
         height *= _collapse(rng, severity.get(name))
+        depth *= scale * slender * float(rng.normal(1, 0.02))
+        gap *= scale * float(np.clip(rng.normal(1, 0.08), 0.7, 1.3))
+        wedge = math.radians(_DISC_WEDGE.get(name, 0.3) * lordosis + float(rng.normal(0, 1.5)))
+        # A narrow disc cannot be much wedged: its lower end keeps two fifths of the height.
+        steepest = 2 * math.atan(0.6 * gap / depth)
         sizes[name] = _Sizes(
             height=height * scale * float(rng.normal(1, 0.025)),
-            depth=depth * scale * slender * float(rng.normal(1, 0.02)),
+            depth=depth,
             wedge=math.radians(_BODY_WEDGE.get(name, -3.2) * (0.5 + 0.5 * lordosis) + float(rng.normal(0, 1.2))),
-            gap=gap * scale * float(np.clip(rng.normal(1, 0.08), 0.7, 1.3)),
-            gap_wedge=math.radians(_DISC_WEDGE.get(name, 0.3) * lordosis + float(rng.normal(0, 1.5))),
+            gap=gap,
+            gap_wedge=float(np.clip(wedge, -steepest, steepest)),
             slip=_slip(rng, name, severity.get(f"{name}-{below}")),
         )
     return sizes

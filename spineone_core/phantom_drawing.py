@@ -76,6 +76,11 @@ class Plane:
     def pixel(self) -> float:
         return math.sqrt(math.hypot(*self.along_row) * math.hypot(*self.along_column))
 
+    @property
+    def depth(self) -> float:
+        """x where the plane passes the centre of L3, mm."""
+        return self.x_at(0.0, 0.0)
+
     def axis(self, index: int, rows: slice, columns: slice) -> Floats:
         """Coordinate ``index`` (0 x, 1 y, 2 z) of a window's pixel centres."""
         column = np.arange(columns.start, columns.stop, dtype=np.float32) * np.float32(self.along_row[index])
@@ -186,7 +191,7 @@ class Painter:
 
     def _soft_tissue(self, canvas: _Canvas, y: Floats, index: NDArray[np.intp], behind: Floats) -> None:
         t, plane, tissues = self._column, canvas.plane, self.tissues
-        depth = plane.origin[0]
+        depth = plane.depth
         canvas.signal = self._belly(depth)
         muscle = self._muscle(depth)
         canvas.over(muscle, np.clip((behind - 4) / 4 + 0.5, 0, 1))
@@ -234,7 +239,7 @@ class Painter:
     def _vessels(self, canvas: _Canvas, y: Floats, index: NDArray[np.intp]) -> None:
         """Aorta and caval vein in front of the column down to L4, iliac vessels and pelvic organs below."""
         t, patient, plane, tissues = self._column, self.patient, canvas.plane, self.tissues
-        depth = plane.origin[0]
+        depth = plane.depth
         gap = t.front[index] - y
         canvas.over(tissues.ligament, 0.6 * np.clip(1.3 - np.abs(gap - 0.8) / max(0.8, plane.pixel), 0, 1))
         end = patient.body("L4").part.z - 8
@@ -299,7 +304,7 @@ class Painter:
         # Roots hang at the back of the sac (supine) and thin out downwards; single threads show as streaks.
         share = np.clip(below * 3, 0, 1) * np.clip((z_table() - t.sac_end) / 160, 0.12, 0.75)
         layer = np.clip((from_middle - 0.2) / 3.5, 0, 1) * share[index]
-        threads = np.clip(0.55 + 0.5 * np.roll(self.textures.streaks, round(plane.origin[0] * 5), axis=1), 0, 1)
+        threads = np.clip(0.55 + 0.5 * np.roll(self.textures.streaks, round(plane.depth * 5), axis=1), 0, 1)
         canvas.over(tissues.roots, layer * threads * cover)
 
     # -- bones
@@ -399,13 +404,15 @@ class Painter:
         for window in canvas.windows((part.y, part.z), part.depth / 2 + 14):
             p, q = canvas.local(window, (part.y, part.z), part.angle)
             p = p - part.rotation * x
-            distance = _disc_shape(disc, p, q, width, x)
+            core = _disc_shape(disc, p, q, width)
+            distance = _with_protrusion(disc, core, p, q, x)
             for node in disc.nodes:
                 self._node(canvas, disc, node, p, q, x, window)
             coverage = _soft(distance, canvas.plane.pixel + 0.2)
             canvas.over(self.tissues.ligament, _soft(distance - 0.6, canvas.plane.pixel + 0.2), window)
             canvas.over(self._disc_signal(disc, p, q, width, x, window), coverage, window)
-            centroids.add(part.name, coverage, *window)
+            # The centroid is that of the disc between the endplates: a protrusion does not move a reader's mark.
+            centroids.add(part.name, _soft(core, canvas.plane.pixel + 0.2), *window)
 
     def _disc_signal(
         self, disc: Disc, p: Floats, q: Floats, width: float, x: float, window: tuple[slice, slice]
@@ -534,7 +541,8 @@ def _body_shape(
     return _rounded(over_p, over_q, 2.2), top, bottom
 
 
-def _disc_shape(disc: Disc, p: Floats, q: Floats, width: float, x: float) -> Floats:
+def _disc_shape(disc: Disc, p: Floats, q: Floats, width: float) -> Floats:
+    """Signed distance to a disc without its protrusion."""
     part = disc.part
     half_depth = part.depth / 2
     dish = np.maximum(1 - (p / np.float32(half_depth)) ** 2, 0)
@@ -544,7 +552,11 @@ def _disc_shape(disc: Disc, p: Floats, q: Floats, width: float, x: float) -> Flo
     over_q = np.maximum(-q - upper, q - lower)
     front = -half_depth * (2 * width - 1) - disc.bulge[0]
     back = half_depth + disc.bulge[1] - (1 - width) * 0.15 * half_depth
-    distance = _rounded(np.maximum(front - p, p - back), over_q, min(2.5, part.height * 0.4))
+    return _rounded(np.maximum(front - p, p - back), over_q, min(2.5, part.height * 0.4))
+
+
+def _with_protrusion(disc: Disc, distance: Floats, p: Floats, q: Floats, x: float) -> Floats:
+    part, half_depth = disc.part, disc.part.depth / 2
     reach = disc.protrusion * math.exp(-(((x - disc.protrusion_lateral) / 6) ** 2))
     if reach > 0.8:
         nose = np.hypot((p - half_depth) / reach, (q - disc.protrusion_below) / max(2.5, 0.4 * part.height)) - 1
