@@ -27,8 +27,8 @@ FloatArray = NDArray[np.float64]
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # Names of the random streams of a seed; T1 and T2 of one seed share patient, looks and scanner plan.
 _PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE = range(6)
-# Free space kept around the outermost points when the field of view is placed (mm).
-_MARGIN_MM = 9.0
+# Kept between the outermost centres and the border of the picture, across and down (mm): no level may be cut.
+_MARGIN_MM = (27.0, 17.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def _try_exam(
     seed: int, attempt: int, patient: Patient, config: PhantomConfig, slices: int | None
 ) -> PhantomExam | None:
     plan = make_plan(_stream(seed, _PLAN, attempt), patient, config)
-    first, count = _window(plan.slices, slices)
+    first, count = _window(plan, slices)
     painter = make_painter(seed, patient, plan, config)
     scanner = _Scanner(_stream(seed, _SIGNAL), plan, config)
     chosen = range(first, first + count)
@@ -168,10 +168,11 @@ def make_painter(seed: int, patient: Patient, plan: Plan, config: PhantomConfig)
     return Painter(patient, tissues, textures, _stream(seed, _LOOKS, 1))
 
 
-def _window(total: int, wanted: int | None) -> tuple[int, int]:
-    """First index and number of the middle slices to render."""
-    count = total if wanted is None else min(wanted, total)
-    return (total - 1) // 2 - (count - 1) // 2, count
+def _window(plan: Plan, wanted: int | None) -> tuple[int, int]:
+    """First index and number of the slices to render, around the middle one of the whole stack."""
+    count = plan.slices if wanted is None else min(wanted, plan.slices)
+    middle = _middle(np.array([plan.origin(k) for k in range(plan.slices)]) @ plan.normal)
+    return min(max(0, middle - (count - 1) // 2), plan.slices - count), count
 
 
 def _middle(positions: FloatArray) -> int:
@@ -267,14 +268,15 @@ def make_plan(rng: np.random.Generator, patient: Patient, config: PhantomConfig)
     plane_turn = _turn(rng, config.tilt / 4, config.obliquity / 2)
     row, column = plane_turn @ np.array([0.0, 1.0, 0.0]), plane_turn @ np.array([0.0, 0.0, -1.0])
     across, down = _extent(patient, pose.T @ row, pose.T @ column)
-    needed = max(across[1] - across[0], down[1] - down[0]) + 2 * _MARGIN_MM
+    across, down = _widened(across, _MARGIN_MM[0]), _widened(down, _MARGIN_MM[1])
+    needed = max(across[1] - across[0], down[1] - down[0])
     view = max(float(rng.uniform(*config.field_of_view)), needed)
     spacing = round(float(np.clip(view / rows, *config.spacing)), 4)
     while rows * spacing < needed:
         rows += 32
     columns = rows
     if rng.random() < 0.3:
-        share = max(float(rng.uniform(0.6, 1.0)), (across[1] - across[0] + 2 * _MARGIN_MM) / (rows * spacing))
+        share = max(float(rng.uniform(0.6, 1.0)), (across[1] - across[0]) / (rows * spacing))
         columns = min(rows, math.ceil(rows * share / 8) * 8)
     left = _place(rng, across, columns * spacing, 0.18)
     top = _place(rng, down, rows * spacing, 0.10)
@@ -315,9 +317,13 @@ def _extent(patient: Patient, row: FloatArray, column: FloatArray) -> tuple[tupl
     return (float(across.min()), float(across.max())), (float(down.min()), float(down.max()))
 
 
+def _widened(extent: tuple[float, float], margin: float) -> tuple[float, float]:
+    return extent[0] - margin, extent[1] + margin
+
+
 def _place(rng: np.random.Generator, extent: tuple[float, float], length: float, spread: float) -> float:
     """Where the picture begins, so that ``extent`` lies inside; usually near its middle."""
-    earliest, latest = extent[1] + _MARGIN_MM - length, extent[0] - _MARGIN_MM
+    earliest, latest = extent[1] - length, extent[0]
     usual = (extent[0] + extent[1]) / 2 - length * float(rng.normal(0.5, spread))
     return float(np.clip(usual, earliest, max(earliest, latest)))
 
