@@ -182,10 +182,8 @@ class SagittalVolume:
 
     @property
     def middle_index(self) -> int:
-        """Index of the slice nearest to the middle of the stack by position (reading 21)."""
-        positions = self.positions
-        middle = (positions[0] + positions[-1]) / 2
-        return int(np.argmin(np.abs(positions - middle)))
+        """Index of the slice nearest to the middle of the stack by position (reading 21); of two as near, the first."""
+        return middle_of(self.positions)
 
     def to_patient(self, slice_index: int, x: float, y: float) -> FloatArray:
         """Patient coordinates (LPS, mm) of column ``x``, row ``y`` on a slice; pixel centres at integers."""
@@ -201,6 +199,12 @@ class SagittalVolume:
         x = offset @ self.row_direction / between_columns
         y = offset @ self.column_direction / between_rows
         return float(x), float(y)
+
+
+def middle_of(positions: FloatArray) -> int:
+    """Index of the position (mm) nearest to the middle of the first and last; ties, to the micrometre, go to the first."""
+    middle = (positions[0] + positions[-1]) / 2
+    return int(np.argmin(np.round(np.abs(positions - middle), 3)))
 
 
 def _check_spacing(spacing: tuple[float, float]) -> None:

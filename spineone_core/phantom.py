@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.dicom_series import SagittalVolume, SliceSource
+from spineone_core.dicom_series import SagittalVolume, SliceSource, middle_of
 from spineone_core.phantom_anatomy import DISC_RATES, VERTEBRA_RATES, Patient, make_patient
 from spineone_core.phantom_drawing import T1, T2, Floats, Painter, Plane, Textures, enlarge, vary
 
@@ -142,7 +142,7 @@ def _try_exam(
     scanner = _Scanner(_stream(seed, _SIGNAL), plan, config)
     chosen = range(first, first + count)
     origins = np.array([plan.origin(k) for k in chosen])
-    middle = _middle(origins @ plan.normal)
+    middle = middle_of(origins @ plan.normal)
     signal, points = painter.paint(plan.plane(first + middle))
     if not _complete(points, plan):
         return None
@@ -171,13 +171,8 @@ def make_painter(seed: int, patient: Patient, plan: Plan, config: PhantomConfig)
 def _window(plan: Plan, wanted: int | None) -> tuple[int, int]:
     """First index and number of the slices to render, around the middle one of the whole stack."""
     count = plan.slices if wanted is None else min(wanted, plan.slices)
-    middle = _middle(np.array([plan.origin(k) for k in range(plan.slices)]) @ plan.normal)
+    middle = middle_of(np.array([plan.origin(k) for k in range(plan.slices)]) @ plan.normal)
     return min(max(0, middle - (count - 1) // 2), plan.slices - count), count
-
-
-def _middle(positions: FloatArray) -> int:
-    """As `SagittalVolume.middle_index`."""
-    return int(np.argmin(np.abs(positions - (positions[0] + positions[-1]) / 2)))
 
 
 def _complete(points: dict[str, tuple[float, float]], plan: Plan) -> bool:

@@ -100,6 +100,15 @@ def test_transfer_syntaxes(tmp_path: Path, syntax: str) -> None:
     check_read_back(written)
 
 
+@pytest.mark.parametrize("slices", [2, 6])
+def test_the_middle_of_an_even_number_of_slices(tmp_path: Path, slices: int) -> None:
+    for seed in range(4):
+        written = write_exam(tmp_path / str(seed), seed, config=SMALL, slices=slices, companions=False)
+        (series,) = group_series(read_headers([written.directory])[0])
+        volume = load_volume(series)
+        assert volume.sources[volume.middle_index].sop_instance_uid == written.sop_instance_uid
+
+
 @pytest.mark.parametrize("syntax", [None, RLELossless])
 def test_enhanced_multi_frame(tmp_path: Path, syntax: str | None) -> None:
     options = {} if syntax is None else {"transfer_syntax": syntax}

@@ -1,0 +1,200 @@
+"""Findings and detections cannot be built invalid, and their JSON comes back unchanged."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.findings import (
+    REASON_TEXT,
+    Detection,
+    Finding,
+    InvalidFindingError,
+    ModelIdentity,
+    Reason,
+    Status,
+)
+
+MODEL = ModelIdentity(name="spineone", version="1.0", digest="0f" * 32)
+
+
+def finding(**changes: Any) -> Finding:
+    fields: dict[str, Any] = {
+        "structure": Structure.DISC,
+        "level": "L4-L5",
+        "probability": 0.75,
+        "decided": True,
+        "x": 120.5,
+        "y": 310.25,
+        "xyz_mm": (1.0, -20.5, 33.125),
+        "localisation_confidence": 0.9,
+    }
+    return Finding(**{**fields, **changes})
+
+
+def ten_findings() -> tuple[Finding, ...]:
+    return tuple(
+        finding(structure=landmark.structure, level=landmark.level, y=100.0 + 20 * k, probability=k / 10)
+        for k, landmark in enumerate(READING_ORDER)
+    )
+
+
+def analysed(**changes: Any) -> Detection:
+    fields: dict[str, Any] = {
+        "study_uid": "1.2",
+        "series_uid": "1.2.3",
+        "sop_instance_uid": "1.2.3.4",
+        "model": MODEL,
+        "status": Status.ANALYSED,
+        "findings": ten_findings(),
+        "ood_score": 0.125,
+        "warnings": ("only one slice",),
+    }
+    return Detection(**{**fields, **changes})
+
+
+def refused(**changes: Any) -> Detection:
+    fields: dict[str, Any] = {
+        "study_uid": "1.2",
+        "series_uid": "",
+        "sop_instance_uid": "",
+        "model": MODEL,
+        "status": Status.NOT_ANALYSABLE,
+        "reason": Reason.NO_SAGITTAL_T2,
+        "reason_detail": "3 series: 3 axial",
+    }
+    return Detection(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"probability": -0.01},
+        {"probability": 1.01},
+        {"probability": math.nan},
+        {"localisation_confidence": 2.0},
+        {"localisation_confidence": math.inf},
+        {"x": math.nan},
+        {"y": math.inf},
+        {"xyz_mm": (0.0, math.nan, 0.0)},
+    ],
+)
+def test_values_out_of_range(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFindingError, match="L4-L5"):
+        finding(**changes)
+
+
+def test_level_of_another_structure() -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        finding(level="L4")
+
+
+@pytest.mark.parametrize(
+    ("probability", "grade"), [(0.0, Grade.NORMAL), (0.499, Grade.NORMAL), (0.5, Grade.DEGENERATIVE)]
+)
+def test_class_is_the_likelier(probability: float, grade: Grade) -> None:
+    undecided = finding(probability=probability, decided=False)
+    assert undecided.grade is grade
+    assert undecided.to_json()["class"] == grade.value
+
+
+def test_json_of_a_finding_has_the_contract_keys() -> None:
+    assert finding().to_json() == {
+        "structure": "disc",
+        "level": "L4-L5",
+        "class": "degenerative",
+        "decided": True,
+        "probability": 0.75,
+        "x": 120.5,
+        "y": 310.25,
+        "xyz_mm": [1.0, -20.5, 33.125],
+        "localisation_confidence": 0.9,
+    }
+
+
+@given(
+    probability=st.floats(0, 1),
+    x=st.floats(-1e4, 1e4),
+    place=st.tuples(*[st.floats(-1e4, 1e4)] * 3),
+)
+def test_json_of_a_finding_comes_back(probability: float, x: float, place: tuple[float, float, float]) -> None:
+    before = finding(probability=probability, x=x, xyz_mm=place)
+    after = Finding.from_json(json.loads(json.dumps(before.to_json())))
+    assert after.probability == pytest.approx(before.probability, abs=1e-6)
+    assert after.x == pytest.approx(before.x, abs=1e-3)
+    assert after.xyz_mm == pytest.approx(before.xyz_mm, abs=1e-3)
+    assert (after.structure, after.level, after.decided) == (before.structure, before.level, before.decided)
+
+
+@pytest.mark.parametrize("detection", [analysed(), refused(), analysed(frame_number=7, ood_score=None)])
+def test_json_of_a_detection_comes_back(detection: Detection) -> None:
+    line = detection.dumps()
+    assert "\n" not in line
+    assert Detection.from_json(json.loads(line)) == detection
+
+
+def test_json_keys_of_a_detection() -> None:
+    contract = {
+        "study_uid", "series_uid", "sop_instance_uid", "model", "status", "reason", "findings", "ood_score", "warnings",
+    }  # fmt: skip
+    assert contract <= set(analysed().to_json())
+    assert contract <= set(refused().to_json())
+    assert set(MODEL.to_json()) == {"name", "version", "digest"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"findings": ()},
+        {"findings": ten_findings()[:9]},
+        {"findings": ten_findings()[::-1]},
+        {"findings": (*ten_findings()[:9], ten_findings()[0])},
+        {"reason": Reason.NOT_LUMBAR},
+        {"series_uid": ""},
+        {"sop_instance_uid": ""},
+    ],
+)
+def test_an_analysed_study_is_complete(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFindingError):
+        analysed(**changes)
+
+
+@pytest.mark.parametrize("changes", [{"reason": None}, {"findings": ten_findings()}])
+def test_a_refused_study_has_a_reason_and_no_findings(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidFindingError):
+        refused(**changes)
+
+
+def test_analysed_property() -> None:
+    assert analysed().analysed
+    assert not refused().analysed
+
+
+@pytest.mark.parametrize("digest", ["", "0f" * 31, "0F" * 32, "zz" * 32, "0f" * 32 + "\n"])
+def test_model_digest(digest: str) -> None:
+    with pytest.raises(InvalidFindingError, match="digest"):
+        replace(MODEL, digest=digest)
+
+
+@pytest.mark.parametrize("changes", [{"name": ""}, {"version": ""}])
+def test_model_needs_name_and_version(changes: dict[str, str]) -> None:
+    with pytest.raises(InvalidFindingError):
+        replace(MODEL, **changes)
+
+
+def test_every_reason_has_a_text() -> None:
+    assert set(REASON_TEXT) == set(Reason)
+    assert all(REASON_TEXT.values())
+
+
+@pytest.mark.parametrize("change", [{"status": "nonsense"}, {"reason": "because"}])
+def test_json_with_unknown_codes_is_refused(change: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="is not a valid"):
+        Detection.from_json({**analysed().to_json(), **change})
