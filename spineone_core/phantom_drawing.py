@@ -18,6 +18,7 @@ from PIL import Image
 from spineone_core.phantom_anatomy import Body, Disc, Node, Part, Patient
 
 Floats = NDArray[np.floating[Any]]
+Window = tuple[slice, slice]
 
 # Tables along the spine have one row for each of these steps, from TOP downwards (mm).
 _STEP = 0.5
@@ -177,7 +178,7 @@ class Painter:
         behind = (y - self._column.back[index]) * self._column.cosine[index]
         self._soft_tissue(canvas, y, index, behind)
         self._vessels(canvas, y, index)
-        self._canal(canvas, index, behind)
+        self._canal(canvas, index, behind, _near(behind, -8, 34))
         for body in self.patient.bodies:
             self._posterior_elements(canvas, body)
         for body in self.patient.bodies:
@@ -271,41 +272,47 @@ class Painter:
 
     # -- canal
 
-    def _canal(self, canvas: _Canvas, index: NDArray[np.intp], behind: Floats) -> None:
+    def _canal(self, canvas: _Canvas, index: NDArray[np.intp], behind: Floats, window: Window) -> None:
         """Epidural fat, thecal sac with cord or roots, and the ligaments in front of and behind it."""
         t, patient, plane, tissues = self._column, self.patient, canvas.plane, self.tissues
         pixel = plane.pixel
         x = t.lateral_offset(plane)
         canal = _half_width(x, patient.canal_half_width + 2)
         sac = _half_width(x, patient.canal_half_width - 1)
+        if window[1].start == window[1].stop or not canal.any():
+            return
+        index, behind = index[window], behind[window]
         depth = t.canal_depth
         fat_front = t.fat_in_front + 0.8
         sac_depth = (depth - fat_front - t.narrowing) * sac
         middle = fat_front + (depth - fat_front - t.narrowing) / 2
         inside = _soft(np.abs(behind - (depth / 2)[index]) - (depth / 2 * canal)[index] - 2.2, pixel + 0.4)
-        canvas.over(tissues.ligament, inside * (canal > 0)[index])
+        canvas.over(tissues.ligament, inside * (canal > 0)[index], window)
         fat = _soft(np.abs(behind - (depth / 2)[index]) - (depth / 2 * canal)[index] + 0.3, pixel + 0.4)
-        canvas.over(tissues.fat * 0.85, fat * (canal > 0.05)[index])
+        canvas.over(tissues.fat * 0.85, fat * (canal > 0.05)[index], window)
         from_middle = behind - middle[index]
         edge = np.abs(from_middle) - (sac_depth / 2)[index]
         present = ((sac > 0.05) & (z_table() > t.sac_end))[index]
-        canvas.over(tissues.ligament * 2, _soft(edge - 0.5, pixel + 0.3) * present)
-        self._sac(canvas, index, from_middle, _soft(edge, pixel + 0.3) * present)
+        canvas.over(tissues.ligament * 2, _soft(edge - 0.5, pixel + 0.3) * present, window)
+        if present.any():
+            self._sac(canvas, index, from_middle, _soft(edge, pixel + 0.3) * present, window)
 
-    def _sac(self, canvas: _Canvas, index: NDArray[np.intp], from_middle: Floats, cover: Floats) -> None:
+    def _sac(
+        self, canvas: _Canvas, index: NDArray[np.intp], from_middle: Floats, cover: Floats, window: Window
+    ) -> None:
         t, plane, tissues = self._column, canvas.plane, self.tissues
         x = t.lateral_offset(plane)
-        fluid = tissues.csf * (1 + 0.03 * self.textures.middle)
-        canvas.over(fluid, cover)
+        fluid = tissues.csf * (1 + 0.03 * self.textures.middle[window])
+        canvas.over(fluid, cover, window)
         below = np.clip((self.patient.conus_z - z_table()) / 30, 0, 1)
         cord = 4.2 * np.sqrt(np.clip(1 - below * 1.2, 0, 1)) * _half_width(x, 4.8)
         shown = np.clip(cord, 0, 1)[index] * cover
-        canvas.over(tissues.cord, _soft(np.abs(from_middle + 0.5) - cord[index], plane.pixel + 0.5) * shown)
+        canvas.over(tissues.cord, _soft(np.abs(from_middle + 0.5) - cord[index], plane.pixel + 0.5) * shown, window)
         # Roots hang at the back of the sac (supine) and thin out downwards; single threads show as streaks.
         share = np.clip(below * 3, 0, 1) * np.clip((z_table() - t.sac_end) / 160, 0.12, 0.75)
         layer = np.clip((from_middle - 0.2) / 3.5, 0, 1) * share[index]
-        threads = np.clip(0.55 + 0.5 * np.roll(self.textures.streaks, round(plane.depth * 5), axis=1), 0, 1)
-        canvas.over(tissues.roots, layer * threads * cover)
+        streaks = np.roll(self.textures.streaks, round(plane.depth * 5), axis=1)[window]
+        canvas.over(tissues.roots, layer * np.clip(0.55 + 0.5 * streaks, 0, 1) * cover, window)
 
     # -- bones
 
@@ -380,7 +387,7 @@ class Painter:
             centroids.add(part.name, _soft(distance, canvas.plane.pixel), *window)
 
     def _marrow_signal(
-        self, body: Body, p: Floats, top: Floats, bottom: Floats, q: Floats, x: float, window: tuple[slice, slice]
+        self, body: Body, p: Floats, top: Floats, bottom: Floats, q: Floats, x: float, window: Window
     ) -> Floats:
         part = body.part
         fine, middle = self.textures.fine[window], self.textures.middle[window]
@@ -414,9 +421,7 @@ class Painter:
             # The centroid is that of the disc between the endplates: a protrusion does not move a reader's mark.
             centroids.add(part.name, _soft(core, canvas.plane.pixel + 0.2), *window)
 
-    def _disc_signal(
-        self, disc: Disc, p: Floats, q: Floats, width: float, x: float, window: tuple[slice, slice]
-    ) -> Floats:
+    def _disc_signal(self, disc: Disc, p: Floats, q: Floats, width: float, x: float, window: Window) -> Floats:
         part, tissues = disc.part, self.tissues
         half_p, half_q = 0.36 * part.depth * width, max(0.8, part.height * 0.5 + 0.6)
         radius = np.sqrt(((p + 0.03 * part.depth) / half_p) ** 2 + (q / half_q) ** 4)
@@ -433,9 +438,7 @@ class Painter:
             signal = signal + (tissues.csf * 0.85 - signal) * spot * disc.fissure
         return signal
 
-    def _node(
-        self, canvas: _Canvas, disc: Disc, node: Node, p: Floats, q: Floats, x: float, window: tuple[slice, slice]
-    ) -> None:
+    def _node(self, canvas: _Canvas, disc: Disc, node: Node, p: Floats, q: Floats, x: float, window: Window) -> None:
         lateral = node.radius**2 - (x - node.lateral) ** 2 * 0.4
         if lateral < 1:
             return
@@ -455,12 +458,12 @@ class _Canvas:
         self.plane = plane
         self.signal: Floats = np.zeros((0, 0), np.float32)
 
-    def over(self, value: Floats | float, cover: Floats, window: tuple[slice, slice] | None = None) -> None:
+    def over(self, value: Floats | float, cover: Floats, window: Window | None = None) -> None:
         """Paint ``value`` where ``cover`` (0 to 1) says, on the whole picture or in a window."""
         below = self.signal if window is None else self.signal[window]
         below += (value - below) * cover
 
-    def windows(self, centre: tuple[float, float], radius: float) -> Iterator[tuple[slice, slice]]:
+    def windows(self, centre: tuple[float, float], radius: float) -> Iterator[Window]:
         """The window that holds a disc of ``radius`` mm around (y, z), or nothing where it lies outside."""
         column, row = self.plane.locate(*centre)
         reach_column = radius / math.hypot(*self.plane.along_row) + 1
@@ -470,10 +473,10 @@ class _Canvas:
         if columns.start < columns.stop and rows.start < rows.stop:
             yield rows, columns
 
-    def yz(self, window: tuple[slice, slice]) -> tuple[Floats, Floats]:
+    def yz(self, window: Window) -> tuple[Floats, Floats]:
         return self.plane.axis(1, *window), self.plane.axis(2, *window)
 
-    def local(self, window: tuple[slice, slice], centre: tuple[float, float], angle: float) -> tuple[Floats, Floats]:
+    def local(self, window: Window, centre: tuple[float, float], angle: float) -> tuple[Floats, Floats]:
         """How far behind and below ``centre`` each pixel lies, along an axis of ``angle``, in mm."""
         y, z = self.yz(window)
         y, z = y - np.float32(centre[0]), z - np.float32(centre[1])
@@ -487,6 +490,14 @@ class _Canvas:
 def _soft(distance: Floats, width: float) -> Floats:
     """1 inside (negative distance), 0 outside, linear over ``width`` mm."""
     return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
+
+
+def _near(behind: Floats, low: float, high: float) -> Window:
+    """The columns in which ``behind`` lies between two values somewhere."""
+    coarse = behind[::4]
+    columns = np.flatnonzero(((coarse > low) & (coarse < high)).any(axis=0))
+    span = slice(int(columns[0]), int(columns[-1]) + 1) if columns.size else slice(0, 0)
+    return slice(0, behind.shape[0]), span
 
 
 def _ramp(value: float, low: float, high: float) -> float:
