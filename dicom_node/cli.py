@@ -7,6 +7,7 @@ Modules are imported inside the commands, so that the listener's process never l
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
-from dicom_node.log import configure_logging
+from dicom_node.log import configure_logging, describe
 from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings, not_available_yet, render_toml
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:  # its message may hold patient data, so it is shown on request only
+        if os.environ.get("SPINEONE_DEBUG"):
+            raise
+        print(f"error: unexpected {describe(error)}; SPINEONE_DEBUG=1 shows the traceback", file=sys.stderr)
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
@@ -30,6 +31,8 @@ from dicom_node.schema import Database, utc_now
 from dicom_node.settings import Destination, NodeSettings
 
 _MAX_PDU = 131072
+# An unfinished sending is left after it; the same object goes out again at the next start.
+_STOP_GRACE_S = 10.0
 
 
 class Outcome(StrEnum):
@@ -212,8 +215,6 @@ def _syntax_of(path: Path) -> str:
 
 
 def _class_name(uid: str) -> str:
-    from pydicom.uid import UID
-
     return UID(uid).name
 
 
@@ -247,7 +248,7 @@ class Delivery:
             thread.start()
         stop.wait()
         for thread in threads:
-            thread.join(timeout=self._settings.delivery.timeout_s)
+            thread.join(timeout=min(self._settings.delivery.timeout_s, _STOP_GRACE_S))
 
     def _run_one(self, destination: Destination, stop: StopFlag) -> None:
         while not stop.is_set():

@@ -20,7 +20,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_node import studies
@@ -199,6 +199,14 @@ class InstanceStore:
         self, incoming: Incoming, identity: _Identity, sha256: str, target: Path, expected: Instance | None
     ) -> bool:
         """Commit the index row; False if another association was first and the rules must be looked at again."""
+        try:
+            return self._index_row(incoming, identity, sha256, target, expected)
+        except IntegrityError:
+            return False
+
+    def _index_row(
+        self, incoming: Incoming, identity: _Identity, sha256: str, target: Path, expected: Instance | None
+    ) -> bool:
         now = utc_now()
         with self._database.write() as session:
             uid = identity.sop_instance_uid

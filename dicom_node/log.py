@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from typing import Any, TextIO
@@ -33,6 +34,7 @@ def configure_logging(level: str = "info", *, process: str = "node", stream: Tex
         foreign_pre_chain=[*shared, _library_message],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _in_order,
             structlog.processors.JSONRenderer(default=str),
         ],
     )
@@ -49,6 +51,7 @@ def configure_logging(level: str = "info", *, process: str = "node", stream: Tex
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process)
+    threading.excepthook = _log_thread_exception
 
 
 def get_logger() -> Any:
@@ -79,6 +82,17 @@ def _exception_without_message(logger: WrappedLogger, name: str, event: EventDic
     if isinstance(error, BaseException):
         event["exception"] = describe(error)
     return event
+
+
+def _in_order(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """When, how bad and what come first on the line."""
+    first = {key: event[key] for key in ("timestamp", "level", "process", "event") if key in event}
+    return {**first, **event}
+
+
+def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
+    if arguments.exc_value is not None:
+        get_logger().error("thread_failed", exc_info=arguments.exc_value)
 
 
 def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from dicom_node.schema import Database, prepare_database
 from dicom_node.settings import NodeSettings
@@ -27,3 +30,14 @@ def database(node_settings: NodeSettings) -> Iterator[Database]:
     opened = prepare_database(node_settings.database)
     yield opened
     opened.close()
+
+
+@pytest.fixture(autouse=True)
+def restore_logging() -> Iterator[None]:
+    """What a test configures ends with it."""
+    root = logging.getLogger()
+    handlers, level, hook = root.handlers[:], root.level, threading.excepthook
+    yield
+    root.handlers[:], threading.excepthook = handlers, hook
+    root.setLevel(level)
+    structlog.reset_defaults()

@@ -29,6 +29,7 @@ def association(
     classes: tuple[str, ...] = (MRImageStorage,),
     syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian,),
     timeout: float = 10,
+    tls: Any = None,
 ) -> Iterator[Any]:
     """An association, established or not; released or aborted at the end."""
     ae = AE(calling)
@@ -37,7 +38,7 @@ def association(
     for uid in classes:
         for syntax in syntaxes:
             ae.add_requested_context(uid, syntax)
-    opened = ae.associate("127.0.0.1", port, ae_title=called)
+    opened = ae.associate("127.0.0.1", port, ae_title=called, tls_args=tls)
     try:
         yield opened
     finally:

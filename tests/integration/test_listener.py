@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -289,3 +291,31 @@ def test_log__no_patient_data(start: Start, capfd: pytest.CaptureFixture[str]) -
     written = capfd.readouterr()
     assert "quarantine" in written.out
     assert "SECRET" not in written.out + written.err
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("tls")
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *names, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast(
+    start: Start, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    port = start(listener={"tls_cert": cert, "tls_key": key, "pdu_timeout_s": 2})
+    quiet = silent(port)
+    context = ssl.create_default_context(cafile=str(cert))
+    with association(port, tls=(context, "127.0.0.1")) as opened:
+        assert opened.is_established
+        assert opened.send_c_store(mr_image()).Status == 0
+    assert closed_within(quiet, 5)
+    began = time.monotonic()
+    with association(port) as plain:
+        assert not plain.is_established
+    assert time.monotonic() - began < 5

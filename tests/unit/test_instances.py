@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from dicom_node import instances
+from dicom_node import headers, instances
 from dicom_node.alerts import open_alerts
 from dicom_node.instances import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS, InstanceStore, inputs_of
 from dicom_node.schema import Alert, Database, Instance, StudyRow
@@ -180,11 +181,12 @@ def test_receive__a_non_image_object_is_kept(store: InstanceStore, database: Dat
     assert len(rows(database)) == 1
 
 
-def test_receive__a_deflate_bomb_is_refused(store: InstanceStore, database: Database) -> None:
-    import zlib
-
+def test_receive__a_deflate_bomb_is_refused(
+    store: InstanceStore, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "_INFLATE_ALWAYS", 2**20)
     dataset = mr_image()
-    dataset.PixelData = b"\0" * (200 * 2**20)
+    dataset.PixelData = b"\0" * (20 * 2**20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     data = packer.compress(encode(dataset)) + packer.flush()
     status = store.receive(incoming(dataset, transfer_syntax_uid=DeflatedExplicitVRLittleEndian, data=data))
