@@ -115,7 +115,7 @@ class Detector:
                     x=float(x),
                     y=float(y),
                     xyz_mm=(float(x_mm), float(y_mm), float(z_mm)),
-                    localisation_confidence=candidate.score,
+                    localisation_confidence=min(1.0, candidate.score),
                 )
             )
         return tuple(findings)

@@ -113,4 +113,4 @@ def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float
 
 
 def mean_confidence(candidates: Sequence[Candidate]) -> float:
-    return sum(c.score for c in candidates) / len(candidates)
+    return sum(min(1.0, c.score) for c in candidates) / len(candidates)

@@ -80,7 +80,10 @@ def hough_scores_reference(probability: Tensor, offsets: Tensor | None, radius: 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A peak of the Hough score: column and row in network pixels, score of both classes together, P(degenerative)."""
+    """A peak of the Hough score: column and row in network pixels, score of both classes together, P(degenerative).
+
+    The score is about 1 for a keypoint that is found as it was taught; more where pixels around it vote too.
+    """
 
     x: float
     y: float
@@ -133,7 +136,7 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
     return Candidate(
         x=float((x * weight).sum() / total),
         y=float((y * weight).sum() / total),
-        score=min(1.0, total),
+        score=total,
         probability=min(1.0, max(0.0, degenerative / total)),
     )
 
