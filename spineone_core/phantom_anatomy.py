@@ -380,7 +380,7 @@ def _nucleus(rng: np.random.Generator, strength: float, degenerative: bool) -> f
         return float(rng.uniform(0.62, 1.0))
     if strength < 1 and rng.random() < 0.12:
         return float(rng.uniform(0.6, 0.9))  # graded for its bulge, not for its signal
-    return float(np.clip(0.48 - 0.25 * strength + rng.normal(0, 0.1), 0.0, 0.6))
+    return float(np.clip(0.46 - 0.25 * strength + rng.normal(0, 0.12), 0.0, 0.65))
 
 
 def _bulge(rng: np.random.Generator, strength: float, sacral: bool) -> tuple[float, float]:

@@ -47,8 +47,8 @@ class Tissues:
 
 
 T2 = Tissues(
-    fat=0.92, marrow=0.42, cortex=0.05, nucleus=0.74, annulus=0.11, csf=1.0, cord=0.42, roots=0.45, muscle=0.17,
-    vessel=0.04, vessel_wall=0.25, bowel=0.38, ligament=0.06, visceral_fat=0.62, nerve=0.3,
+    fat=0.92, marrow=0.53, cortex=0.04, nucleus=0.50, annulus=0.08, csf=1.0, cord=0.42, roots=0.45, muscle=0.17,
+    vessel=0.04, vessel_wall=0.25, bowel=0.36, ligament=0.06, visceral_fat=0.55, nerve=0.3,
 )  # fmt: skip
 T1 = Tissues(
     fat=1.0, marrow=0.5, cortex=0.06, nucleus=0.3, annulus=0.22, csf=0.13, cord=0.34, roots=0.28, muscle=0.27,
@@ -166,7 +166,7 @@ class Painter:
         self._clutter = float(looks.uniform(0.2, 1.0))
         self._blobs = _pelvic_blobs(looks, patient)
         self._grain = float(looks.uniform(0.05, 0.13))
-        self._hydration = float(looks.uniform(0.8, 1.15))
+        self._hydration = float(np.exp(looks.normal(0, 0.3)))
 
     def paint(self, plane: Plane) -> tuple[Floats, dict[str, tuple[float, float]]]:
         """Signal (rows, columns), fat about 1, air 0; and the centroid of every disc and body on this plane."""
