@@ -71,7 +71,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A vertebral body and what has happened to it. Concavity, waist and osteophytes in mm."""
+    """A vertebral body and what has happened to it. Concavity, waist and osteophytes in mm; vein -1 dark to 1 bright."""
 
     part: Part
     concavity: tuple[float, float]
@@ -316,7 +316,7 @@ def _body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
         osteophytes=_osteophytes(rng, strength),
         bands=_bands(rng, part, strength),
         roughness=float(rng.uniform(0.05, 0.4)) * strength,
-        vein=float(rng.uniform(0.3, 1.0)) if part.name not in SACRAL else 0.0,
+        vein=float(rng.uniform(-0.7, 1.0)) if part.name not in SACRAL else 0.0,
         grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
     )
 
@@ -341,9 +341,9 @@ def _bands(rng: np.random.Generator, part: Part, strength: float) -> tuple[Band,
         return ()
     bands = []
     for side in (-1, 1):
-        if rng.random() > 0.25 + 0.25 * strength:
+        if rng.random() > 0.15 + 0.2 * strength:
             continue
-        signal = float(rng.uniform(1.25, 2.0)) if rng.random() < 0.75 else float(rng.uniform(0.35, 0.7))
+        signal = float(rng.uniform(1.2, 1.75)) if rng.random() < 0.75 else float(rng.uniform(0.35, 0.7))
         thickness = float(rng.uniform(1.5, 3.0 + 2.5 * strength))
         half = part.depth * float(rng.uniform(0.15, 0.5))
         bands.append(Band(side, signal, thickness, float(rng.uniform(-0.35, 0.35)) * part.depth, half))

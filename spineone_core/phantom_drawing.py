@@ -179,6 +179,8 @@ class Painter:
         self._soft_tissue(canvas, y, index, behind)
         self._vessels(canvas, y, index)
         self._canal(canvas, index, behind, _near(behind, -8, 34))
+        for disc in self.patient.discs:
+            self._fat_pad(canvas, disc.part)
         for body in self.patient.bodies:
             self._posterior_elements(canvas, body)
         for body in self.patient.bodies:
@@ -354,6 +356,18 @@ class Painter:
             value = signal * (1 + 0.1 * self.textures.fine[window] + 0.18 * middle)
             canvas.over(value, _soft(distance, pixel + 0.4) * amount, window)
 
+    def _fat_pad(self, canvas: _Canvas, part: Part) -> None:
+        """The pad of fat behind the sac, between two laminae."""
+        amount = 1 - _ramp(abs(self._offset(canvas, part)), 3, 7)
+        if amount < 0.02 or part.name.startswith("S"):
+            return
+        centre = part.local_to_anatomy(part.depth / 2 + self.patient.canal_depth + 1.0, -1.0)
+        for window in canvas.windows(centre, 11):
+            p, q = canvas.local(window, centre, part.angle + 0.2)
+            taper = 3.2 - 0.25 * np.abs(q) + 0.4 * self.textures.middle[window]
+            pad = _soft(np.maximum(np.abs(p) - taper, np.abs(q) - 9), canvas.plane.pixel + 0.5)
+            canvas.over(self.tissues.fat * 0.95, pad * amount, window)
+
     def _foramen(self, canvas: _Canvas, part: Part, x: float) -> None:
         """Fat with the nerve root in it, below the pedicle."""
         amount = _ramp(x, 9.5, 12) - _ramp(x, 19, 23)
@@ -393,8 +407,9 @@ class Painter:
         fine, middle = self.textures.fine[window], self.textures.middle[window]
         signal: Floats = self.tissues.marrow * self._marrow[part.name] * (1 + self._grain * (fine + middle))
         vein = _soft(np.abs(q) - 1.6 - 0.12 * (p - part.depth * 0.18), 1.2) * np.clip((p - part.depth * 0.1) / 4, 0, 1)
-        vein *= body.vein * (1 - _ramp(abs(x), 3, 8))
-        signal = signal + (self.tissues.fat * 0.8 - signal) * vein * 0.7
+        vein *= abs(body.vein) * (1 - _ramp(abs(x), 3, 8))
+        target = self.tissues.fat * 0.8 if body.vein > 0 else self.tissues.muscle
+        signal = signal + (target - signal) * vein * 0.6
         for band in body.bands:
             near = top if band.side < 0 else bottom
             ragged = band.thickness + 0.8 * middle
