@@ -54,7 +54,8 @@ def _read_one(
     if series is None:
         return Skipped(study_uid, "the annotated image is not there")
     try:
-        volume = load_volume(series)
+        # Training data are trusted; decoding in this process is faster.
+        volume = load_volume(series, isolate=False)
         index = next(i for i, s in enumerate(volume.sources) if s.sop_instance_uid == str(data["instanceUid"]))
         points, grades = read_points(_as_list(data["annotation"])[0]["data"]["point"])
         path = volume.sources[index].path
