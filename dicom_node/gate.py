@@ -15,7 +15,7 @@ from pydicom.config import RAISE
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from dicom_node import overlays, reports
+from dicom_node import overlays, presentation, reports
 from dicom_node.envelope import RESEARCH_USE, has_control_characters, settled
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -31,8 +31,6 @@ _TYPE_1 = (
     "Modality",
     "SeriesNumber",
     "InstanceNumber",
-    "ContentDate",
-    "ContentTime",
     "Manufacturer",
     "ManufacturerModelName",
     "SoftwareVersions",
@@ -51,6 +49,8 @@ _TYPE_2 = (
     "ReferringPhysicianName",
 )
 _SR_TYPE_1 = (
+    "ContentDate",
+    "ContentTime",
     "CompletionFlag",
     "VerificationFlag",
     "PreliminaryFlag",
@@ -63,6 +63,8 @@ _SR_TYPE_1 = (
 )
 _SR_TYPE_2 = ("ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
 _SC_TYPE_1 = (
+    "ContentDate",
+    "ContentTime",
     "ConversionType",
     "ImageType",
     "DerivationDescription",
@@ -75,6 +77,18 @@ _SC_TYPE_1 = (
     "BitsAllocated",
     "PixelData",
 )
+_PR_TYPE_1 = (
+    "PresentationCreationDate",
+    "PresentationCreationTime",
+    "ContentLabel",
+    "ReferencedSeriesSequence",
+    "DisplayedAreaSelectionSequence",
+    "GraphicAnnotationSequence",
+    "GraphicLayerSequence",
+    "SoftcopyVOILUTSequence",
+    "PresentationLUTShape",
+)
+_PR_TYPE_2 = ("ContentDescription", "ContentCreatorName")
 _SC_VALUES = {
     "SamplesPerPixel": 3,
     "PhotometricInterpretation": "RGB",
@@ -92,6 +106,13 @@ _SR_VALUES = {
     "PreliminaryFlag": "PRELIMINARY",
     "ValueType": "CONTAINER",
     "ContinuityOfContent": "SEPARATE",
+}
+
+# Attributes of type 1 and 2 by SOP class, beside those of every object.
+_TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    reports.SOP_CLASS: (_SR_TYPE_1, _SR_TYPE_2),
+    overlays.SOP_CLASS: (_SC_TYPE_1, ()),
+    presentation.SOP_CLASS: (_PR_TYPE_1, _PR_TYPE_2),
 }
 
 # Concept codes of the template, value alone: within one container they are unambiguous.
@@ -124,6 +145,8 @@ def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
         return [*common, _document, _evidence, _root, _groups, _words]
     if sop_class == overlays.SOP_CLASS:
         return [*common, _picture, _source]
+    if sop_class == presentation.SOP_CLASS:
+        return [*common, _presented_image, _annotations, _notes]
     return common
 
 
@@ -131,7 +154,7 @@ def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
 
 
 def _class(dataset: Dataset) -> Problems:
-    if dataset.get("SOPClassUID") not in (reports.SOP_CLASS, overlays.SOP_CLASS):
+    if dataset.get("SOPClassUID") not in _TYPES:
         yield "SOPClassUID: not a class that this node writes"
 
 
@@ -146,11 +169,11 @@ def _file_meta(dataset: Dataset) -> Problems:
 
 
 def _presence(dataset: Dataset) -> Problems:
-    is_report = dataset.get("SOPClassUID") == reports.SOP_CLASS
-    for keyword in (*_TYPE_1, *(_SR_TYPE_1 if is_report else _SC_TYPE_1)):
+    type_1, type_2 = _TYPES.get(str(dataset.get("SOPClassUID", "")), ((), ()))
+    for keyword in (*_TYPE_1, *type_1):
         if keyword not in dataset or dataset[keyword].is_empty:
             yield f"{keyword}: missing or empty (type 1)"
-    for keyword in (*_TYPE_2, *(_SR_TYPE_2 if is_report else ())):
+    for keyword in (*_TYPE_2, *type_2):
         if keyword not in dataset:
             yield f"{keyword}: missing (type 2)"
 
@@ -186,7 +209,14 @@ def _conforms(vr: str, value: str) -> bool:
 
 
 def _dates(dataset: Dataset) -> Problems:
-    for keyword in ("StudyDate", "SeriesDate", "ContentDate", "InstanceCreationDate", "PatientBirthDate"):
+    for keyword in (
+        "StudyDate",
+        "SeriesDate",
+        "ContentDate",
+        "InstanceCreationDate",
+        "PatientBirthDate",
+        "PresentationCreationDate",
+    ):
         value = str(dataset.get(keyword) or "")
         if value and not _is_date(value):
             yield f"{keyword}: not a date"
@@ -249,6 +279,49 @@ def _source(dataset: Dataset) -> Problems:
             yield "SourceImageSequence: reference is incomplete"
     if RESEARCH_USE not in str(dataset.DerivationDescription):
         yield "DerivationDescription: does not say that this is for research use only"
+
+
+# ---------------------------------------------------------------- presentation state
+
+
+def _presented_image(dataset: Dataset) -> Problems:
+    """One image of one series, and everything is about it."""
+    yield from _wrong_values(dataset, {"Modality": "PR"})
+    if dataset.PresentationLUTShape not in ("IDENTITY", "INVERSE"):
+        yield "PresentationLUTShape: must be IDENTITY or INVERSE"
+    images = [i for series in dataset.ReferencedSeriesSequence for i in series.ReferencedImageSequence]
+    if len(images) != 1 or not all(series.get("SeriesInstanceUID") for series in dataset.ReferencedSeriesSequence):
+        yield "ReferencedSeriesSequence: not exactly one image of one series"
+        return
+    if not (images[0].get("ReferencedSOPClassUID") and images[0].get("ReferencedSOPInstanceUID")):
+        yield "ReferencedSeriesSequence: reference is incomplete"
+    for annotation in dataset.GraphicAnnotationSequence:
+        if [i for i in annotation.ReferencedImageSequence if i != images[0]]:
+            yield "GraphicAnnotationSequence: is about another image"
+
+
+def _annotations(dataset: Dataset) -> Problems:
+    area = dataset.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner
+    graphics = [g for a in dataset.GraphicAnnotationSequence for g in a.get("GraphicObjectSequence") or []]
+    texts = [t for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []]
+    points = [tuple(g.GraphicData) for g in graphics if g.GraphicType == "POINT"]
+    anchors = [tuple(t.AnchorPoint) for t in texts if "AnchorPoint" in t]
+    if len(points) != len(reports.SITES_IN_READING_ORDER) or sorted(points) != sorted(anchors):
+        yield "GraphicAnnotationSequence: not one labelled point for each of the ten levels"
+    for graphic in graphics:
+        if not all(0 <= float(v) <= area[i % 2] for i, v in enumerate(graphic.GraphicData)):
+            yield "GraphicAnnotationSequence: a graphic lies outside its image"
+    layers = {layer.GraphicLayer for layer in dataset.GraphicLayerSequence}
+    if layers != {annotation.GraphicLayer for annotation in dataset.GraphicAnnotationSequence}:
+        yield "GraphicLayerSequence: layers and annotations differ"
+
+
+def _notes(dataset: Dataset) -> Problems:
+    texts = [
+        t.UnformattedTextValue for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []
+    ]
+    if not any(RESEARCH_USE in str(text) for text in texts):
+        yield "GraphicAnnotationSequence: does not say that this is for research use only"
 
 
 # ---------------------------------------------------------------- structured report

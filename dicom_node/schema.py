@@ -29,6 +29,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    false,
     text,
 )
 from sqlalchemy.engine import make_url
@@ -92,6 +93,7 @@ JOB_STATES = ("waiting", "running", "done", "failed")
 ACTIVE_JOB_STATES = ("waiting", "running")
 RESULT_STATUSES = ("analysed", "not_analysable")
 OUTBOX_STATES = ("waiting", "sent", "failed")
+RESULT_ROLES = ("report", "report_2d", "overlay", "picture", "presentation", "key_object", "findings")
 
 
 class Instance(Base):
@@ -211,11 +213,11 @@ class ResultRow(Base):
 
 
 class ResultFile(Base):
-    """A file of a result: report, overlay, picture, findings."""
+    """A file of a result. ``report_2d`` is the same report for destinations that take no Comprehensive 3D SR."""
 
     __tablename__ = "result_files"
     __table_args__ = (
-        _one_of("role", ("report", "overlay", "picture", "findings")),
+        _one_of("role", RESULT_ROLES),
         UniqueConstraint("result_id", "role"),
     )
 
@@ -251,6 +253,8 @@ class OutboxRow(Base):
     # C-STORE status of the last answer; None where there was none.
     last_status: Mapped[int | None] = mapped_column(Integer)
     last_message: Mapped[str] = mapped_column(Text)
+    # The file was put on the wire: from then on it is this one, never an alternative to it.
+    is_bound: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class Alert(Base):

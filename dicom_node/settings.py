@@ -162,7 +162,7 @@ class Results(Section):
 
     structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
-    presentation_state: bool = setting(False, "make a presentation state (not available in this version)")
+    presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
 
 
 class Destination(Section):
@@ -348,8 +348,6 @@ def _plain(error: ErrorDetails) -> str:
 def not_available_yet(settings: NodeSettings) -> list[str]:
     """Settings that ask for something that this version does not do, each as one line."""
     asked = []
-    if settings.results.presentation_state:
-        asked.append("results.presentation_state: not available in this version; ignored")
     asked += [
         f"destinations.{d.name}.storage_commitment: not available in this version; ignored"
         for d in settings.destinations

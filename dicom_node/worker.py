@@ -31,6 +31,7 @@ from dicom_node.jobs import Claim, back_off
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, overlay_png
+from dicom_node.presentation import build_presentation
 from dicom_node.reports import build_report
 from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings
@@ -142,7 +143,7 @@ def analyse(
     created: datetime,
     salt: str = "",
 ) -> Analysis:
-    """Read a study and make its report, overlay, picture and findings.
+    """Read a study and make what the settings ask for: report, overlay and picture, presentation state; findings always.
 
     Parameters
     ----------
@@ -171,6 +172,8 @@ def analyse(
         products.append(_report(detection, volume, headers, key, created))
     if settings.results.secondary_capture and volume is not None and detection.analysed:
         products += _overlay(detection, volume, headers, key, created)
+    if settings.results.presentation_state and volume is not None and detection.analysed:
+        products.append(_presentation(detection, volume, headers, key, created))
     return Analysis(detection, key, tuple(products))
 
 
@@ -236,6 +239,16 @@ def _overlay(
     header = headers.any(detection.sop_instance_uid)
     overlay = build_overlay(detection=detection, volume=volume, header=header, key=key, created=created)
     return [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
+
+
+def _presentation(
+    detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
+) -> Product:
+    header = headers.any(detection.sop_instance_uid)
+    state = build_presentation(
+        detection=detection, volume=volume, header=header, slice_header=header, key=key, created=created
+    )
+    return _checked("presentation", "gsps.dcm", state)
 
 
 def _checked(role: str, name: str, dataset: Dataset) -> Product:

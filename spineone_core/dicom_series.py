@@ -569,19 +569,18 @@ def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float
         # About the middle of the stored range, the same for every image of a series.
         bits, signed = int(dataset.get("BitsStored", 16)), bool(dataset.get("PixelRepresentation", 0))
         values = np.float32(-1 if signed else 2**bits - 1) - values
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])
     for index, value in enumerate(values):
-        own = [per_frame[index]] if index < len(per_frame) else []
-        slope, intercept = _rescale([*own, *shared], dataset)
+        slope, intercept = rescale_of(dataset, index)
         if (slope, intercept) != (1.0, 0.0):
             value *= np.float32(slope)
             value += np.float32(intercept)
     return values
 
 
-def _rescale(groups: list[Dataset], dataset: Dataset) -> tuple[float, float]:
-    """Slope and intercept of a frame; an impossible slope is left out of account."""
+def rescale_of(dataset: Dataset, index: int) -> tuple[float, float]:
+    """Slope and intercept of a frame (counted from 0); an impossible slope is left out of account."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = list(per_frame[index : index + 1]) + list(dataset.get("SharedFunctionalGroupsSequence") or [])
     items = [
         group.PixelValueTransformationSequence[0] for group in groups if group.get("PixelValueTransformationSequence")
     ]

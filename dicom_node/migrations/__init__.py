@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from dicom_node.errors import DatabaseError
 
@@ -48,10 +53,34 @@ def upgrade(engine: Engine) -> None:
         If the database is of a newer version.
     """
     _check_known(_found(engine))
-    with engine.execution_options(spineone_begin="BEGIN IMMEDIATE").begin() as connection:
+    writing = engine.execution_options(spineone_begin="BEGIN IMMEDIATE")
+    with writing.connect() as connection, _foreign_keys_at_rest(connection), connection.begin():
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        _check_foreign_keys(connection)
+
+
+@contextmanager
+def _foreign_keys_at_rest(connection: Connection) -> Iterator[None]:
+    """SQLite changes a table by making it anew; with foreign keys enforced, dropping the old one would fail.
+
+    The pragma has no effect inside a transaction, so it is given to the driver before one begins.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise DatabaseError("the database holds rows that refer to missing ones; restore a backup")
 
 
 def require_current(engine: Engine) -> None:

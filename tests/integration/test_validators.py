@@ -14,8 +14,10 @@ from pydicom.dataset import Dataset
 from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
 from dicom_node.overlays import build_overlay
+from dicom_node.presentation import build_presentation
 from dicom_node.reports import build_report
 from spineone_core.findings import Detection, Reason
+from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (
     CREATED,
     KEY,
@@ -93,6 +95,22 @@ def _overlay_file(name: str, folder: Path) -> Path:
     return path
 
 
+def _presentation_file(name: str, folder: Path) -> Path:
+    case = CASES[name]
+    state = build_presentation(
+        detection=case.detection,
+        volume=volume(frames=case.detection.frame_number),
+        header=case.header,
+        slice_header=case.header,
+        key=KEY,
+        created=CREATED,
+    )
+    assert check(state) == []
+    path = folder / "gsps.dcm"
+    path.write_bytes(to_bytes(state))
+    return path
+
+
 def _errors(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("Error") or "Error -" in line]
 
@@ -101,7 +119,10 @@ def _errors(text: str) -> list[str]:
 @pytest.mark.parametrize("name", CASES)
 def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
     program = _program("dciodvfy")
-    for path, kind in ((_report_file(name, tmp_path), "Comprehensive3DSR"), (_overlay_file(name, tmp_path), "SCImage")):
+    files = [(_report_file(name, tmp_path), "Comprehensive3DSR"), (_overlay_file(name, tmp_path), "SCImage")]
+    if CASES[name].detection.analysed:
+        files.append((_presentation_file(name, tmp_path), "GrayscaleSoftcopyPresentationState"))
+    for path, kind in files:
         text = _run(program, str(path))
         assert kind in text
         assert _errors(text) == []
@@ -150,6 +171,29 @@ def test_dcmtk_shows_the_overlay(tmp_path: Path) -> None:
     text = _run(program, "--write-raw-pnm", str(_overlay_file("classic", tmp_path)), str(picture))
     assert picture.exists(), text
     assert picture.read_bytes().startswith(b"P6")
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_shows_the_annotations(tmp_path: Path) -> None:
+    """DCMTK's own reader of presentation states takes it and burns its annotations in."""
+    program = _program("dcmp2pgm")
+    image = classic_image(tmp_path)
+    picture = tmp_path / "shown.pgm"
+    text = _run(program, "--pstate", str(_presentation_file("classic", tmp_path)), str(image), str(picture))
+    assert picture.exists(), text
+    assert not any(line.startswith(("E:", "F:")) for line in text.splitlines()), text
+
+
+def classic_image(folder: Path) -> Path:
+    """The classic case's image with pixels."""
+    image = classic()
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
+    image.PixelData = bytes(2 * image.Rows * image.Columns)
+    image["PixelData"].VR = "OW"
+    path = folder / "image.dcm"
+    path.write_bytes(to_bytes(with_meta(image)))
+    return path
 
 
 @pytest.mark.parametrize("name", ["classic", "enhanced", "refused"])

@@ -5,18 +5,71 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.errors import DatabaseError
 from dicom_node.jobs import JobState
-from dicom_node.schema import JOB_STATES, Base, Database, Job, StudyRow, open_database, prepare_database, utc_now
+from dicom_node.migrations import upgrade
+from dicom_node.schema import (
+    JOB_STATES,
+    RESULT_ROLES,
+    Base,
+    Database,
+    Job,
+    OutboxRow,
+    ResultFile,
+    StudyRow,
+    open_database,
+    prepare_database,
+    utc_now,
+)
 
 
 def test_migrations_make_exactly_the_declared_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def _at_first_schema(path: Path) -> Database:
+    """A database as the first version left it, with one result that is sent."""
+    database = Database(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", "dicom_node:migrations")
+    config.set_main_option("path_separator", "os")
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        now = "2026-01-01 00:00:00"
+        for statement in (
+            f"INSERT INTO studies VALUES ('1.2', 'complete', 1, '{now}', '{now}')",
+            "INSERT INTO results (id, study_uid, generation, input_hash, model_digest, settings_digest, status, findings,"
+            f" created_at) VALUES (1, '1.2', 1, 'a', 'b', 'c', 'analysed', '{{}}', '{now}')",
+            "INSERT INTO result_files (id, result_id, role, path, sha256) VALUES (7, 1, 'report', 'p', 's')",
+            "INSERT INTO outbox (id, result_file_id, study_uid, destination, state, attempts, next_attempt_at,"
+            f" created_at, last_message) VALUES (3, 7, '1.2', 'pacs', 'sent', 1, '{now}', '{now}', 'stored')",
+        ):
+            connection.exec_driver_sql(statement)
+    return database
+
+
+def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path) -> None:
+    database = _at_first_schema(tmp_path / "node.db")
+    upgrade(database.engine)
+    with database.write() as session:
+        row = session.get_one(OutboxRow, 3)
+        assert (row.result_file_id, row.state, row.is_bound) == (7, "sent", False)
+        session.add_all(
+            [ResultFile(result_id=1, role=role, path=role, sha256="s") for role in RESULT_ROLES if role != "report"]
+        )
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(ResultFile(result_id=1, role="poem", path="p", sha256="s"))
+    with pytest.raises(IntegrityError), database.write() as session:
+        session.add(ResultFile(result_id=99, role="report", path="p", sha256="s"))
+    database.close()
 
 
 def test_states_of_python_and_sql_agree() -> None:

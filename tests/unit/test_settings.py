@@ -100,9 +100,9 @@ def test_load__the_environment_overrides_the_file(tmp_path: Path, monkeypatch: p
 
 
 def test_not_available_yet__names_what_is_ignored(tmp_path: Path) -> None:
-    asked = not_available_yet(load_settings(write(tmp_path, "[results]\npresentation_state = true")))
+    asked = not_available_yet(load_settings(write(tmp_path, "[retention]\nkeep_days = 3")))
     assert len(asked) == 1
-    assert "presentation_state" in asked[0]
+    assert "retention.keep_days" in asked[0]
 
 
 def all_sections() -> list[type[BaseModel]]:

@@ -114,6 +114,17 @@ def test_job__the_settings_say_what_is_made(
     assert set(result_files(database, settings)) == {"overlay", "picture", "findings"}
 
 
+def test_job__a_presentation_state_where_it_is_asked_for(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
+    receive(*exam())
+    Worker(changed, database, FakeDetector()).run_once()
+    state = pydicom.dcmread(result_files(database, settings)["presentation"])
+    assert (state.Modality, state.PatientName) == ("PR", "SECRET^NAME")
+    assert count(database, OutboxRow) == 6
+
+
 def test_job__a_retry_makes_the_same_bytes(
     database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
