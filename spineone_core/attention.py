@@ -2,19 +2,22 @@
 
 The obvious position attention holds a (HW) x (HW) map, 2.6 GB at 160 x 160 in fp32. The fast form never holds it: queries go
 through in chunks on the CPU, through scaled-dot-product attention on CUDA. Both use scale 1 (no 1/sqrt(d)), as DANet does.
+Memory and time: docs/attention.md.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-QUERY_CHUNK = 1024
+# Bytes of one block of the attention map on the CPU; a few such blocks are alive at a time, whatever the number of positions.
+BLOCK_BYTES = 32 * 2**20
 
 
-def position_attention(query: Tensor, key: Tensor, value: Tensor, chunk: int = QUERY_CHUNK) -> Tensor:
+def position_attention(query: Tensor, key: Tensor, value: Tensor, chunk: int | None = None) -> Tensor:
     """softmax(Q K^T) V without the full map.
 
     Parameters
@@ -24,24 +27,61 @@ def position_attention(query: Tensor, key: Tensor, value: Tensor, chunk: int = Q
     value
         (B, N, C) tokens.
     chunk
-        Queries handled at a time on the CPU.
+        Queries handled at a time on the CPU; None takes as many as fit ``BLOCK_BYTES``.
 
     Returns
     -------
     (B, N, C)
     """
     if query.is_cuda:
-        padded = [F.pad(t, (0, value.shape[-1] - t.shape[-1])) for t in (query, key)]
-        return F.scaled_dot_product_attention(padded[0], padded[1], value, scale=1.0)
-    if query.shape[1] <= chunk:
-        return _attend(query, key, value)
-    # Recomputing each chunk in the backward pass keeps its softmax out of memory.
-    parts = [checkpoint(_attend, part, key, value, use_reentrant=False) for part in query.split(chunk, dim=1)]
-    return torch.cat(parts, dim=1)
+        return _fused_attention(query, key, value)
+    if query.is_meta:  # only work is counted
+        chunk = query.shape[1]
+    if chunk is None:
+        row = query.shape[0] * key.shape[1] * query.element_size()
+        chunk = max(16, BLOCK_BYTES // max(1, row))
+    result: Tensor = _ChunkedAttention.apply(query, key, value, chunk)
+    return result
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return torch.softmax(query @ key.transpose(1, 2), dim=-1) @ value
+def _fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled-dot-product attention; its fused kernels want (B, heads, N, d) with one d, hence the head and the zeros."""
+    query, key = (F.pad(t, (0, value.shape[-1] - t.shape[-1])) for t in (query, key))
+    mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
+    return mixed[:, 0]
+
+
+class _ChunkedAttention(torch.autograd.Function):
+    """Attention over blocks of queries. Backward makes each block of the map again from the log of its row sums."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunk: int) -> Tensor:
+        outputs, logs = [], []
+        for part in query.split(chunk, dim=1):
+            energy = part @ key.transpose(1, 2)  # (B, chunk, N)
+            log = torch.logsumexp(energy.float(), dim=-1, keepdim=True)
+            outputs.append(energy.sub_(log).exp_() @ value)
+            logs.append(log)
+        mixed = torch.cat(outputs, dim=1)
+        ctx.chunk = chunk
+        ctx.save_for_backward(query, key, value, mixed, torch.cat(logs, dim=1))
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value, mixed, logs = ctx.saved_tensors
+        (gradient,) = gradients
+        to_query, to_key, to_value = [], torch.zeros_like(key), torch.zeros_like(value)
+        # Softmax's backward needs sum_j P_ij dP_ij, which is the product of output and gradient.
+        products = (gradient * mixed).sum(dim=-1, keepdim=True)
+        blocks = (t.split(ctx.chunk, dim=1) for t in (query, gradient, logs, products))
+        for part, outer, log, product in zip(*blocks, strict=True):
+            weights = (part @ key.transpose(1, 2)).sub_(log).exp_()
+            to_value += weights.transpose(1, 2) @ outer
+            slope = (outer @ value.transpose(1, 2)).sub_(product).mul_(weights)
+            to_query.append(slope @ key)
+            to_key += slope.transpose(1, 2) @ part
+        return torch.cat(to_query, dim=1), to_key, to_value, None
 
 
 def position_attention_reference(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

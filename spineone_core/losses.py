@@ -42,11 +42,12 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.
     Parameters
     ----------
     logits, target
-        (B, 2, H, W).
+        (B, C, H, W).
     weight
-        (B, H, W), 0 where the loss must not look.
+        (B, H, W) or (B, C, H, W), 0 where the loss must not look.
     """
-    total = (focal_terms(logits, target, gamma) * weight[:, None]).sum()
+    weight = weight if weight.ndim == 4 else weight[:, None]
+    total = (focal_terms(logits, target, gamma) * weight).sum()
     return total / positives(target)
 
 
@@ -81,11 +82,11 @@ def offset_loss(
     Parameters
     ----------
     offsets, target
-        (B, 4, H, W), layout (class, xy).
+        (B, 2 L, H, W), layout (channel, xy): L classes (OCPC) or levels.
     heatmap
-        (B, 2, H, W) ground truth, the mask.
+        (B, L, H, W) ground truth, the mask.
     association
-        (B, 2, H, W) weights of `association_weight`, or None.
+        (B, L, H, W) weights of `association_weight`, or None. R(.) of Eq. 6 repeats each twice in a row (reading 12).
     literal
         True multiplies the prediction, as Eq. 6 is written; False the absolute error (reading 11).
     """
@@ -102,12 +103,30 @@ def offset_loss(
 def branch_loss(
     output: BranchOutput, heatmap: Tensor, offsets: Tensor, weight: Tensor, config: LossConfig, *, associate: bool
 ) -> tuple[Tensor, Tensor]:
-    """Heatmap and offset loss of one structure (Eq. 5, or Eq. 6 where ``associate``)."""
-    heat = focal_loss(output.logits, heatmap, weight, config.gamma)
-    if output.offsets is None:
+    """Heatmap and offset loss of one structure (Eq. 5, or Eq. 6 where ``associate``), summed over stacks."""
+    terms = [
+        _stack_loss(logits, ways, heatmap, offsets, weight, config, associate)
+        for logits, ways in (output[:2], *output.earlier)
+    ]
+    return torch.stack([t[0] for t in terms]).sum(), torch.stack([t[1] for t in terms]).sum()
+
+
+def _stack_loss(
+    logits: Tensor,
+    ways: Tensor | None,
+    heatmap: Tensor,
+    offsets: Tensor,
+    weight: Tensor,
+    config: LossConfig,
+    associate: bool,
+) -> tuple[Tensor, Tensor]:
+    heat = focal_loss(logits, heatmap, weight, config.gamma)
+    if ways is None:
         return heat, torch.zeros_like(heat)
+    located = ways.shape[1] // 2
+    discs = heatmap[:, :located]
     association = None
     if associate:
-        association = association_weight(focal_gradient(output.logits, heatmap, config.gamma), config.normalisation)
-    literal = config.association == "literal"
-    return heat, offset_loss(output.offsets, offsets, heatmap, association, literal=literal)
+        gradient = focal_gradient(logits[:, :located], discs, config.gamma)
+        association = association_weight(gradient, config.normalisation)
+    return heat, offset_loss(ways, offsets, discs, association, literal=config.association == "literal")

@@ -17,6 +17,7 @@ from torch import Tensor
 from spineone_core.findings import ModelIdentity
 from spineone_core.network import ConfigError, NetworkConfig, SpineOne
 from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.two_stage import build_network
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -152,12 +153,14 @@ def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str]:
 
 def _build(manifest: Manifest, weights: bytes, folder: Path) -> SpineOne:
     try:
-        network = SpineOne(manifest.network)
+        network = build_network(manifest.network)
         state = {name: tensor.float() for name, tensor in load(weights).items()}
         network.load_state_dict(_with_counters(network, state))
     except (SafetensorError, RuntimeError, ConfigError) as error:
         first = str(error).strip().splitlines()
-        raise ModelPackageError(f"{folder / WEIGHTS}: does not fit the manifest's network: {' '.join(first[:2])}") from error
+        raise ModelPackageError(
+            f"{folder / WEIGHTS}: does not fit the manifest's network: {' '.join(first[:2])}"
+        ) from error
     return network.eval()
 
 
@@ -167,15 +170,17 @@ def _with_counters(network: SpineOne, state: dict[str, Tensor]) -> dict[str, Ten
     return {**counters, **state}
 
 
-def save_package(folder: Path, network: SpineOne, manifest: Manifest, *, dtype: torch.dtype = torch.float16) -> ModelIdentity:
+def save_package(
+    folder: Path, network: SpineOne, manifest: Manifest, *, dtype: torch.dtype = torch.float16
+) -> ModelIdentity:
     """Write a package; weights in half precision unless told otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.to(dtype).contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    state = {
+        k: v.to(dtype).contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
     weights = save(state)
     text = json.dumps(manifest.to_json(hashlib.sha256(weights).hexdigest()), indent=1, ensure_ascii=False) + "\n"
     (folder / WEIGHTS).write_bytes(weights)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     return ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
-
-

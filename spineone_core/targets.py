@@ -1,7 +1,8 @@
-"""Ground-truth maps: the OCPC heatmap (Eq. 1) and the short-range offsets (Eq. 2)."""
+"""Ground-truth maps: the OCPC heatmap (Eq. 1), the conventional ones (Section III-C) and the short-range offsets (Eq. 2)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade
 from spineone_core.dicom_series import FloatArray
+from spineone_core.network import HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
 
@@ -17,8 +19,9 @@ GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
 class Targets:
     """Maps of one structure.
 
-    ``heatmap`` (2, H, W) in {0, 1}; ``offsets`` (4, H, W) in units of R, layout (normal x, normal y, degenerative x,
-    degenerative y); ``weight`` (H, W), 0 where the class is unknown and the loss must not look.
+    ``heatmap`` (C, H, W) in {0, 1}: OCPC C = 2, normal and degenerative; conventional C = 7, five levels top to bottom and two
+    classes; levels C = 5. ``offsets`` (2 L, H, W) in units of R for the first L channels, layout (channel, xy); ``weight``
+    (H, W) or (C, H, W), 0 where the loss must not look.
     """
 
     heatmap: NDArray[np.float32]
@@ -26,39 +29,94 @@ class Targets:
     weight: NDArray[np.float32]
 
 
-def draw_targets(points: FloatArray, grades: list[Grade | None], size: tuple[int, int], radius: float) -> Targets:
+def draw_targets(
+    points: FloatArray,
+    grades: Sequence[Grade | None],
+    size: tuple[int, int],
+    radius: float,
+    *,
+    heatmap: str = "ocpc",
+    ignored: FloatArray | None = None,
+) -> Targets:
     """Draw discs of radius R around the keypoints of one structure.
 
-    A pixel belongs to its nearest keypoint, so close discs never overlap. A keypoint of unknown class is drawn into no channel
-    and its disc gets weight 0 (reading 20).
+    A pixel belongs to its nearest keypoint, so close discs never overlap. The disc of a keypoint of unknown class is in no class
+    channel, and its weight there is 0 (reading 20); its level channel is known.
 
     Parameters
     ----------
     points
-        (K, 2) column and row, pixel centres at integers; they may lie outside the image.
+        (K, 2) column and row, pixel centres at integers; they may lie outside the image. Five, top to bottom, unless ``ocpc``.
     grades
         K classes, None where unknown.
     size
         (H, W).
     radius
         R in pixels (6 in the paper).
+    heatmap
+        ``ocpc``, ``conventional`` or ``levels`` (see ``network.HEATMAPS``).
+    ignored
+        (J, 2) keypoints that are neither target nor background, as T12-L1 with reading 18's ``ignore``: weight 0.
 
     Raises
     ------
     ValueError
-        If the numbers differ, a point is not finite or R is not positive.
+        If the numbers differ, a point is not finite, R is not positive or the heatmap is unknown.
     """
     points = np.asarray(points, dtype=float).reshape(-1, 2)
+    left_out = np.zeros((0, 2)) if ignored is None else np.asarray(ignored, dtype=float).reshape(-1, 2)
+    _check(points, grades, radius, heatmap, left_out)
+    owner, dx, dy = _nearest(np.concatenate([points, left_out]), size, radius)
+    channels, located = HEATMAPS[heatmap]
+    heat = np.zeros((channels, *size), np.float32)
+    offsets = np.zeros((2 * located, *size), np.float32)
+    weight = np.ones((channels, *size), np.float32)
+    first_class = channels - len(GRADES) if heatmap != "levels" else channels
+    weight[:, owner >= len(points)] = 0.0
+    for k, grade in enumerate(grades):
+        mine = owner == k
+        drawn = _channels(k, grade, heatmap)
+        for channel in drawn:
+            heat[channel][mine] = 1.0
+        if drawn and drawn[0] < located:
+            offsets[2 * drawn[0]][mine] = dx[mine] / radius
+            offsets[2 * drawn[0] + 1][mine] = dy[mine] / radius
+        if grade is None:
+            weight[first_class:, mine] = 0.0
+    return Targets(heat, offsets, weight if heatmap == "conventional" else weight[0])
+
+
+def _channels(k: int, grade: Grade | None, heatmap: str) -> list[int]:
+    """Channels into which keypoint ``k`` is drawn; the one with its offset first."""
+    if heatmap == "ocpc":
+        return [] if grade is None else [GRADES.index(grade)]
+    if heatmap == "levels" or grade is None:
+        return [k]
+    return [k, LEVELS + GRADES.index(grade)]
+
+
+def _check(
+    points: FloatArray, grades: Sequence[Grade | None], radius: float, heatmap: str, ignored: FloatArray
+) -> None:
     if len(points) != len(grades):
         raise ValueError(f"{len(points)} points but {len(grades)} grades")
-    if not np.isfinite(points).all() or not radius > 0:
-        raise ValueError("points must be finite and the radius positive")
+    if not np.isfinite(points).all() or not np.isfinite(ignored).all() or not radius > 0:
+        raise ValueError(f"points must be finite and the radius positive, not {radius}")
+    if heatmap not in HEATMAPS:
+        raise ValueError(f"heatmap {heatmap!r}; allowed: {', '.join(HEATMAPS)}")
+    if heatmap != "ocpc" and len(points) != LEVELS:
+        raise ValueError(f"{len(points)} points; the {heatmap} heatmap needs five, top to bottom")
+
+
+def _nearest(
+    points: FloatArray, size: tuple[int, int], radius: float
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """For each pixel (H, W): the keypoint within R that is nearest (-1 for none), and the way to it in pixels (Eq. 2)."""
     height, width = size
-    heatmap = np.zeros((2, height, width), np.float32)
-    offsets = np.zeros((4, height, width), np.float32)
-    weight = np.ones((height, width), np.float32)
-    nearest = np.full((height, width), np.inf)
-    for (x, y), grade in zip(points, grades, strict=True):
+    owner = np.full(size, -1, dtype=np.intp)
+    nearest = np.full(size, np.inf)
+    way_x, way_y = np.zeros(size), np.zeros(size)
+    for k, (x, y) in enumerate(points):
         rows = slice(max(0, int(np.ceil(y - radius))), max(0, min(height, int(np.floor(y + radius)) + 1)))
         columns = slice(max(0, int(np.ceil(x - radius))), max(0, min(width, int(np.floor(x + radius)) + 1)))
         dx = x - np.arange(columns.start, columns.stop)[None, :]
@@ -66,12 +124,7 @@ def draw_targets(points: FloatArray, grades: list[Grade | None], size: tuple[int
         distance = np.hypot(dx, dy)
         mine = (distance <= radius) & (distance < nearest[rows, columns])
         nearest[rows, columns][mine] = distance[mine]
-        weight[rows, columns][mine] = 0.0 if grade is None else 1.0
-        heatmap[:, rows, columns][:, mine] = 0.0
-        offsets[:, rows, columns][:, mine] = 0.0
-        if grade is not None:
-            channel = GRADES.index(grade)
-            heatmap[channel, rows, columns][mine] = 1.0
-            offsets[2 * channel, rows, columns][mine] = np.broadcast_to(dx, distance.shape)[mine] / radius
-            offsets[2 * channel + 1, rows, columns][mine] = np.broadcast_to(dy, distance.shape)[mine] / radius
-    return Targets(heatmap, offsets, weight)
+        owner[rows, columns][mine] = k
+        way_x[rows, columns][mine] = np.broadcast_to(dx, distance.shape)[mine]
+        way_y[rows, columns][mine] = np.broadcast_to(dy, distance.shape)[mine]
+    return owner, way_x, way_y

@@ -55,3 +55,43 @@ def test_points_outside__are_cut_at_the_edge() -> None:
 def test_bad_input__is_named(points: np.ndarray, grades: list[Grade], radius: float) -> None:
     with pytest.raises(ValueError, match=r"points|grades"):
         draw_targets(points, list(grades), (16, 16), radius)
+
+
+FIVE = np.array([[20.0, 15.0 + 20 * k] for k in range(5)])
+
+
+def test_conventional__five_levels_and_two_classes() -> None:
+    targets = draw_targets(FIVE, [N, D, None, D, N], (120, 48), 6, heatmap="conventional")
+    assert targets.heatmap.shape == (7, 120, 48)
+    assert targets.offsets.shape == (10, 120, 48)
+    assert targets.heatmap[:5].sum(axis=(1, 2)).tolist() == [113] * 5
+    assert targets.heatmap[5:].sum(axis=(1, 2)).tolist() == [226, 226]
+    rows, columns = np.nonzero(targets.heatmap[3])
+    ends = np.column_stack([columns, rows]) + 6 * targets.offsets[6:8, rows, columns].T
+    assert np.allclose(ends, FIVE[3], atol=1e-5)
+    # The class of the third is unknown: its level counts, its class does not.
+    assert (targets.weight[:5] == 1).all()
+    assert (targets.weight[5:] == 0).sum() == 226
+
+
+def test_levels__know_no_class() -> None:
+    targets = draw_targets(FIVE, [None] * 5, (120, 48), 6, heatmap="levels")
+    assert targets.heatmap.shape == (5, 120, 48)
+    assert targets.heatmap.sum() == 565
+    assert targets.weight.all()
+
+
+@pytest.mark.parametrize("heatmap", ["ocpc", "conventional", "levels"])
+def test_ignored_disc__is_neither_target_nor_background(heatmap: str) -> None:
+    above = np.array([[24.0, 100.0]])
+    targets = draw_targets(FIVE[:, ::1], [N] * 5, (140, 48), 6, heatmap=heatmap, ignored=above)
+    plain = draw_targets(FIVE[:, ::1], [N] * 5, (140, 48), 6, heatmap=heatmap)
+    assert np.array_equal(targets.heatmap * targets.weight, plain.heatmap * targets.weight)
+    assert (targets.weight == 0).any()
+    assert (plain.weight == 1).all()
+
+
+@pytest.mark.parametrize(("heatmap", "count", "message"), [("gauss", 5, "ocpc, conv"), ("levels", 4, "needs five")])
+def test_heatmap__bad_ones_are_named(heatmap: str, count: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw_targets(FIVE[:count], [N] * count, (140, 48), 6, heatmap=heatmap)

@@ -1,0 +1,117 @@
+"""Two-stage baselines (Table I, rows 1 to 4): localise five discs and five vertebrae, then classify crops with a ResNet18."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spineone_core.anatomy import READING_ORDER
+from spineone_core.backbones.resnet import ResNet
+from spineone_core.network import CLASSES, STRUCTURES, ConfigError, NetworkConfig, SpineOne
+
+KEYPOINTS = len(READING_ORDER)
+
+
+def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tensor:
+    """Square crops around keypoints, bilinear, edge pixels repeated outside.
+
+    Parameters
+    ----------
+    images
+        (B, n, H, W).
+    points
+        (B, K, 2) column and row, pixel centres at integers.
+    side
+        Of a crop in pixels of ``images``.
+    pixels
+        Of a crop's side.
+
+    Returns
+    -------
+    (B * K, n, pixels, pixels)
+    """
+    batch, count = points.shape[:2]
+    height, width = images.shape[-2:]
+    steps = (torch.arange(pixels, device=images.device, dtype=images.dtype) + 0.5) / pixels - 0.5
+    rows, columns = torch.meshgrid(steps * side, steps * side, indexing="ij")
+    around = torch.stack([columns, rows], dim=-1)  # (P, P, 2)
+    places = points.to(images)[:, :, None, None, :] + around
+    grid = (places + 0.5) * 2 / places.new_tensor([width, height]) - 1
+    grid = grid.reshape(batch, count * pixels, pixels, 2)
+    crops = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    crops = crops.reshape(batch, -1, count, pixels, pixels).transpose(1, 2)
+    return crops.reshape(batch * count, -1, pixels, pixels)
+
+
+class CropClassifier(nn.Module):
+    """ResNet18 with torchvision's names (``trunk``) and two classes for each structure.
+
+    One network serves both structures (the paper names one classifier): four outputs, of which a crop's structure picks two.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.trunk = ResNet("resnet18", in_channels=config.slices, width=config.width, output_stride=32)
+        self.fc = nn.Linear(self.trunk.out_channels[3], len(STRUCTURES) * CLASSES)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(N, n, P, P) -> logits (N, structure, class)."""
+        pooled = self.trunk(crops)[3].mean(dim=(2, 3))
+        return self.fc(pooled).reshape(-1, len(STRUCTURES), CLASSES)
+
+
+class TwoStage(SpineOne):
+    """A localiser (heatmap ``levels``) and a classifier on 50 x 50 mm crops. They share no weight."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        if not config.two_stage:
+            raise ConfigError(f"network option heatmap = {config.heatmap!r}; a two-stage detector needs 'levels'")
+        super().__init__(config)
+        self.classifier = CropClassifier(config)
+        rows = [STRUCTURES.index(landmark.structure) for landmark in READING_ORDER]
+        self.register_buffer("structure_of", torch.tensor(rows), persistent=False)
+
+    def classify(self, images: Tensor, points: Tensor, spacing_mm: float) -> Tensor:
+        """Class logits of keypoints.
+
+        Parameters
+        ----------
+        images
+            (B, slices, H, W).
+        points
+            (B, 10, 2) column and row in reading order, training's or the localiser's.
+        spacing_mm
+            Of the pixels.
+
+        Returns
+        -------
+        (B, 10, 2), normal and degenerative.
+        """
+        if points.shape[1:] != (KEYPOINTS, 2) or not spacing_mm > 0:
+            raise ValueError(f"points {tuple(points.shape)} are not (B, 10, 2) or spacing {spacing_mm} is not positive")
+        crops = cut_crops(images, points, self.config.crop_mm / spacing_mm, self.config.crop_px)
+        logits = self.classifier(crops).reshape(len(images), KEYPOINTS, len(STRUCTURES), CLASSES)
+        return logits[:, torch.arange(KEYPOINTS), self.structure_of]
+
+
+def classification_loss(logits: Tensor, labels: Sequence[Sequence[int]] | Tensor) -> Tensor:
+    """Mean cross entropy over keypoints of known class.
+
+    Parameters
+    ----------
+    logits
+        (B, 10, 2).
+    labels
+        (B, 10): 0 normal, 1 degenerative, -1 unknown.
+    """
+    wanted = torch.as_tensor(labels, device=logits.device).reshape(-1)
+    total = F.cross_entropy(logits.float().reshape(-1, CLASSES), wanted, ignore_index=-1, reduction="sum")
+    return total / (wanted >= 0).sum().clamp_min(1)
+
+
+def build_network(config: NetworkConfig) -> SpineOne:
+    """The detector of a config."""
+    return TwoStage(config) if config.two_stage else SpineOne(config)
