@@ -81,10 +81,10 @@ class Node:
         return self.process.wait(25)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
+        assert time.monotonic() < deadline, f"did not happen in {seconds:g} s"
         time.sleep(0.1)
 
 
@@ -97,6 +97,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(tmp_path: Path, model: Path) -> Iterator[Node]:
     running = Node(tmp_path, model)
     yield running
+    # Shown by pytest where the test failed.
+    print(running.log.read_text())
     if running.process.poll() is None:
         running.process.kill()
         running.process.wait()
