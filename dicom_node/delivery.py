@@ -85,6 +85,9 @@ def _by_class(status: int) -> tuple[Outcome, str]:
     return Outcome.FAILED, "refused"
 
 
+# One content in one or more SOP classes, the preferred one first.
+Offer = Sequence[tuple[Parcel, Path]]
+
 NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted or timed out")
 
 
@@ -129,20 +132,30 @@ class Sender:
         finally:
             _end(association)
 
-    def send(self, files: Sequence[tuple[Parcel, Path]], report: Callable[[Parcel, Answer], None]) -> None:
-        """Send files on one association, reporting each as soon as it is answered.
+    def send(
+        self,
+        offers: Sequence[Offer],
+        report: Callable[[Parcel, Answer], None],
+        chosen: Callable[[Parcel], None] = lambda parcel: None,
+    ) -> None:
+        """Send one file of each offer on one association, reporting each as soon as it is answered.
 
-        After an unanswered file the association is given up, and the files behind it are not reported.
+        Of an offer, the first file is sent whose SOP class the destination accepted; ``chosen`` is told before, where
+        there was a choice. After an unanswered file the association is given up, and the files behind it are not reported.
 
         Raises
         ------
         DeliveryError
             If there is no association; nothing was sent.
         """
-        contexts = {(parcel.sop_class_uid, _syntax_of(path)) for parcel, path in files}
+        contexts = {(parcel.sop_class_uid, _syntax_of(path)) for offer in offers for parcel, path in offer}
         association = self._associate(sorted(contexts))
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
         try:
-            for message_id, (parcel, path) in enumerate(files, start=1):
+            for message_id, offer in enumerate(offers, start=1):
+                parcel, path = _acceptable(offer, accepted)
+                if len(offer) > 1 and parcel.sop_class_uid in accepted:
+                    chosen(parcel)
                 answer = _store(association, parcel, path, message_id)
                 report(parcel, answer)
                 if answer is NO_ANSWER:
@@ -188,6 +201,10 @@ class Sender:
         if association.rejected_contexts:
             return f"{where} accepts none of the objects' SOP classes"
         return f"{where} cannot be reached, or aborted the association"
+
+
+def _acceptable(offer: Offer, accepted: set[str]) -> tuple[Parcel, Path]:
+    return next((form for form in offer if form[0].sop_class_uid in accepted), offer[0])
 
 
 def _store(association: Any, parcel: Parcel, path: Path, message_id: int) -> Answer:
@@ -268,8 +285,7 @@ class Delivery:
             self._deliver_study(destination, group)
 
     def _deliver_study(self, destination: Destination, group: Sequence[Parcel]) -> None:
-        files = [(parcel, self._settings.data_dir / parcel.path) for parcel in group]
-        whole = [(parcel, path) for parcel, path in files if self._is_whole(parcel, path)]
+        whole = [offer for parcel in group if (offer := self._offer(parcel))]
         if not whole:
             return
         sender = Sender(
@@ -285,19 +301,38 @@ class Delivery:
 
         message = NO_ANSWER.message
         try:
-            sender.send(whole, report)
+            sender.send(whole, report, self._choose)
         except DeliveryError as error:
             message = str(error)
             self._alert_down(destination, message)
-        for parcel, _ in whole:
+        for parcel in (offer[0][0] for offer in whole):
             if parcel.row_id not in answered:
                 self._record(parcel, Answer(Outcome.RETRY, None, message))
 
-    def _is_whole(self, parcel: Parcel, path: Path) -> bool:
-        if path.is_file() and sha256_of(path) == parcel.sha256:
-            return True
-        self._record(parcel, Answer(Outcome.FAILED, None, f"{parcel.path} is missing or was changed on disk"))
-        return False
+    def _offer(self, parcel: Parcel) -> Offer:
+        """The forms of a parcel that are whole on disk; none, and a failure on record, if the preferred one is not."""
+        forms = [parcel, *([parcel.alternative] if parcel.alternative else [])]
+        whole = [(form, path) for form in forms if (path := self._whole_file(form))]
+        if not whole or whole[0][0] is not parcel:
+            self._record(parcel, Answer(Outcome.FAILED, None, f"{parcel.path} is missing or was changed on disk"))
+            return []
+        return whole
+
+    def _whole_file(self, parcel: Parcel) -> Path | None:
+        path = self._settings.data_dir / parcel.path
+        return path if path.is_file() and sha256_of(path) == parcel.sha256 else None
+
+    def _choose(self, parcel: Parcel) -> None:
+        """Keep to the form that the destination's negotiation decided for."""
+        with self._database.write() as session:
+            outbox.bind(session, parcel)
+        get_logger().info(
+            "form_chosen",
+            destination=parcel.destination,
+            study_uid=parcel.study_uid,
+            sop_instance_uid=parcel.sop_instance_uid,
+            sop_class=_class_name(parcel.sop_class_uid),
+        )
 
     def _record(self, parcel: Parcel, answer: Answer) -> None:
         get_logger().info(

@@ -110,7 +110,7 @@ _SR_VALUES = {
 
 # Attributes of type 1 and 2 by SOP class, beside those of every object.
 _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    reports.SOP_CLASS: (_SR_TYPE_1, _SR_TYPE_2),
+    **dict.fromkeys(reports.FORMS, (_SR_TYPE_1, _SR_TYPE_2)),
     overlays.SOP_CLASS: (_SC_TYPE_1, ()),
     presentation.SOP_CLASS: (_PR_TYPE_1, _PR_TYPE_2),
 }
@@ -141,7 +141,7 @@ def check(dataset: Dataset) -> list[str]:
 
 def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
     common: list[Callable[[Dataset], Problems]] = [_class, _file_meta, _presence, _uids, _values, _dates, _equipment]
-    if sop_class == reports.SOP_CLASS:
+    if sop_class in reports.FORMS:
         return [*common, _document, _evidence, _root, _groups, _words]
     if sop_class == overlays.SOP_CLASS:
         return [*common, _picture, _source]

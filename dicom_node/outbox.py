@@ -1,13 +1,17 @@
-"""What must reach whom. A row for each result file and destination; a row leaves ``waiting`` only by an answer."""
+"""What must reach whom. A row for each result file and destination; a row leaves ``waiting`` only by an answer.
+
+A report exists in two forms (docs/decisions/010). It has one row, which is bound to a form before the first byte of it is
+sent, and never changes after that: a destination sees one object for one result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.schema import OutboxRow, ResultFile, ResultRow, utc_now
@@ -15,9 +19,13 @@ from dicom_node.schema import OutboxRow, ResultFile, ResultRow, utc_now
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One file for one destination. ``path`` is relative to the data folder."""
+    """One file for one destination. ``path`` is relative to the data folder.
+
+    ``alternative`` is the same content in another SOP class, for a destination that does not take this one.
+    """
 
     row_id: int
+    file_id: int
     destination: str
     study_uid: str
     path: str
@@ -25,12 +33,17 @@ class Parcel:
     sop_class_uid: str
     sop_instance_uid: str
     attempts: int
+    alternative: Parcel | None = None
+
+
+# Roles that are sent in place of another, never beside it.
+ALTERNATIVES = {"report": "report_2d"}
 
 
 def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
     """Add the DICOM files of a result for every destination; in the transaction that stores the result. Their number."""
     now = utc_now()
-    parcels = [(file, name) for file in files if file.sop_class_uid for name in destinations]
+    parcels = [(file, name) for file in map(_offered, files) if file for name in destinations]
     for file, name in parcels:
         session.add(
             OutboxRow(
@@ -50,17 +63,34 @@ def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, desti
 
 def due(session: Session, destination: str, *, now: datetime, limit: int = 200) -> list[list[Parcel]]:
     """Parcels to send to a destination now, grouped by study, oldest study first."""
+    other = aliased(ResultFile)
+    replaces = or_(*((ResultFile.role == a) & (other.role == b) for a, b in ALTERNATIVES.items()))
     query = (
-        select(OutboxRow, ResultFile)
+        select(OutboxRow, ResultFile, other)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
+        .outerjoin(other, (other.result_id == ResultFile.result_id) & replaces & OutboxRow.is_bound.is_(False))
         .where(OutboxRow.state == "waiting", OutboxRow.destination == destination, OutboxRow.next_attempt_at <= now)
         .order_by(OutboxRow.created_at, OutboxRow.id)
         .limit(limit)
     )
     groups: dict[str, list[Parcel]] = {}
-    for row, file in session.execute(query).all():
-        groups.setdefault(row.study_uid, []).append(_parcel(row, file))
+    for row, file, alternative in session.execute(query).all():
+        parcel = _parcel(row, file)
+        if alternative is not None:
+            parcel = replace(parcel, alternative=_parcel(row, alternative))
+        groups.setdefault(row.study_uid, []).append(parcel)
     return list(groups.values())
+
+
+def _offered(file: ResultFile) -> ResultFile | None:
+    """DICOM files, without those that only stand in for another."""
+    return file if file.sop_class_uid and file.role not in ALTERNATIVES.values() else None
+
+
+def bind(session: Session, parcel: Parcel) -> None:
+    """This file goes to the destination, now and at every later attempt."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.result_file_id, row.is_bound = parcel.file_id, True
 
 
 def _parcel(row: OutboxRow, file: ResultFile) -> Parcel:
@@ -68,6 +98,7 @@ def _parcel(row: OutboxRow, file: ResultFile) -> Parcel:
     assert file.sop_instance_uid
     return Parcel(
         row_id=row.id,
+        file_id=file.id,
         destination=row.destination,
         study_uid=row.study_uid,
         path=file.path,

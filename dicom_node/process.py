@@ -10,6 +10,7 @@ from pathlib import Path
 from dicom_node.files import make_folder, safe_path, sha256_of
 from dicom_node.headers import is_valid_uid
 from dicom_node.identifiers import is_own_result
+from dicom_node.outbox import ALTERNATIVES
 from dicom_node.settings import NodeSettings
 from dicom_node.worker import Analysis, Input, StudyReader, analyse
 from spineone_core.dicom_series import find_files, read_dataset
@@ -61,5 +62,7 @@ def process_study(
     folder = safe_path(out, study_uid)
     make_folder(folder.resolve())
     for product in analysis.products:
-        safe_path(folder, product.name).write_bytes(product.data)
+        # Whoever sends the folder must not send the report twice.
+        if product.role not in ALTERNATIVES.values():
+            safe_path(folder, product.name).write_bytes(product.data)
     return analysis

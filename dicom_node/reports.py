@@ -2,6 +2,8 @@
 
 One TID 1410 group a structure, each with one point on the exact slice. A study that could not be analysed gets a report
 of the same kind with one group about the lumbar spine as a whole, the reason in words and no point.
+
+The same content also exists as Comprehensive SR, for destinations that take no Comprehensive 3D SR.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ from spineone_core.anatomy import READING_ORDER
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
+SOP_CLASS_2D = "1.2.840.10008.5.1.4.1.1.88.33"
+# What the UIDs of each form are derived from. Viewers show one report a series, so each form has its own.
+FORMS = {SOP_CLASS: "sr", SOP_CLASS_2D: "sr-2d"}
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 SERIES_NUMBER = 9801
 SERIES_DESCRIPTION = "SpineOne lumbar findings (research)"
@@ -118,6 +123,7 @@ def build_report(
     key: ResultKey,
     created: datetime,
     images: Sequence[Dataset] = (),
+    sop_class: str = SOP_CLASS,
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -135,6 +141,8 @@ def build_report(
         Time of the job, for all dates of the object (see ``envelope.start_result``).
     images
         Headers of the source series, for the image library; the slice alone where absent.
+    sop_class
+        Comprehensive 3D SR or, with the same content, Comprehensive SR.
 
     Raises
     ------
@@ -145,9 +153,9 @@ def build_report(
     sources = _unique([*images, *([slice_header] if slice_header is not None else [])] or [header])
     report = start_result(
         header,
-        sop_class_uid=SOP_CLASS,
-        sop_instance_uid=key.uid("sr"),
-        series_uid=key.uid("sr-series"),
+        sop_class_uid=sop_class,
+        sop_instance_uid=key.uid(FORMS[sop_class]),
+        series_uid=key.uid(f"{FORMS[sop_class]}-series"),
         series_number=SERIES_NUMBER,
         series_description=SERIES_DESCRIPTION,
         modality="SR",

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,7 @@ from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, overlay_png
 from dicom_node.presentation import build_presentation
-from dicom_node.reports import build_report
+from dicom_node.reports import SOP_CLASS_2D, build_report
 from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings
 from spineone_core.dicom_series import SagittalVolume, read_dataset
@@ -169,7 +170,7 @@ def analyse(
     created = created.astimezone()
     products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
     if settings.results.structured_report:
-        products.append(_report(detection, volume, headers, key, created))
+        products += _reports(detection, volume, headers, key, created)
     if settings.results.secondary_capture and volume is not None and detection.analysed:
         products += _overlay(detection, volume, headers, key, created)
     if settings.results.presentation_state and volume is not None and detection.analysed:
@@ -217,12 +218,14 @@ class _Headers:
         return header
 
 
-def _report(
+def _reports(
     detection: Detection, volume: SagittalVolume | None, headers: _Headers, key: ResultKey, created: datetime
-) -> Product:
+) -> list[Product]:
+    """The report in both forms; each destination gets the one it takes."""
     slice_header = headers.of(detection.sop_instance_uid)
     sources = [] if volume is None else list(dict.fromkeys(s.sop_instance_uid for s in volume.sources))
-    report = build_report(
+    build = partial(
+        build_report,
         detection=detection,
         header=slice_header or headers.any(detection.sop_instance_uid),
         slice_header=slice_header,
@@ -230,7 +233,10 @@ def _report(
         created=created,
         images=[header for uid in sources if (header := headers.of(uid)) is not None],
     )
-    return _checked("report", "sr.dcm", report)
+    return [
+        _checked("report", "sr.dcm", build()),
+        _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D)),
+    ]
 
 
 def _overlay(

@@ -10,6 +10,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
+SR_2D = "1.2.840.10008.5.1.4.1.1.88.33"
 SC = "1.2.840.10008.5.1.4.1.1.7"
 
 

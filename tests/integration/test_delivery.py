@@ -24,7 +24,7 @@ from dicom_node.lifecycle import StopFlag
 from dicom_node.schema import Database, OutboxRow, ResultFile, ResultRow, StudyRow, utc_now
 from dicom_node.settings import NodeSettings
 from tests.fakes.datasets import STUDY, mr_image, with_meta
-from tests.fakes.pacs import SC, SR, FakePacs, running_pacs
+from tests.fakes.pacs import SC, SR, SR_2D, FakePacs, running_pacs
 from tests.fakes.scu import free_port
 
 STORESCP = Path("/usr/bin/storescp")
@@ -54,7 +54,16 @@ def result(database: Database, settings: NodeSettings) -> list[Dataset]:
     return add_result(database, settings, STUDY, ["pacs"])
 
 
-def add_result(database: Database, settings: NodeSettings, study: str, destinations: list[str]) -> list[Dataset]:
+BOTH_FORMS = (("report", SR), ("overlay", SC), ("report_2d", SR_2D))
+
+
+def add_result(
+    database: Database,
+    settings: NodeSettings,
+    study: str,
+    destinations: list[str],
+    objects: tuple[tuple[str, str], ...] = (("report", SR), ("overlay", SC)),
+) -> list[Dataset]:
     datasets = []
     now = utc_now()
     with database.write() as session:
@@ -68,7 +77,7 @@ def add_result(database: Database, settings: NodeSettings, study: str, destinati
         )  # fmt: skip
         session.add(row)
         session.flush()
-        for number, (role, sop_class) in enumerate((("report", SR), ("overlay", SC)), start=1):
+        for number, (role, sop_class) in enumerate(objects, start=1):
             dataset = mr_image(number, study=study)
             dataset.SOPClassUID = sop_class
             with_meta(dataset)
@@ -201,6 +210,69 @@ def test_deliver__a_pacs_that_takes_no_report_gets_the_overlay(
     assert rows(database)[0].last_message == "the destination takes no Comprehensive 3D SR Storage"
     assert pacs.uids == [str(result[1].SOPInstanceUID)]
     assert "delivery_failed" in kinds_of_alerts(database, settings)
+
+
+@pytest.mark.parametrize(("classes", "index"), [((SR, SR_2D, SC), 0), ((SR_2D, SC), 2), ((SR, SC), 0)])
+def test_deliver__a_report_goes_in_the_form_that_the_pacs_takes(
+    settings: NodeSettings, database: Database, ports: dict[str, int], classes: tuple[str, ...], index: int
+) -> None:
+    made = add_result(database, settings, STUDY, ["pacs"], BOTH_FORMS)
+    with running_pacs(ports["pacs"], classes=classes) as pacs:
+        deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
+    assert set(pacs.uids) == {str(made[index].SOPInstanceUID), str(made[1].SOPInstanceUID)}
+
+
+@pytest.mark.parametrize(("first", "then"), [((SR_2D, SC), (SR, SR_2D, SC)), ((SR, SC), (SR_2D, SC))])
+def test_deliver__never_two_forms_of_one_result_at_one_destination(
+    settings: NodeSettings, database: Database, ports: dict[str, int], first: tuple[str, ...], then: tuple[str, ...]
+) -> None:
+    """Not even if the PACS lost the connection, was given other SOP classes, and is sent everything again."""
+    add_result(database, settings, STUDY, ["pacs"], BOTH_FORMS)
+    received: list[str] = []
+
+    def drop(event: Any) -> int:
+        received.append(str(event.request.AffectedSOPInstanceUID))
+        event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        return 0xC000
+
+    with running_pacs(ports["pacs"], classes=first) as pacs:
+        pacs.answer = drop
+        deliver(settings, database)
+    assert len(received) == 1
+    with database.write() as session:
+        outbox.resend(session, STUDY)
+    with running_pacs(ports["pacs"], classes=then) as pacs:
+        deliver(settings, database)
+    reports = {uid for uid in [*received, *pacs.uids] if uid != str(f"{STUDY}.1.2")}
+    assert len(reports) == 1
+
+
+def test_deliver__each_destination_gets_its_form(
+    settings: NodeSettings, database: Database, ports: dict[str, int]
+) -> None:
+    made = add_result(database, settings, STUDY, ["pacs", "second"], BOTH_FORMS)
+    with running_pacs(ports["pacs"]) as pacs, running_pacs(ports["second"], classes=(SR_2D, SC)) as second:
+        deliver(settings, database)
+        deliver(settings, database, "second")
+    assert states(database) == ["sent"] * 4
+    assert pacs.uids[0] == str(made[0].SOPInstanceUID)
+    assert second.uids[0] == str(made[2].SOPInstanceUID)
+
+
+def test_deliver__a_refused_report_may_still_go_in_the_other_form(
+    settings: NodeSettings, database: Database, ports: dict[str, int]
+) -> None:
+    """Nothing was sent where neither form was accepted: the choice stays open for `resend`."""
+    made = add_result(database, settings, STUDY, ["pacs"], BOTH_FORMS)
+    with running_pacs(ports["pacs"], classes=(SC,)):
+        deliver(settings, database)
+    assert states(database) == ["failed", "sent"]
+    with database.write() as session:
+        outbox.resend(session, STUDY)
+    with running_pacs(ports["pacs"], classes=(SR_2D, SC)) as pacs:
+        deliver(settings, database)
+    assert pacs.uids[0] == str(made[2].SOPInstanceUID)
 
 
 def test_deliver__an_unreachable_pacs_waits_visibly_and_gets_it_later(

@@ -15,7 +15,7 @@ from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
 from dicom_node.overlays import build_overlay
 from dicom_node.presentation import build_presentation
-from dicom_node.reports import build_report
+from dicom_node.reports import FORMS, SOP_CLASS, SOP_CLASS_2D, build_report
 from spineone_core.findings import Detection, Reason
 from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (
@@ -70,7 +70,7 @@ def _run(*command: str) -> str:
     return (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
-def _report_file(name: str, folder: Path) -> Path:
+def _report_file(name: str, folder: Path, sop_class: str = SOP_CLASS) -> Path:
     case = CASES[name]
     report = build_report(
         detection=case.detection,
@@ -78,9 +78,10 @@ def _report_file(name: str, folder: Path) -> Path:
         slice_header=case.header if case.detection.sop_instance_uid else None,
         key=KEY,
         created=CREATED,
+        sop_class=sop_class,
     )
     assert check(report) == []
-    path = folder / "report.dcm"
+    path = folder / f"report{FORMS[sop_class]}.dcm"
     path.write_bytes(to_bytes(report))
     return path
 
@@ -119,7 +120,11 @@ def _errors(text: str) -> list[str]:
 @pytest.mark.parametrize("name", CASES)
 def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
     program = _program("dciodvfy")
-    files = [(_report_file(name, tmp_path), "Comprehensive3DSR"), (_overlay_file(name, tmp_path), "SCImage")]
+    files = [
+        (_report_file(name, tmp_path), "Comprehensive3DSR"),
+        (_report_file(name, tmp_path, SOP_CLASS_2D), "ComprehensiveSR"),
+        (_overlay_file(name, tmp_path), "SCImage"),
+    ]
     if CASES[name].detection.analysed:
         files.append((_presentation_file(name, tmp_path), "GrayscaleSoftcopyPresentationState"))
     for path, kind in files:
@@ -196,12 +201,15 @@ def classic_image(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["classic", "enhanced", "refused"])
-def test_pixelmed_accepts_the_template(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [("classic", SOP_CLASS), ("enhanced", SOP_CLASS), ("refused", SOP_CLASS), ("enhanced", SOP_CLASS_2D)],
+)
+def test_pixelmed_accepts_the_template(name: str, form: str, tmp_path: Path) -> None:
     program = _program("DicomSRValidator")
     if shutil.which("java") is None:
         pytest.skip("no Java")
-    text = _run(program, str(_report_file(name, tmp_path)))
+    text = _run(program, str(_report_file(name, tmp_path, form)))
     assert "Found Root Template TID_1500" in text
     assert "Root Template Validation Complete" in text
     assert "IOD validation complete" in text

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_node import reports
 from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.identifiers import MANUFACTURER, is_own_result, model_device_uid
-from dicom_node.reports import build_report
+from dicom_node.reports import SOP_CLASS_2D, build_report
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
@@ -186,6 +186,14 @@ def test_equal_arguments_give_equal_bytes() -> None:
     assert str(header.PatientName)
     assert to_bytes(_report(header=header)) == first
     assert to_bytes(pydicom.dcmread(BytesIO(first))) == first
+
+
+def test_the_second_form_says_the_same_under_its_own_uids() -> None:
+    first, second = _report(), _report(sop_class=SOP_CLASS_2D)
+    assert second.SOPClassUID == second.file_meta.MediaStorageSOPClassUID == SOP_CLASS_2D
+    assert second.SOPInstanceUID == KEY.uid("sr-2d")
+    differing = {e.keyword for e in first if e != second[e.tag]}
+    assert differing == {"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"}
 
 
 def test_only_dates_depend_on_the_time() -> None:

@@ -68,8 +68,8 @@ def test_job__makes_report_overlay_picture_and_findings(
     assert Worker(settings, database, FakeDetector()).run_once()
     assert (last_job(database).state, last_job(database).reason) == ("done", "analysed")
     files = result_files(database, settings)
-    assert set(files) == {"report", "overlay", "picture", "findings"}
-    for role in ("report", "overlay"):
+    assert set(files) == {"report", "report_2d", "overlay", "picture", "findings"}
+    for role in ("report", "report_2d", "overlay"):
         dataset = pydicom.dcmread(files[role])
         assert gate.check(dataset) == []
         assert (dataset.StudyInstanceUID, dataset.PatientName) == (STUDY, "SECRET^NAME")
@@ -98,7 +98,7 @@ def test_job__a_study_that_cannot_be_analysed_ends_with_a_report_that_says_so(
     Worker(settings, database, FakeDetector()).run_once()
     assert last_job(database).state == "done"
     assert reason in last_job(database).reason
-    assert set(result_files(database, settings)) == {"report", "findings"}
+    assert set(result_files(database, settings)) == {"report", "report_2d", "findings"}
     with database.read() as session:
         (study,) = overview.status(session, settings)["studies"]
     assert study["state"] == "not_analysable"
