@@ -12,11 +12,14 @@ import torch
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason, Status
-from spineone_core.inference import calibrate, choose_device, decode, mean_confidence
+from spineone_core.inference import InferenceOptions, calibrate, choose_device, decode_many, mean_confidence
 from spineone_core.model_package import Manifest, ModelPackage, load_package
 from spineone_core.preprocessing import Prepared, prepare
 from spineone_core.series_selection import Selection, select_series
 from spineone_core.voting import Chain
+
+# Test-time views further apart than this (the paper's distance of a hit) are worth a warning.
+SPREAD_MM = 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,14 +40,19 @@ class Detector:
         A loaded model package.
     device
         ``auto``, ``cuda``, ``cuda:N`` or ``cpu``.
+    options
+        How the network is run: precision, test-time views, compilation, batch.
     """
 
-    def __init__(self, package: ModelPackage, *, device: str = "auto") -> None:
+    def __init__(self, package: ModelPackage, *, device: str = "auto", options: InferenceOptions | None = None) -> None:
         self.identity: ModelIdentity = package.identity
         self.manifest: Manifest = package.manifest
         self.device = choose_device(device)
         self._network = package.network.to(self.device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.options = options or InferenceOptions()
+        if self.options.compiled:
+            self._network.compile(dynamic=True)
 
     @classmethod
     def load(cls, path: str | Path = "default", *, device: str = "auto") -> Detector:
@@ -75,16 +83,40 @@ class Detector:
 
     def detect(self, volume: SagittalVolume, warnings: Sequence[str] = ()) -> Detection:
         """Analyse one volume; refuses rather than guesses."""
+        return self.detect_many([volume], [warnings])[0]
+
+    def detect_many(
+        self, volumes: Sequence[SagittalVolume], warnings: Sequence[Sequence[str]] | None = None
+    ) -> list[Detection]:
+        """Analyse volumes, those of one size together in a batch; each detection is what `detect` gives for its volume alone."""
+        notes = [[] for _ in volumes] if warnings is None else warnings
+        results: dict[int, Detection] = {}
+        prepared: dict[int, Prepared] = {}
+        for i, volume in enumerate(volumes):
+            try:
+                prepared[i] = prepare(volume, self.manifest.preprocessing)
+            except SeriesError as error:
+                results[i] = self._refused(volume, error, notes[i])
+        chains = decode_many(self._network, list(prepared.values()), self.manifest, self.device, self.options)
+        for (i, exam), chain in zip(prepared.items(), chains, strict=True):
+            results[i] = self._detection(volumes[i], exam, chain, notes[i])
+        return [results[i] for i in range(len(volumes))]
+
+    def _detection(
+        self, volume: SagittalVolume, prepared: Prepared, chain: Chain | SeriesError, warnings: Sequence[str]
+    ) -> Detection:
+        if isinstance(chain, SeriesError):
+            return self._refused(volume, chain, warnings)
         notes = [*warnings, *volume.warnings]
         try:
-            prepared = prepare(volume, self.manifest.preprocessing)
-            chain = decode(self._network, prepared, self.manifest, self.device)
             findings = self._findings(chain, volume, prepared)
         except SeriesError as error:
-            return self._refusal(volume.study_uid, error.reason, error.detail, volume.series_uid, notes)
+            return self._refused(volume, error, warnings)
         source = volume.sources[prepared.slice_index]
         if chain.margin < self.manifest.decoding.margin_warning:
             notes.append("level assignment is uncertain: a chain shifted by a level is nearly as likely")
+        notes.extend(chain.notes)
+        notes.extend(disagreement(chain))
         return Detection(
             study_uid=volume.study_uid,
             series_uid=volume.series_uid,
@@ -96,6 +128,10 @@ class Detector:
             ood_score=1 - mean_confidence(chain.candidates),
             warnings=tuple(notes),
         )
+
+    def _refused(self, volume: SagittalVolume, error: SeriesError, warnings: Sequence[str]) -> Detection:
+        notes = [*warnings, *volume.warnings]
+        return self._refusal(volume.study_uid, error.reason, error.detail, volume.series_uid, notes)
 
     def _findings(self, chain: Chain, volume: SagittalVolume, prepared: Prepared) -> tuple[Finding, ...]:
         findings = []
@@ -133,3 +169,11 @@ class Detector:
             reason_detail=detail or REASON_TEXT[reason],
             warnings=tuple(warnings),
         )
+
+
+def disagreement(chain: Chain) -> list[str]:
+    """One warning that names the levels at which test-time views lie more than ``SPREAD_MM`` from the result."""
+    far = [
+        landmark.name for landmark, spread in zip(READING_ORDER, chain.spread_mm, strict=False) if spread > SPREAD_MM
+    ]
+    return [f"test-time views disagree by more than {SPREAD_MM:.0f} mm at {', '.join(far)}"] if far else []

@@ -18,10 +18,12 @@ from spineone_core.findings import ModelIdentity
 from spineone_core.network import ConfigError, NetworkConfig, SpineOne
 from spineone_core.preprocessing import PreprocessingConfig
 from spineone_core.two_stage import build_network
+from spineone_core.voting import MERGES
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+ASSIGNMENTS = ("chain", "top_five")
 
 
 class ModelPackageError(Exception):
@@ -35,7 +37,8 @@ class DecodingConfig:
     ``radius_px`` R of targets and voting, network pixels; ``suppression_mm`` least distance of two keypoints of one structure
     (reading 16); ``window_mm`` radius within which votes gather; ``minimum_score`` of a candidate; ``minimum_confidence`` of
     each of the ten; ``minimum_mean_confidence`` of all; ``margin_warning`` of the level assignment in log score;
-    ``undecided_margin`` round one half within which a class is not called.
+    ``undecided_margin`` round one half within which a class is not called. ``merge`` of both classes' scores (``sum`` or ``max``)
+    and ``assignment`` of levels (``chain``, or the paper's ``top_five``): reading 16.
     """
 
     radius_px: float = 6.0
@@ -46,6 +49,14 @@ class DecodingConfig:
     minimum_mean_confidence: float = 0.3
     margin_warning: float = 2.0
     undecided_margin: float = 0.1
+    merge: str = "sum"
+    assignment: str = "chain"
+
+    def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise ValueError(f"merge {self.merge!r}; allowed: {', '.join(MERGES)}")
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment {self.assignment!r}; allowed: {', '.join(ASSIGNMENTS)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from spineone_core.dicom_series import FloatArray
 
 # Votes of pixels less sure than this change no peak; leaving them out makes voting fast.
 MIN_VOTE = 0.01
+# How the scores of both classes are brought together before peaks are looked for (reading 16).
+MERGES = ("sum", "max")
 
 
 def hough_scores(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = MIN_VOTE) -> Tensor:
@@ -92,14 +95,29 @@ class Candidate:
 
 
 def find_candidates(
-    scores: Tensor, *, suppression: float, window: float, minimum: float = 0.05, limit: int = 12
+    scores: Tensor, *, suppression: float, window: float, minimum: float = 0.05, limit: int = 12, merge: str = "sum"
 ) -> list[Candidate]:
-    """Local maxima of the smoothed class-sum score, strongest first, none nearer than ``suppression`` pixels to a stronger one.
+    """Local maxima of the smoothed score, strongest first, none nearer than ``suppression`` pixels to a stronger one.
 
-    The class sum finds a keypoint whose class is in doubt, where either class alone would be weak (reading 16 takes the maximum).
     Place and class come from all votes within ``window`` pixels of the peak: their centroid and the share of degenerative votes.
+
+    Parameters
+    ----------
+    scores
+        (2, H, W) Hough scores.
+    suppression, window
+        In pixels.
+    minimum
+        Least score of a candidate.
+    limit
+        Most candidates.
+    merge
+        How two classes become one score: ``sum`` finds a keypoint whose class is in doubt, where either class alone is weak;
+        ``max`` is reading 16.
     """
-    total = _smooth(scores.sum(dim=0), window)
+    if merge not in MERGES:
+        raise ValueError(f"merge {merge!r}; allowed: {', '.join(MERGES)}")
+    total = _smooth(scores.sum(dim=0) if merge == "sum" else scores.amax(dim=0), window)
     size = 2 * int(suppression) + 1
     peaks = F.max_pool2d(total[None, None], size, stride=1, padding=size // 2)[0, 0]
     rows, columns = torch.nonzero((total == peaks) & (total > minimum / 2), as_tuple=True)
@@ -130,15 +148,45 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
     patch = votes[:, top : row + reach + 1, left : column + reach + 1]
     y, x = np.mgrid[top : top + patch.shape[1], left : left + patch.shape[2]]
     inside = (x - column) ** 2 + (y - row) ** 2 <= window**2
-    normal, degenerative = (float(channel[inside].sum()) for channel in patch)
     weight = patch.sum(axis=0) * inside
-    total = max(normal + degenerative, 1e-12)
+    total = max(float(weight.sum()), 1e-12)
+    degenerative = float(patch[-1][inside].sum())
     return Candidate(
         x=float((x * weight).sum() / total),
         y=float((y * weight).sum() / total),
         score=total,
         probability=min(1.0, max(0.0, degenerative / total)),
     )
+
+
+def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius: float) -> list[Candidate]:
+    """The keypoint of each level where every level has a map of its own (reading 15).
+
+    Parameters
+    ----------
+    scores
+        (5, H, W) Hough scores, top to bottom; the arg-max of each, smoothed and refined within ``window`` pixels, is its place.
+    classes
+        (2, H, W) probabilities of the class channels, or None where a second stage classifies (then P is one half). The class is
+        that of the higher mean within ``radius`` pixels; P the degenerative share of both means.
+    """
+    found = []
+    for score in scores:
+        peak = int(_smooth(score, window).argmax())
+        row, column = divmod(peak, score.shape[1])
+        candidate = _refine(score[None].numpy(), column, row, window)
+        probability = 0.5 if classes is None else _class_share(classes, candidate, radius)
+        found.append(replace(candidate, probability=probability))
+    return found
+
+
+def _class_share(classes: Tensor, place: Candidate, radius: float) -> float:
+    rows, columns = torch.meshgrid(*(torch.arange(n) for n in classes.shape[1:]), indexing="ij")
+    inside = (columns - place.x) ** 2 + (rows - place.y) ** 2 <= radius**2
+    if not inside.any():
+        return 0.5
+    normal, degenerative = (float(channel[inside].mean()) for channel in classes)
+    return degenerative / max(normal + degenerative, 1e-12)
 
 
 # ---------------------------------------------------------------- levels
@@ -160,11 +208,17 @@ class ChainPrior:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Ten candidates in reading order, the chain's log score, and its lead over the best chain shifted by a level or more."""
+    """Ten candidates in reading order.
+
+    ``score`` is the chain's log score, ``margin`` its lead over the best chain shifted by a level or more; ``notes`` are doubts
+    about the levels (see `level_checks`), ``spread_mm`` the largest distance of any test-time view's keypoint, of each level.
+    """
 
     candidates: tuple[Candidate, ...]
     score: float
     margin: float
+    notes: tuple[str, ...] = ()
+    spread_mm: tuple[float, ...] = ()
 
 
 def assign_levels(
@@ -189,6 +243,23 @@ def assign_levels(
     others = [search.best(start=k) for k in range(len(layers[0])) if k != path[0]]
     rival = max((o[0] for o in others if o is not None), default=-math.inf)
     return Chain(tuple(layer[k] for layer, k in zip(layers, path, strict=True)), score, score - rival)
+
+
+def check_levels(ten: Sequence[Candidate], spacing_mm: float, prior: ChainPrior | None = None) -> Chain | None:
+    """Ten candidates whose levels are known, in reading order, or None where they cannot be a spine (reading 17)."""
+    best = _Search([[c] for c in ten], spacing_mm, prior or ChainPrior()).best()
+    return None if best is None else Chain(tuple(ten), best[0], math.inf)
+
+
+def assign_top_five(
+    candidates: dict[Structure, list[Candidate]], spacing_mm: float, prior: ChainPrior | None = None
+) -> Chain | None:
+    """The paper's way (reading 16): the five strongest of each, sorted down the spine; None where they do not alternate."""
+    five = {s: sorted(sorted(found, key=lambda c: -c.score)[:5], key=lambda c: c.y) for s, found in candidates.items()}
+    if any(len(five[landmark.structure]) < 5 for landmark in READING_ORDER):
+        return None
+    ten = [five[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
+    return check_levels(ten, spacing_mm, prior)
 
 
 class _Search:

@@ -1,0 +1,75 @@
+"""Doubts about level names: signs of six or four lumbar vertebrae, of sacralisation and lumbarisation.
+
+The detector counts five lumbar levels up from the sacrum. Where the picture speaks for another count, it says so
+and never renames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from spineone_core.anatomy import READING_ORDER, Structure
+from spineone_core.voting import Candidate, Chain
+
+# A further level counts as seen from this share of the chain's median score on.
+RIVAL_SHARE = 0.8
+# A level at the end of the chain is weak under this share of the median score.
+WEAK_SHARE = 0.35
+# Allowed lengths of a step beyond the chain's ends, in units of the chain's median step.
+STEP_SHARE = (0.5, 1.6)
+# A last step shorter than this share of the median speaks for a rudimentary disc.
+SHORT_SHARE = 0.6
+# Cosine of the largest turn between the chain's end and a further level.
+MIN_COSINE = math.cos(math.radians(45))
+
+
+def level_notes(chain: Chain, candidates: dict[Structure, list[Candidate]]) -> tuple[str, ...]:
+    """Warnings, empty for an ordinary lumbar spine.
+
+    Parameters
+    ----------
+    chain
+        The ten chosen.
+    candidates
+        All that were found, in the same pixels.
+    """
+    points = np.array([(c.x, c.y) for c in chain.candidates])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    usual = float(np.median([c.score for c in chain.candidates]))
+    notes = []
+    below = _further(chain.candidates[::-1], candidates[Structure.VERTEBRA], float(np.median(steps)), usual)
+    if below is not None:
+        notes.append("a vertebra-like level lies below L5-S1: six lumbar vertebrae or a lumbarised S1 are possible")
+    above = _further(chain.candidates, candidates[Structure.DISC], float(np.median(steps)), usual)
+    if above is not None:
+        beyond = _further((above, *chain.candidates), candidates[Structure.VERTEBRA], float(np.median(steps)), usual)
+        if beyond is not None:
+            notes.append(
+                "a further level above L1 looks lumbar: six lumbar vertebrae or a shift by one level are possible"
+            )
+    if steps[-1] < SHORT_SHARE * float(np.median(steps)):
+        notes.append("L5-S1 lies unusually near L5: a rudimentary disc, as in sacralisation, is possible")
+    weak = [READING_ORDER[i].name for i in (0, 1, -2, -1) if chain.candidates[i].score < WEAK_SHARE * usual]
+    if weak:
+        notes.append(f"{' and '.join(weak)} hardly visible: four lumbar vertebrae or a cut field of view are possible")
+    return tuple(notes)
+
+
+def _further(
+    chain: Sequence[Candidate], candidates: Sequence[Candidate], step: float, usual: float
+) -> Candidate | None:
+    """The strongest candidate that would continue the chain beyond its first member, or None."""
+    end = np.array([chain[0].x, chain[0].y])
+    way = end - np.array([chain[1].x, chain[1].y])
+    found = []
+    for candidate in candidates:
+        beyond = np.array([candidate.x, candidate.y]) - end
+        length = float(np.linalg.norm(beyond))
+        if not STEP_SHARE[0] * step <= length <= STEP_SHARE[1] * step or candidate.score < RIVAL_SHARE * usual:
+            continue
+        if float(beyond @ way) / (length * float(np.linalg.norm(way))) >= MIN_COSINE:
+            found.append(candidate)
+    return max(found, key=lambda c: c.score, default=None)
