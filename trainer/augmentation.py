@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,13 +24,14 @@ class Picture:
     """One annotated stack, oriented as the network sees it.
 
     ``images`` (slices, H, W) uint8; ``spacing_mm`` of its pixels; ``points`` (10, 2) column and row in reading order;
-    ``grades`` likewise.
+    ``grades`` likewise; ``upper_disc`` (0 or 1, 2) is T12-L1 where it is annotated (reading 18).
     """
 
     images: NDArray[np.uint8]
     spacing_mm: float
     points: FloatArray
     grades: tuple[Grade | None, ...]
+    upper_disc: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,27 +70,41 @@ STRONG = AugmentationConfig(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Network input (slices, H, W) and the targets of both structures."""
+    """Network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
 
     images: NDArray[np.float32]
     targets: dict[Structure, Targets]
+    points: FloatArray
+    grades: tuple[Grade | None, ...]
 
 
 def augment(
-    picture: Picture, spacing_mm: float, radius: float, config: AugmentationConfig, rng: np.random.Generator
+    picture: Picture,
+    spacing_mm: float,
+    radius: float,
+    config: AugmentationConfig,
+    rng: np.random.Generator,
+    *,
+    heatmap: str = "ocpc",
+    ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels."""
+    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels for a heatmap of ``network.HEATMAPS``.
+
+    ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it is background (reading 18).
+    """
     matrix = _random_affine(picture, spacing_mm, config, rng)
     images = _warp(picture, matrix, config, rng)
     inverse = np.linalg.inv(matrix[:, :2])
     points = (picture.points - matrix[:, 2]) @ inverse.T
+    above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
     images = _appearance(images, config, rng)
     targets = {}
     for structure in STRUCTURES:
         chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
         grades = [picture.grades[i] for i in chosen]
-        targets[structure] = draw_targets(points[chosen], grades, config.size, radius)
-    return Sample(images, targets)
+        ignored = above if ignore_upper_disc and structure is Structure.DISC else None
+        targets[structure] = draw_targets(points[chosen], grades, config.size, radius, heatmap=heatmap, ignored=ignored)
+    return Sample(images, targets, points, picture.grades)
 
 
 def _random_affine(
@@ -112,7 +127,7 @@ def _random_affine(
 def _crop_centre(
     picture: Picture, linear: FloatArray, config: AugmentationConfig, rng: np.random.Generator
 ) -> FloatArray:
-    """Where the crop's middle lies: near the spine's middle, moved about, along the spine only as far as its ends stay in view."""
+    """Where the crop's middle lies: near the spine's middle, moved about, along the spine only while its ends stay in view."""
     middle = (picture.points.min(axis=0) + picture.points.max(axis=0)) / 2
     half = np.ptp(picture.points, axis=0) / 2 + END_MARGIN_MM / picture.spacing_mm
     room = np.array(config.size[::-1]) / 2 * np.abs(np.diag(linear)) - half

@@ -24,7 +24,7 @@ from trainer.datasets.splits import PARTS, SplitError, read_splits, select
 from trainer.evaluate import evaluate_network
 from trainer.fit import Run, TrainingData, TrainingError
 from trainer.pictures import pictures_of
-from trainer.recipes import RECIPES
+from trainer.recipes import RECIPES, find_recipe
 
 app = typer.Typer(
     add_completion=False,
@@ -73,7 +73,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="run folder")],
     data: DataOption = [],  # noqa: B006
     splits: SplitsOption = None,
-    recipe: Annotated[str, typer.Option(help=", ".join(RECIPES))] = "shipped",
+    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, paper/ROW or stable/ROW")] = "shipped",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
     phantom_slices: Annotated[int, typer.Option(help="slices to render of each phantom")] = 3,
     epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
@@ -84,11 +84,14 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
 ) -> None:
     """Train a detector; kill it at any moment and go on with --resume."""
-    if recipe not in RECIPES:
-        raise UsageError(f"unknown recipe {recipe!r}; allowed: {', '.join(RECIPES)}")
+    try:
+        chosen = find_recipe(recipe)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if threads:
         torch.set_num_threads(threads)
-    chosen = RECIPES[recipe]() if epochs is None else replace(RECIPES[recipe](), epochs=epochs)
+    if epochs is not None:
+        chosen = replace(chosen, epochs=epochs)
     exams = read_exams(data)
     training = choose_part(exams, splits, "train")
     validation = choose_part(exams, splits, "validation") if splits else training

@@ -21,6 +21,8 @@ from spineone_core.inference import choose_device
 from spineone_core.losses import branch_loss
 from spineone_core.model_package import Manifest, save_package
 from spineone_core.network import STRUCTURES, SpineOne, count_parameters
+from spineone_core.targets import GRADES
+from spineone_core.two_stage import TwoStage, build_network, classification_loss
 from trainer.augmentation import Picture, Sample, augment
 from trainer.datasets.exam import Exam
 from trainer.evaluate import evaluate_network
@@ -67,7 +69,7 @@ class Run:
         self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
         self.device = choose_device(device)
         torch.manual_seed(seed)
-        self.network = SpineOne(recipe.network).to(self.device)
+        self.network = build_network(recipe.network).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -130,6 +132,8 @@ class Run:
             heatmap, offsets, weight = self._stack(samples, structure)
             heat, offset = branch_loss(outputs[structure], heatmap, offsets, weight, recipe.loss, associate=associate)
             terms[f"{structure}_heatmap"], terms[f"{structure}_offset"] = heat, offset
+        if isinstance(self.network, TwoStage):
+            terms["crop_class"] = self._classifier_loss(self.network, images, samples)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is not finite at step {self.step}; lower the learning rate")
@@ -142,6 +146,18 @@ class Run:
             self.average.update_parameters(self.network)
         self.step += 1
         return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _classifier_loss(self, network: TwoStage, images: Tensor, samples: Sequence[Sample]) -> Tensor:
+        """Second stage: crops around the annotated keypoints, moved about as a localiser would err.
+
+        Both stages share no weight, so training them in one loop is training them one after the other.
+        """
+        spacing, rng = self.recipe.preprocessing.spacing_mm, np.random.default_rng([self.seed, 1_000_033, self.step])
+        points = np.stack([s.points for s in samples])
+        points = points + rng.normal(0, self.recipe.crop_jitter_mm / spacing, points.shape)
+        labels = [[-1 if g is None else GRADES.index(g) for g in s.grades] for s in samples]
+        logits = network.classify(images, torch.from_numpy(points).float().to(self.device), spacing)
+        return classification_loss(logits, torch.tensor(labels))
 
     def _stack(self, samples: Sequence[Sample], structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
         targets = [s.targets[structure] for s in samples]
@@ -159,7 +175,15 @@ class Run:
         # Half of the time the annotated slice, otherwise one beside it.
         chosen = pictures[0] if rng.random() < 0.5 else pictures[int(rng.integers(len(pictures)))]
         recipe = self.recipe
-        return augment(chosen, recipe.preprocessing.spacing_mm, recipe.decoding.radius_px, recipe.augmentation, rng)
+        return augment(
+            chosen,
+            recipe.preprocessing.spacing_mm,
+            recipe.decoding.radius_px,
+            recipe.augmentation,
+            rng,
+            heatmap=recipe.network.heatmap,
+            ignore_upper_disc=recipe.upper_disc == "ignore",
+        )
 
     def _choose(self, epoch: int, place: int, rng: np.random.Generator) -> Sequence[Picture]:
         """Every real exam once an epoch in random order, phantoms at random in the places between."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spineone_core.anatomy import READING_ORDER
+from spineone_core.anatomy import READING_ORDER, UPPER_DISC
 from spineone_core.preprocessing import (
     CLIP_PERCENTILES,
     PreprocessingConfig,
@@ -35,7 +35,8 @@ def pictures_of(exam: Exam, preprocessing: PreprocessingConfig, reach_mm: float)
     stacks = [stack_indices(volume, c, preprocessing.slices, preprocessing.slice_step_mm) for c in centres]
     needed = sorted({index for stack in stacks for index in stack})
     planes = dict(zip(needed, _to_bytes([resample(volume.voxels[i], orientation, grid) for i in needed]), strict=True))
-    return [Picture(np.stack([planes[i] for i in stack]), spacing, points, grades) for stack in stacks]
+    above = grid.to_grid(np.array([exam.points[UPPER_DISC]] if UPPER_DISC in exam.points else np.zeros((0, 2))))
+    return [Picture(np.stack([planes[i] for i in stack]), spacing, points, grades, above) for stack in stacks]
 
 
 def _cache_spacing(spacing_mm: float) -> float:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from spineone_core.losses import LossConfig
 from spineone_core.model_package import DecodingConfig
 from spineone_core.network import NetworkConfig
 from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.rows import Row, find_row
 from trainer import augmentation
 from trainer.augmentation import AugmentationConfig
+
+# Objective association acts after this share of the epochs (Section III-E).
+ASSOCIATION_FROM = 0.75
+# Table I's best detector.
+BEST_ROW = "spineone-deeplabv3plus-resnet101"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,8 @@ class Recipe:
     ``learning_rate`` decays as (1 - step/steps)^0.9 after ``warmup_steps``; ``association_from`` is the share of the training
     after which objective association acts (1 = never); ``phantom_share`` of the samples are procedural phantoms;
     ``gradient_clip`` and ``average_decay`` 0 switch off; ``slice_reach_mm`` lets training stacks lie off the annotated slice.
+    ``upper_disc`` is what T12-L1 means, ``background`` or ``ignore`` (reading 18). ``crop_jitter_mm`` moves the crops on which a
+    two-stage detector's classifier learns.
     """
 
     name: str
@@ -40,6 +48,16 @@ class Recipe:
     association_from: float = 0.75
     phantom_share: float = 0.0
     slice_reach_mm: float = 0.0
+    upper_disc: str = "background"
+    crop_jitter_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.upper_disc not in ("background", "ignore"):
+            raise ValueError(f"upper_disc {self.upper_disc!r}; allowed: background, ignore")
+        if self.network.slices != self.preprocessing.slices:
+            raise ValueError(
+                f"the network takes {self.network.slices} slices, preprocessing gives {self.preprocessing.slices}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,26 +95,28 @@ def shipped() -> Recipe:
     )
 
 
-def paper() -> Recipe:
-    """SpineOne DeepLabv3+(Res101) exactly as in the text (Section IV-C)."""
+def paper_row(row: Row) -> Recipe:
+    """A detector of the paper exactly as in the text (Section IV-C)."""
     return Recipe(
-        name="paper",
-        network=NetworkConfig(),
-        preprocessing=PreprocessingConfig(),
+        name=f"paper/{row.name}",
+        network=row.network,
+        preprocessing=PreprocessingConfig(slices=row.network.slices),
         augmentation=augmentation.PAPER,
+        decoding=DecodingConfig(merge="max", assignment="top_five"),
         loss=LossConfig(association="literal", normalisation="minmax"),
-        batch=16,
-        learning_rate=0.01,
+        batch=row.batch,
+        learning_rate=row.learning_rate,
+        association_from=ASSOCIATION_FROM if row.association else 1.0,
     )
 
 
-def stable() -> Recipe:
-    """The paper's network with a learning rate that converges, warm-up and gradient clip (reading 14)."""
-    return Recipe(
-        name="stable",
-        network=NetworkConfig(),
-        preprocessing=PreprocessingConfig(),
-        augmentation=augmentation.PAPER,
+def stable_row(row: Row) -> Recipe:
+    """The same detector with a learning rate that converges, warm-up and gradient clip (reading 14)."""
+    return replace(
+        paper_row(row),
+        name=f"stable/{row.name}",
+        decoding=DecodingConfig(),
+        loss=LossConfig(),
         batch=16,
         learning_rate=1e-3,
         warmup_steps=250,
@@ -104,4 +124,31 @@ def stable() -> Recipe:
     )
 
 
+def paper() -> Recipe:
+    """SpineOne DeepLabv3+(Res101) exactly as in the text."""
+    return replace(paper_row(find_row(BEST_ROW)), name="paper")
+
+
+def stable() -> Recipe:
+    """The paper's best network with a learning rate that converges."""
+    return replace(stable_row(find_row(BEST_ROW)), name="stable")
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {recipe.__name__: recipe for recipe in (shipped, paper, stable)}
+PRESETS: dict[str, Callable[[Row], Recipe]] = {"paper": paper_row, "stable": stable_row}
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by name, or ``paper/ROW`` or ``stable/ROW`` for any row of the paper's tables.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names what is allowed.
+    """
+    preset, _, row = name.partition("/")
+    if row and preset in PRESETS:
+        return PRESETS[preset](find_row(row))
+    if name not in RECIPES:
+        raise ValueError(f"unknown recipe {name!r}; allowed: {', '.join(RECIPES)}, paper/ROW, stable/ROW")
+    return RECIPES[name]()

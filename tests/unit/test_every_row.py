@@ -1,0 +1,99 @@
+"""Every detector of Table I trains: a few steps on one small batch lower its loss. A tiny SpineOne learns phantoms by heart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spineone_core.model_package import DecodingConfig
+from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.rows import Row, distinct_rows, table_one
+from trainer.augmentation import AugmentationConfig
+from trainer.datasets import phantoms
+from trainer.datasets.exam import Exam
+from trainer.evaluate import evaluate_exam
+from trainer.fit import Run, TrainingData
+from trainer.pictures import pictures_of
+from trainer.recipes import Recipe, find_recipe, paper_row, stable_row
+
+SPACING = 2.5
+
+
+@pytest.fixture(scope="module")
+def exams() -> list[Exam]:
+    return list(phantoms.read(range(2), slices=1))
+
+
+def tiny(row: Row) -> Recipe:
+    """The row with an eighth of its width on 128 x 64 pictures of one slice."""
+    network = replace(
+        row.network, slices=1, width=8, decoder_channels=16, low_level_channels=8, feature_channels=16, crop_px=32
+    )
+    return replace(
+        stable_row(row),
+        network=network,
+        preprocessing=PreprocessingConfig(spacing_mm=SPACING, slices=1),
+        decoding=DecodingConfig(radius_px=2.0),
+        augmentation=AugmentationConfig(size=(128, 64), zoom=(0.99, 1.01), shift_mm=2),
+        batch=2,
+        epochs=1,
+        warmup_steps=0,
+        learning_rate=3e-3,
+        association_from=0.0 if row.association else 1.0,
+    )
+
+
+@pytest.mark.parametrize("row", table_one(), ids=lambda row: row.name)
+def test_row__lowers_its_loss(row: Row, exams: list[Exam], tmp_path: Path) -> None:
+    recipe = tiny(row)
+    data = TrainingData(
+        real=[pictures_of(e, recipe.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
+    )
+    run = Run(recipe, data, tmp_path, seed=0, device="cpu")
+    losses = []
+    for _ in range(16 if "hourglass104" in row.name else 6):
+        run.step = 0  # the same batch and rate again
+        losses.append(sum(run._train_step().values()))
+    assert losses[-1] < 0.9 * losses[0]
+    outcome = evaluate_exam(run.evaluated_network(), run.manifest({}), exams[0], run.device)
+    assert outcome.predicted is None or np.isfinite(outcome.predicted).all()
+
+
+def test_recipes__paper_and_stable_for_every_row() -> None:
+    for row in distinct_rows():
+        recipe = paper_row(row)
+        assert recipe.preprocessing.slices == row.network.slices
+        assert (recipe.association_from < 1) is row.association
+        assert (recipe.decoding.merge, recipe.decoding.assignment) == ("max", "top_five")
+        assert find_recipe(f"stable/{row.name}").network == row.network
+
+
+@pytest.mark.parametrize("name", ["other", "paper/other"])
+def test_recipes__unknown_names_say_what_is_allowed(name: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown .* 'other'; allowed: "):
+        find_recipe(name)
+
+
+def test_recipe__refuses_slices_that_do_not_meet() -> None:
+    with pytest.raises(ValueError, match="7 slices, preprocessing gives 3"):
+        replace(find_recipe("paper"), preprocessing=PreprocessingConfig(slices=3))
+
+
+def test_upper_disc__is_background_or_ignored(exams: list[Exam], tmp_path: Path) -> None:
+    recipe = tiny(table_one()[-1])
+    assert "T12-L1" in exams[0].points
+    weights = []
+    for choice in ("background", "ignore"):
+        chosen = replace(recipe, upper_disc=choice)
+        data = TrainingData(
+            real=[pictures_of(e, chosen.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
+        )
+        sample = Run(chosen, data, tmp_path, seed=0, device="cpu")._sample(0)
+        weights.append(float(torch.from_numpy(next(iter(sample.targets.values())).weight).min()))
+    assert weights == [1.0, 0.0]
+    with pytest.raises(ValueError, match="background, ignore"):
+        replace(recipe, upper_disc="other")
