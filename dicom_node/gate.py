@@ -142,7 +142,7 @@ def check(dataset: Dataset) -> list[str]:
 def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
     common: list[Callable[[Dataset], Problems]] = [_class, _file_meta, _presence, _uids, _values, _dates, _equipment]
     if sop_class in reports.FORMS:
-        return [*common, _document, _evidence, _root, _groups, _words]
+        return [*common, _document, _evidence, _predecessor, _root, _groups, _words]
     if sop_class == overlays.SOP_CLASS:
         return [*common, _picture, _source]
     if sop_class == presentation.SOP_CLASS:
@@ -343,6 +343,20 @@ def _evidence(dataset: Dataset) -> Problems:
     for item in _tree(dataset):
         if item.get("ValueType") == "IMAGE" and _reference(item).ReferencedSOPInstanceUID not in listed:
             yield "content refers to an image that is not listed as evidence"
+
+
+def _predecessor(dataset: Dataset) -> Problems:
+    for study in dataset.get("PredecessorDocumentsSequence") or []:
+        if study.StudyInstanceUID != dataset.StudyInstanceUID:
+            yield "PredecessorDocumentsSequence: names another study"
+        for series in study.ReferencedSeriesSequence:
+            if not series.get("SeriesInstanceUID"):
+                yield "PredecessorDocumentsSequence: a series has no UID"
+            for reference in series.ReferencedSOPSequence:
+                if reference.ReferencedSOPClassUID not in reports.FORMS:
+                    yield "PredecessorDocumentsSequence: not a report of this node"
+                if reference.ReferencedSOPInstanceUID == dataset.SOPInstanceUID:
+                    yield "PredecessorDocumentsSequence: names the report itself"
 
 
 def _evidence_uids(dataset: Dataset) -> set[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
@@ -102,6 +103,16 @@ _MODALITIES = {
     "OT": _code("OT", "DCM", "Other Modality"),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The report of an earlier result of the study, which the new one replaces."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+
+
 # Reasons found before the detector ran; after all others it ran and its answer was not usable.
 _BEFORE_ANALYSIS = frozenset(
     {
@@ -124,6 +135,7 @@ def build_report(
     created: datetime,
     images: Sequence[Dataset] = (),
     sop_class: str = SOP_CLASS,
+    predecessor: Predecessor | None = None,
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -143,6 +155,8 @@ def build_report(
         Headers of the source series, for the image library; the slice alone where absent.
     sop_class
         Comprehensive 3D SR or, with the same content, Comprehensive SR.
+    predecessor
+        The study's report before this one; it is part of what names the object.
 
     Raises
     ------
@@ -154,7 +168,7 @@ def build_report(
     report = start_result(
         header,
         sop_class_uid=sop_class,
-        sop_instance_uid=key.uid(FORMS[sop_class]),
+        sop_instance_uid=key.uid(_role(sop_class, predecessor)),
         series_uid=key.uid(f"{FORMS[sop_class]}-series"),
         series_number=SERIES_NUMBER,
         series_description=SERIES_DESCRIPTION,
@@ -162,8 +176,10 @@ def build_report(
         created=created,
     )
     _add_document(report, detection, sources)
+    if predecessor is not None:
+        report.PredecessorDocumentsSequence = DicomSequence([_predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
-    _add_content(report, _content(detection, slice_header, sources))
+    _add_content(report, _content(detection, slice_header, sources, superseding=predecessor is not None))
     return settled(report)
 
 
@@ -209,6 +225,21 @@ def _add_document(report: Dataset, detection: Detection, sources: list[Dataset])
     report.CodingSchemeIdentificationSequence = DicomSequence([scheme])
 
 
+def _role(sop_class: str, predecessor: Predecessor | None) -> str:
+    return FORMS[sop_class] if predecessor is None else f"{FORMS[sop_class]} after {predecessor.sop_instance_uid}"
+
+
+def _predecessor_reference(study_uid: str, predecessor: Predecessor) -> Dataset:
+    """Predecessor Documents (PS3.3 C.17.2): its content is superseded by this one's."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = predecessor.sop_class_uid
+    reference.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    study = Dataset()
+    study.StudyInstanceUID = study_uid
+    study.ReferencedSeriesSequence = DicomSequence([_series_reference(predecessor.series_uid, [reference])])
+    return study
+
+
 def _evidence(study_uid: str, sources: list[Dataset]) -> Dataset:
     series: dict[str, list[Dataset]] = {}
     for source in sources:
@@ -248,7 +279,9 @@ def _separate(item: Dataset) -> None:
 # ---------------------------------------------------------------- content tree
 
 
-def _content(detection: Detection, slice_header: Dataset | None, sources: list[Dataset]) -> ContainerContentItem:
+def _content(
+    detection: Detection, slice_header: Dataset | None, sources: list[Dataset], *, superseding: bool
+) -> ContainerContentItem:
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
     items.extend(LanguageOfContentItemAndDescendants(LANGUAGE))
@@ -262,7 +295,7 @@ def _content(detection: Detection, slice_header: Dataset | None, sources: list[D
     )
     items.extend(_image_library(sources))
     items.append(_measurements(detection, slice_header))
-    items.append(_comments(detection))
+    items.append(_comments(detection, superseding))
     root.ContentSequence = items
     return root
 
@@ -363,26 +396,28 @@ def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluation
 # ---------------------------------------------------------------- words
 
 
-def _comments(detection: Detection) -> ContainerContentItem:
+def _comments(detection: Detection, superseding: bool) -> ContainerContentItem:
     container = ContainerContentItem(
         name=_code("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=RelationshipTypeValues.CONTAINS
     )
     container.ContentSequence = ContentSequence(
         [
             TextContentItem(name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
-            for text in comment_lines(detection)
+            for text in comment_lines(detection, superseding=superseding)
         ]
     )
     return container
 
 
-def comment_lines(detection: Detection) -> list[str]:
+def comment_lines(detection: Detection, *, superseding: bool = False) -> list[str]:
     """What the report says in words, for viewers that show nothing else."""
     model = detection.model
     lines = [
         f"{RESEARCH_USE}. Computed by software, not a diagnosis, not verified by a physician.",
         plain(f"Model {model.name} {model.version}, SHA-256 {model.digest}"),
     ]
+    if superseding:
+        lines.append("Replaces an earlier report of this study, which is named as its predecessor.")
     lines += [_summary(f) for f in detection.findings] if detection.analysed else [_refusal(detection)]
     return lines + [plain(f"Warning: {warning}") for warning in detection.warnings]
 

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -33,7 +33,7 @@ from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, overlay_png
 from dicom_node.presentation import build_presentation
-from dicom_node.reports import SOP_CLASS_2D, build_report
+from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report
 from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings
 from spineone_core.dicom_series import SagittalVolume, read_dataset
@@ -77,6 +77,13 @@ class Input:
     sop_instance_uid: str
     sop_class_uid: str
     sha256: str
+    # Counts from 1; a later one is a correction of the header.
+    version: int = 1
+    received_at: datetime | None = None
+
+
+# The reports that the new ones of a study replace, by role; none for its first result.
+History = Callable[[ResultKey], Mapping[str, Predecessor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,7 @@ def analyse(
     *,
     created: datetime,
     salt: str = "",
+    history: History = lambda key: {},
 ) -> Analysis:
     """Read a study and make what the settings ask for: report, overlay and picture, presentation state; findings always.
 
@@ -152,6 +160,8 @@ def analyse(
         Time of the job; it is written into the objects, so that a second attempt makes the same ones.
     salt
         Distinguishes results that are made outside the node's database.
+    history
+        Says which reports the new ones replace.
 
     Raises
     ------
@@ -170,7 +180,7 @@ def analyse(
     created = created.astimezone()
     products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
     if settings.results.structured_report:
-        products += _reports(detection, volume, headers, key, created)
+        products += _reports(detection, volume, headers, key, created, history(key))
     if settings.results.secondary_capture and volume is not None and detection.analysed:
         products += _overlay(detection, volume, headers, key, created)
     if settings.results.presentation_state and volume is not None and detection.analysed:
@@ -202,24 +212,42 @@ def _refusal(model: ModelIdentity, study_uid: str, reason: Reason, detail: str) 
     )
 
 
+def _age(entry: Input) -> tuple[float, str]:
+    """Sorts by time of receipt, and always the same way."""
+    return (entry.received_at.timestamp() if entry.received_at else 0.0, entry.sop_instance_uid)
+
+
 class _Headers:
     """Headers of the inputs, read when they are asked for."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._paths = {i.sop_instance_uid: i.path for i in inputs}
+        corrected = [i for i in inputs if i.version > 1]
+        newest = max(corrected, key=_age, default=None)
+        self._corrected = newest.sop_instance_uid if newest is not None else ""
 
     def of(self, sop_instance_uid: str) -> Dataset | None:
         path = self._paths.get(sop_instance_uid)
         return None if path is None else read_dataset(path, pixels=False)
 
-    def any(self, preferred: str) -> Dataset:
-        header = self.of(preferred if preferred in self._paths else next(iter(self._paths)))
-        assert header is not None
-        return header
+    def patient(self, preferred: str) -> Dataset:
+        """The header that says whose study it is: of the newest correction, else the preferred one, else of an image."""
+        header = self.of(self._corrected) or self.of(preferred)
+        return header if header is not None else self._first_image()
+
+    def _first_image(self) -> Dataset:
+        headers = (read_dataset(path, pixels=False) for path in self._paths.values())
+        first = next(headers)
+        return first if "Rows" in first else next((h for h in headers if "Rows" in h), first)
 
 
 def _reports(
-    detection: Detection, volume: SagittalVolume | None, headers: _Headers, key: ResultKey, created: datetime
+    detection: Detection,
+    volume: SagittalVolume | None,
+    headers: _Headers,
+    key: ResultKey,
+    created: datetime,
+    replaced: Mapping[str, Predecessor],
 ) -> list[Product]:
     """The report in both forms; each destination gets the one it takes."""
     slice_header = headers.of(detection.sop_instance_uid)
@@ -227,22 +255,22 @@ def _reports(
     build = partial(
         build_report,
         detection=detection,
-        header=slice_header or headers.any(detection.sop_instance_uid),
+        header=headers.patient(detection.sop_instance_uid),
         slice_header=slice_header,
         key=key,
         created=created,
         images=[header for uid in sources if (header := headers.of(uid)) is not None],
     )
     return [
-        _checked("report", "sr.dcm", build()),
-        _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D)),
+        _checked("report", "sr.dcm", build(predecessor=replaced.get("report"))),
+        _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D, predecessor=replaced.get("report_2d"))),
     ]
 
 
 def _overlay(
     detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
 ) -> list[Product]:
-    header = headers.any(detection.sop_instance_uid)
+    header = headers.patient(detection.sop_instance_uid)
     overlay = build_overlay(detection=detection, volume=volume, header=header, key=key, created=created)
     return [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
 
@@ -250,9 +278,15 @@ def _overlay(
 def _presentation(
     detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
 ) -> Product:
-    header = headers.any(detection.sop_instance_uid)
+    slice_header = headers.of(detection.sop_instance_uid)
+    assert slice_header is not None
     state = build_presentation(
-        detection=detection, volume=volume, header=header, slice_header=header, key=key, created=created
+        detection=detection,
+        volume=volume,
+        header=headers.patient(detection.sop_instance_uid),
+        slice_header=slice_header,
+        key=key,
+        created=created,
     )
     return _checked("presentation", "gsps.dcm", state)
 
@@ -333,33 +367,65 @@ class Worker:
 
     def _do(self, claim: Claim) -> Done:
         inputs = self._inputs(claim.study_uid)
-        analysis = analyse(self._detector, claim.study_uid, inputs, self._settings, created=claim.created_at)
+        analysis = analyse(
+            self._detector,
+            claim.study_uid,
+            inputs,
+            self._settings,
+            created=claim.created_at,
+            history=self._replaced_reports,
+        )
         folder = safe_path(self._settings.data_dir / "results", claim.study_uid, analysis.key.digest[:32])
-        for product in analysis.products:
-            write_atomically(safe_path(folder, product.name), product.data)
+        if not self._is_stored(analysis.key):
+            for product in analysis.products:
+                write_atomically(safe_path(folder, product.name), product.data)
         with self._database.write() as session:
             self._store(session, claim, analysis, folder)
         return Done()
+
+    def _is_stored(self, key: ResultKey) -> bool:
+        """A later job of the same inputs has other dates: the files that may have been sent already stay as they are."""
+        with self._database.read() as session:
+            return _known_result(session, key) is not None
 
     def _inputs(self, study_uid: str) -> list[Input]:
         with self._database.read() as session:
             rows = inputs_of(session, study_uid)
         data_dir = self._settings.data_dir
-        return [Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256) for r in rows]
+        return [
+            Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256, r.version, r.received_at)
+            for r in rows
+        ]
+
+    def _replaced_reports(self, key: ResultKey) -> dict[str, Predecessor]:
+        """The study's last reports before the result of this key, whether that is stored already or not."""
+        with self._database.read() as session:
+            known = _known_result(session, key)
+            reports = (
+                select(ResultFile)
+                .join(ResultRow, ResultRow.id == ResultFile.result_id)
+                .where(ResultRow.study_uid == key.study_uid, ResultFile.role.in_(("report", "report_2d")))
+                .order_by(ResultRow.id.desc())
+            )
+            if known is not None:
+                reports = reports.where(ResultRow.id < known.id)
+            files = session.scalars(reports).all()
+        last = {file.role: file for file in files if file.result_id == files[0].result_id}
+        found = {role: self._predecessor(file) for role, file in last.items()}
+        # Before there were two forms, the first one went everywhere.
+        return (
+            {role: found.get(role) or found["report"] for role in ("report", "report_2d")} if "report" in found else {}
+        )
+
+    def _predecessor(self, file: ResultFile) -> Predecessor:
+        series_uid = str(read_dataset(self._settings.data_dir / file.path, pixels=False).SeriesInstanceUID)
+        return Predecessor(str(file.sop_class_uid), str(file.sop_instance_uid), series_uid)
 
     def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
         """Result, outbox and the job's end, all or nothing."""
         detection = analysis.detection
         digest = _input_hash(analysis.key)
-        known = session.scalar(
-            select(ResultRow).where(
-                ResultRow.study_uid == claim.study_uid,
-                ResultRow.input_hash == digest,
-                ResultRow.model_digest == analysis.key.model_digest,
-                ResultRow.settings_digest == analysis.key.settings_digest,
-            )
-        )
-        result = known or self._add_result(session, claim, analysis, folder, digest)
+        result = _known_result(session, analysis.key) or self._add_result(session, claim, analysis, folder, digest)
         jobs.succeed(session, claim, result_id=result.id, input_hash=digest, detail=_summary(detection))
 
     def _add_result(
@@ -394,6 +460,17 @@ class Worker:
             sop_class_uid=product.sop_class_uid or None,
             sop_instance_uid=product.sop_instance_uid or None,
         )
+
+
+def _known_result(session: Session, key: ResultKey) -> ResultRow | None:
+    return session.scalar(
+        select(ResultRow).where(
+            ResultRow.study_uid == key.study_uid,
+            ResultRow.input_hash == _input_hash(key),
+            ResultRow.model_digest == key.model_digest,
+            ResultRow.settings_digest == key.settings_digest,
+        )
+    )
 
 
 def _input_hash(key: ResultKey) -> str:

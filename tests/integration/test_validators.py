@@ -15,7 +15,7 @@ from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
 from dicom_node.overlays import build_overlay
 from dicom_node.presentation import build_presentation
-from dicom_node.reports import FORMS, SOP_CLASS, SOP_CLASS_2D, build_report
+from dicom_node.reports import FORMS, SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.findings import Detection, Reason
 from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (
@@ -79,6 +79,8 @@ def _report_file(name: str, folder: Path, sop_class: str = SOP_CLASS) -> Path:
         key=KEY,
         created=CREATED,
         sop_class=sop_class,
+        # Every second case is of a study that was reported before.
+        predecessor=Predecessor(sop_class, "2.25.77", "2.25.78") if list(CASES).index(name) % 2 else None,
     )
     assert check(report) == []
     path = folder / f"report{FORMS[sop_class]}.dcm"

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from dicom_node.envelope import to_bytes
 from dicom_node.gate import check
 from dicom_node.overlays import build_overlay
-from dicom_node.reports import build_report
+from dicom_node.reports import SOP_CLASS, Predecessor, build_report
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import CREATED, KEY, NAMES, analysed, classic, enhanced, named, poor, refused, volume
 
@@ -117,6 +117,27 @@ def _referenced(uid: str) -> Callable[[Dataset], None]:
     return change
 
 
+def _replacing(**changes: str) -> Callable[[Dataset], None]:
+    """Give the report a predecessor with something wrong."""
+
+    def change(dataset: Dataset) -> None:
+        other = build_report(
+            detection=analysed(),
+            header=classic(),
+            slice_header=classic(),
+            key=KEY,
+            created=CREATED,
+            predecessor=Predecessor(SOP_CLASS, "2.25.77", "2.25.78"),
+        )
+        (study,) = dataset.PredecessorDocumentsSequence = other.PredecessorDocumentsSequence
+        (series,) = study.ReferencedSeriesSequence
+        for keyword, value in changes.items():
+            place = next(item for item in (study, series, series.ReferencedSOPSequence[0]) if keyword in item)
+            setattr(place, keyword, value)
+
+    return change
+
+
 COMMON: list[tuple[Callable[[Dataset], None], str]] = [
     (_set(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), "SOPClassUID: not a class"),
     (_drop("SOPInstanceUID"), "SOPInstanceUID: missing"),
@@ -192,6 +213,10 @@ REPORT: list[tuple[Callable[[Dataset], None], str]] = [
     (_in_item("111030", _referenced("2.25.99")), "not listed as evidence"),
     (_in_item("111030", _referenced("2.25.99")), "different images"),
     (_in_item("111030", _drop("ContentSequence")), "structure is broken"),
+    (_replacing(StudyInstanceUID="2.25.5"), "PredecessorDocumentsSequence: names another study"),
+    (_replacing(SeriesInstanceUID=""), "PredecessorDocumentsSequence: a series has no UID"),
+    (_replacing(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.4"), "not a report of this node"),
+    (_replacing(ReferencedSOPInstanceUID=KEY.uid("sr")), "names the report itself"),
 ]
 
 OVERLAY: list[tuple[Callable[[Dataset], None], str]] = [

@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 
 from dicom_node import reports
 from dicom_node.envelope import RESEARCH_USE, to_bytes
+from dicom_node.gate import check
 from dicom_node.identifiers import MANUFACTURER, is_own_result, model_device_uid
-from dicom_node.reports import SOP_CLASS_2D, build_report
+from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
@@ -194,6 +195,15 @@ def test_the_second_form_says_the_same_under_its_own_uids() -> None:
     assert second.SOPInstanceUID == KEY.uid("sr-2d")
     differing = {e.keyword for e in first if e != second[e.tag]}
     assert differing == {"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"}
+
+
+def test_a_predecessor_is_part_of_what_names_the_report() -> None:
+    earlier = Predecessor(reports.SOP_CLASS, "2.25.77", "2.25.78")
+    report = _report(predecessor=earlier)
+    assert check(report) == []
+    assert report.SOPInstanceUID != KEY.uid("sr")
+    assert report.SOPInstanceUID != _report(predecessor=replace(earlier, sop_instance_uid="2.25.79")).SOPInstanceUID
+    assert any("Replaces an earlier report" in text for text in _texts(report))
 
 
 def test_only_dates_depend_on_the_time() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 
 from dicom_node import gate, overview, studies
+from dicom_node.envelope import to_bytes
 from dicom_node.instances import InstanceStore
 from dicom_node.schema import Database, Job, OutboxRow, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings
@@ -174,6 +176,101 @@ def test_job__a_late_image_gives_a_new_result(
     with database.read() as session:
         uids = [f.sop_instance_uid for f in session.scalars(select(ResultFile).where(ResultFile.role == "report"))]
     assert len(set(uids)) == 2
+
+
+def report_rows(database: Database, settings: NodeSettings) -> list[tuple[str, Dataset]]:
+    with database.read() as session:
+        files = session.scalars(select(ResultFile).where(ResultFile.role.like("report%")).order_by(ResultFile.id)).all()
+    return [(file.role, pydicom.dcmread(settings.data_dir / file.path)) for file in files]
+
+
+def predecessor(report: Dataset) -> tuple[str, str, str]:
+    (study,) = report.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (item,) = series.ReferencedSOPSequence
+    return item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID, series.SeriesInstanceUID
+
+
+def test_job__a_new_result_names_the_report_that_it_replaces(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    worker = Worker(settings, database, FakeDetector())
+    for images in (exam(5), [mr_image(6)], [mr_image(7)]):
+        receive(*images)
+        worker.run_once()
+    reports = report_rows(database, settings)
+    assert [role for role, _ in reports] == ["report", "report_2d"] * 3
+    assert all("PredecessorDocumentsSequence" not in dataset for _, dataset in reports[:2])
+    for (role, older), (_, newer) in zip(reports, reports[2:], strict=False):
+        assert predecessor(newer) == (older.SOPClassUID, older.SOPInstanceUID, older.SeriesInstanceUID), role
+        assert b"Replaces an earlier report" in to_bytes(newer)
+
+
+def test_job__done_again_after_its_successor_a_result_keeps_its_bytes(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    worker = Worker(settings, database, FakeDetector())
+    receive(*exam(5))
+    worker.run_once()
+    receive(mr_image(6))
+    worker.run_once()
+    before = {p: p.read_bytes() for p in (settings.data_dir / "results").rglob("*") if p.is_file()}
+    # The dates in the objects have seconds.
+    time.sleep(1)
+    other = mr_image(90)
+    other.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    del other.PixelData
+    receive(other)
+    assert worker.run_once()
+    assert {p: p.read_bytes() for p in (settings.data_dir / "results").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("corrected", [[1, 2, 3, 4, 5], [5]])
+def test_job__corrected_patient_data_are_followed(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], corrected: list[int]
+) -> None:
+    """Also where only images other than the slice (number 3) were sent again."""
+    changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
+    worker = Worker(changed, database, FakeDetector())
+    receive(*exam())
+    worker.run_once()
+    again = [mr_image(number, name="CORRECTED^NAME") for number in corrected]
+    receive(*again)
+    assert worker.run_once()
+    with database.read() as session:
+        newest = session.scalars(select(ResultRow).order_by(ResultRow.id.desc())).first()
+        assert newest
+        files = session.scalars(select(ResultFile).where(ResultFile.result_id == newest.id)).all()
+    names = {str(pydicom.dcmread(settings.data_dir / f.path).PatientName) for f in files if f.sop_class_uid}
+    assert names == {"CORRECTED^NAME"}
+
+
+def test_job__own_results_that_come_back_start_nothing(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
+    worker = Worker(changed, database, FakeDetector())
+    receive(*exam())
+    worker.run_once()
+    with database.read() as session:
+        files = session.scalars(select(ResultFile).where(ResultFile.sop_class_uid.is_not(None))).all()
+    assert len(files) == 4
+    receive(*(pydicom.dcmread(settings.data_dir / file.path) for file in files))
+    assert not worker.run_once()
+    assert count(database, ResultRow) == 1
+
+
+def test_job__a_refused_study_takes_its_patient_from_an_image(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    document = mr_image(1, name="OTHER^HEADER")
+    document.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    del document.PixelData, document.Rows, document.Columns
+    picture = mr_image(2)
+    picture.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    receive(document, picture)
+    Worker(settings, database, FakeDetector()).run_once()
+    assert {str(dataset.PatientName) for _, dataset in report_rows(database, settings)} == {"SECRET^NAME"}
 
 
 def test_job__what_may_pass_is_tried_again_and_then_given_up(
