@@ -19,7 +19,7 @@ from spineone_core.network import NetworkConfig
 from trainer.augmentation import AugmentationConfig
 from trainer.calibrate import expected_calibration_error, fit_platt
 from trainer.datasets import phantoms
-from trainer.fit import Run, TrainingData, TrainingError, learning_rate
+from trainer.fit import Run, TrainingData, TrainingError, learning_rate, warmed_average
 from trainer.pictures import pictures_of
 from trainer.recipes import Recipe, paper, shipped
 
@@ -103,6 +103,16 @@ def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: Trainin
     other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)
     with pytest.raises(TrainingError, match="other data"):
         Run(recipe, other, tmp_path, seed=0, device="cpu").fit(resume=True)
+
+
+def test_average__forgets_its_start_and_ends_at_the_decay() -> None:
+    average = warmed_average(0.998)
+    value = torch.tensor(100.0)
+    for step in range(300):
+        value = average(value, torch.tensor(1.0), step)
+    assert value.item() == pytest.approx(1.0, abs=0.01)
+    assert average(torch.tensor(1.0), torch.tensor(0.0), 10**6).item() == pytest.approx(0.998)
+    assert average(torch.tensor(3), torch.tensor(4), 5).item() == 4
 
 
 def test_learning_rate__is_the_papers() -> None:
