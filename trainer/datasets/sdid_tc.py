@@ -1,4 +1,4 @@
-"""Reader of the SDID-TC layout: ``studyN/imageM.dcm`` beside ``annotation.json`` (readings, "Data sets the readers must read")."""
+"""Reader of the SDID-TC layout: ``studyN/imageM.dcm`` beside ``annotation.json``."""
 
 from __future__ import annotations
 
