@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean
+.PHONY: demo test check install clean configuration
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -16,6 +16,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# docs/configuration.md, from the settings' own table; a test holds them equal.
+configuration: install
+	$(BIN)/python -m dicom_node.settings_text > docs/configuration.md
 
 install: $(VENV)/.installed
 

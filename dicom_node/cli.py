@@ -20,7 +20,8 @@ from rich.table import Table
 
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.log import configure_logging, describe
-from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings, not_available_yet, render_toml
+from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings, not_available_yet
+from dicom_node.settings_text import render_toml
 
 if TYPE_CHECKING:
     from dicom_node.lifecycle import StopFlag

@@ -10,13 +10,11 @@ import ipaddress
 import os
 import re
 import tomllib
-from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -207,9 +205,10 @@ class Worker(Section):
 
 
 class Web(Section):
-    """The dashboard (not available in this version)."""
+    """Health, metrics and the status page, over HTTP without a login: keep it on loopback or behind a proxy."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    enabled: bool = setting(True, "whether `serve` starts the web process")
+    host: str = setting("127.0.0.1", "address to listen on", min_length=1)
     port: Port = setting(8080, "TCP port to listen on")
 
 
@@ -356,63 +355,3 @@ def not_available_yet(settings: NodeSettings) -> list[str]:
     if settings.retention.keep_days:
         asked.append("retention.keep_days: deleting is not available in this version; everything is kept")
     return asked
-
-
-# ---------------------------------------------------------------- the commented file
-
-
-def render_toml(values: dict[str, Any] | None = None) -> str:
-    """A commented settings file with every key at its default, except for the top-level keys in ``values``.
-
-    A key without a default is written as a comment; so are the lists of tables, as one example each.
-    """
-    lines = [
-        "# Settings of the SpineOne node. Every key is shown with its default.",
-        "# An environment variable SPINEONE_<SECTION>__<KEY> overrides a key, e.g. SPINEONE_LISTENER__PORT=104.",
-        "",
-    ]
-    fields = NodeSettings.model_fields
-    simple = {name: field for name, field in fields.items() if _section_of(field) is None}
-    lines += _render_keys(simple, values or {})
-    for name, field in fields.items():
-        section = _section_of(field)
-        if section is not None:
-            lines += ["", *_render_section(name, field, section)]
-    return "\n".join(lines) + "\n"
-
-
-def _section_of(field: FieldInfo) -> type[Section] | None:
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
-
-
-def _render_section(name: str, field: FieldInfo, section: type[Section]) -> Iterator[str]:
-    yield f"# {(section.__doc__ or '').strip()}"
-    if field.annotation is section:
-        yield f"[{name}]"
-        yield from _render_keys(section.model_fields, {})
-    else:
-        yield f"# [[{name}]]"
-        for line in _render_keys(section.model_fields, {}):
-            yield f"# {line.removeprefix('# ')}"
-
-
-def _render_keys(fields: dict[str, FieldInfo], values: dict[str, Any]) -> Iterator[str]:
-    width = 34
-    for name, field in fields.items():
-        extra = cast("dict[str, Any]", field.json_schema_extra or {})
-        value = values.get(name, extra["example"] if field.is_required() else field.default)
-        text = f'# {name} = ""' if value is None else f"{name} = {_toml_value(value)}"
-        unit = f" [{extra['unit']}]" if extra.get("unit") else ""
-        yield f"{text:<{width}}  # {field.description}{unit}"
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) and value != int(value) else f"{value:.0f}"
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'

@@ -16,7 +16,7 @@ PACKAGES = ("spineone_core", "trainer", "dicom_node")
 ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {"spineone_core"}}
 
 LAYERS: tuple[set[str], ...] = (
-    {"settings", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
+    {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
     | {"alerts", "headers", "lifecycle", "pixels"},
     {"instances", "studies", "jobs", "outbox", "commitments", "reviews", "overview"},
     {"envelope", "reports", "overlays", "presentation", "gate"},

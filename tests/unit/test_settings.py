@@ -6,7 +6,10 @@ import pytest
 from pydantic import BaseModel
 
 from dicom_node.errors import SettingsError
-from dicom_node.settings import NodeSettings, Section, _section_of, load_settings, not_available_yet, render_toml
+from dicom_node.settings import NodeSettings, Section, load_settings, not_available_yet
+from dicom_node.settings_text import render_markdown, render_toml, section_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -112,4 +115,24 @@ def all_sections() -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", all_sections(), ids=lambda model: model.__name__)
 def test_every_setting_has_a_documentation_line(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
-        assert field.description or _section_of(field), name
+        assert field.description or section_of(field), name
+
+
+def test_configuration_document__is_what_the_settings_say() -> None:
+    document = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert document == render_markdown(), "run `make configuration`"
+
+
+def test_configuration_document__names_every_key_and_its_variable() -> None:
+    document = render_markdown()
+    for model in all_sections():
+        for name, field in model.model_fields.items():
+            assert section_of(field) or f"| `{name}` |" in document, name
+    for variable in ("SPINEONE_DATA_DIR", "SPINEONE_LISTENER__PORT", "SPINEONE_DESTINATIONS"):
+        assert f"`{variable}`" in document
+
+
+def test_load__a_list_from_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPINEONE_PEERS", '[{"ae_title": "ROUTER", "addresses": ["10.0.0.0/8"]}]')
+    settings = load_settings(write(tmp_path, ""))
+    assert settings.peers[0].addresses == ("10.0.0.0/8",)
