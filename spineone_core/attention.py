@@ -52,36 +52,57 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 class _ChunkedAttention(torch.autograd.Function):
-    """Attention over blocks of queries. Backward makes each block of the map again from the log of its row sums."""
+    """Attention over blocks of queries. Backward makes each block of the map again from the log of its row sums.
+
+    Blocks live in buffers made once: freed and made again, they would leave holes in the heap that add up to the whole map.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunk: int) -> Tensor:
-        outputs, logs = [], []
-        for part in query.split(chunk, dim=1):
-            energy = part @ key.transpose(1, 2)  # (B, chunk, N)
-            log = torch.logsumexp(energy.float(), dim=-1, keepdim=True)
-            outputs.append(energy.sub_(log).exp_() @ value)
-            logs.append(log)
-        mixed = torch.cat(outputs, dim=1)
+        mixed = torch.empty_like(value)
+        logs = torch.empty((*query.shape[:2], 1), device=query.device)  # fp32, as all sums over a row
+        buffer, across = _buffer(query, key, chunk), key.transpose(1, 2)
+        for start in range(0, query.shape[1], chunk):
+            rows = slice(start, min(start + chunk, query.shape[1]))
+            weights = torch.bmm(query[:, rows], across, out=_block(buffer, query[:, rows], key))
+            largest = weights.amax(dim=-1, keepdim=True)
+            total = weights.sub_(largest).exp_().sum(dim=-1, keepdim=True, dtype=torch.float32)
+            mixed[:, rows] = torch.bmm(weights, value) / total
+            logs[:, rows] = largest + total.log()
         ctx.chunk = chunk
-        ctx.save_for_backward(query, key, value, mixed, torch.cat(logs, dim=1))
+        ctx.save_for_backward(query, key, value, mixed, logs)
         return mixed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, mixed, logs = ctx.saved_tensors
-        (gradient,) = gradients
-        to_query, to_key, to_value = [], torch.zeros_like(key), torch.zeros_like(value)
+        gradient = gradients[0].contiguous()
+        to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         # Softmax's backward needs sum_j P_ij dP_ij, which is the product of output and gradient.
-        products = (gradient * mixed).sum(dim=-1, keepdim=True)
-        blocks = (t.split(ctx.chunk, dim=1) for t in (query, gradient, logs, products))
-        for part, outer, log, product in zip(*blocks, strict=True):
-            weights = (part @ key.transpose(1, 2)).sub_(log).exp_()
-            to_value += weights.transpose(1, 2) @ outer
-            slope = (outer @ value.transpose(1, 2)).sub_(product).mul_(weights)
-            to_query.append(slope @ key)
-            to_key += slope.transpose(1, 2) @ part
-        return torch.cat(to_query, dim=1), to_key, to_value, None
+        products = (gradient * mixed).sum(dim=-1, keepdim=True, dtype=torch.float32)
+        buffers = _buffer(query, key, ctx.chunk), _buffer(query, key, ctx.chunk)
+        for start in range(0, query.shape[1], ctx.chunk):
+            rows = slice(start, min(start + ctx.chunk, query.shape[1]))
+            part, outer = query[:, rows], gradient[:, rows]
+            weights = torch.bmm(part, key.transpose(1, 2), out=_block(buffers[0], part, key))
+            weights.sub_(logs[:, rows]).exp_()
+            to_value.baddbmm_(weights.transpose(1, 2), outer)
+            slope = torch.bmm(outer, value.transpose(1, 2), out=_block(buffers[1], part, key))
+            slope.sub_(products[:, rows]).mul_(weights)
+            to_query[:, rows] = torch.bmm(slope, key)
+            to_key.baddbmm_(slope.transpose(1, 2), part)
+        return to_query, to_key, to_value, None
+
+
+def _buffer(query: Tensor, key: Tensor, chunk: int) -> Tensor:
+    """Room for one block of the map."""
+    return query.new_empty(query.shape[0] * min(chunk, query.shape[1]) * key.shape[1])
+
+
+def _block(buffer: Tensor, part: Tensor, key: Tensor) -> Tensor:
+    """(B, rows of ``part``, N) in the buffer."""
+    shape = (part.shape[0], part.shape[1], key.shape[1])
+    return buffer[: shape[0] * shape[1] * shape[2]].view(shape)
 
 
 def position_attention_reference(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -52,3 +57,31 @@ def test_dual_attention__reduced_form_changes_the_features_once_gamma_moves() ->
         for part in module.parts:
             part.gamma.fill_(0.5)
     assert (module(x) - before).abs().mean() > 1e-3
+
+
+def test_position_attention__equals_reference_at_many_tokens() -> None:
+    q, k, v = tokens(1, 1600, 8), tokens(2, 1600, 8), tokens(3, 1600, 64)
+    fast, obvious = position_attention(q, k, v), position_attention_reference(q, k, v)
+    assert (fast - obvious).norm() / obvious.norm() < 1e-5
+    for a, b in zip(*(torch.autograd.grad(o.square().sum(), (q, k, v)) for o in (fast, obvious)), strict=True):
+        assert (a - b).norm() / b.norm() < 1e-5
+
+
+def test_position_attention__works_in_half_precision() -> None:
+    q, k, v = (tokens(i, 150, 8).detach().bfloat16().requires_grad_() for i in (1, 2, 3))
+    fast, exact = position_attention(q, k, v, chunk=40), position_attention_reference(q.float(), k.float(), v.float())
+    assert (fast.float() - exact).norm() / exact.norm() < 0.02
+    grads = [torch.autograd.grad(o.float().square().sum(), (q, k, v)) for o in (fast, exact)]
+    for a, b in zip(*grads, strict=True):
+        assert a.dtype == torch.bfloat16
+        assert (a.float() - b.float()).norm() / b.float().norm() < 0.05
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads Linux's memory counters")
+@pytest.mark.parametrize(("side", "more"), [(160, []), (96, ["--backward"])])
+def test_position_attention__peak_memory(side: int, more: list[str]) -> None:
+    program = Path(__file__).resolve().parents[2] / "benchmarks" / "attention_memory.py"
+    command = [sys.executable, str(program), "--form", "ours", "--side", str(side), *more]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=program.parents[1])
+    # The obvious form holds 2,621 MB at 160 x 160 for the map alone.
+    assert json.loads(done.stdout)["megabytes"] < 300
