@@ -10,6 +10,7 @@ job_failed          an analysis was given up
 delivery_failed     a destination refuses a result for good
 destination_down    a destination cannot be reached; delivery goes on trying
 process_restarted   a process of the node ended by itself
+web_unavailable     the web process cannot listen on its port
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dicom_node.log import get_logger, printable
@@ -27,13 +29,24 @@ def raise_alert(session: Session, kind: str, subject: str, detail: str) -> None:
     """Open an alert or count one more occurrence of an open one; part of the caller's transaction."""
     subject, detail = printable(subject, 200), printable(detail, 500)
     get_logger().warning("alert", kind=kind, subject=subject, detail=detail)
-    now = utc_now()
+    if not _count_again(session, kind, subject, detail):
+        try:
+            with session.begin_nested():
+                now = utc_now()
+                session.add(Alert(kind=kind, subject=subject, detail=detail, count=1, opened_at=now, last_at=now))
+        except IntegrityError:
+            # Another process opened it a moment ago.
+            _count_again(session, kind, subject, detail)
+    session.flush()
+
+
+def _count_again(session: Session, kind: str, subject: str, detail: str) -> bool:
+    """Count one more occurrence of an open alert; False if none is open."""
     alert = _open(session, kind, subject)
     if alert is None:
-        session.add(Alert(kind=kind, subject=subject, detail=detail, count=1, opened_at=now, last_at=now))
-    else:
-        alert.detail, alert.count, alert.last_at = detail, alert.count + 1, now
-    session.flush()
+        return False
+    alert.detail, alert.count, alert.last_at = detail, alert.count + 1, utc_now()
+    return True
 
 
 def close_alert(session: Session, kind: str, subject: str) -> None:
@@ -60,4 +73,4 @@ def open_alerts(session: Session, limit: int = 100) -> Sequence[Alert]:
 
 def _open(session: Session, kind: str, subject: str) -> Alert | None:
     query = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
-    return session.scalar(query)
+    return session.scalar(query.with_for_update())

@@ -178,7 +178,9 @@ class LeaseWatch:
     def reclaim(self, session: Session, *, max_attempts: int, monotonic: float | None = None) -> list[int]:
         """Give the jobs of silent workers back to the queue; their numbers."""
         now = time.monotonic() if monotonic is None else monotonic
-        running = session.scalars(select(Job).where(Job.state == JobState.RUNNING).with_for_update()).all()
+        running = session.scalars(
+            select(Job).where(Job.state == JobState.RUNNING).order_by(Job.id).with_for_update()
+        ).all()
         silent = [job for job in running if self._silent(job, now)]
         self._seen = {job.id: self._seen[job.id] for job in running if job not in silent}
         for job in silent:

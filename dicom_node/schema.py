@@ -41,6 +41,13 @@ from dicom_node.errors import DatabaseError
 # A writer waits so long for another one before it fails (and the peer is told to try again).
 BUSY_TIMEOUT_S = 30
 
+# No wait without end: for a connection, for another writer's lock, for a server that has vanished (milliseconds).
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_S * 1000} -c synchronous_commit=on",
+    "tcp_user_timeout": BUSY_TIMEOUT_S * 1000,
+}
+
 
 def utc_now() -> datetime:
     """The present time, aware, UTC."""
@@ -304,7 +311,7 @@ class Database:
 def _create_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

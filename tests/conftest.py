@@ -13,15 +13,40 @@ import structlog
 
 from dicom_node.schema import Database, prepare_database
 from dicom_node.settings import NodeSettings
+from tests.postgres import Cluster, running_cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked ``both_databases`` run on SQLite and on PostgreSQL."""
+    if "database_url" in metafunc.fixturenames and metafunc.definition.get_closest_marker("both_databases"):
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """One cluster for all tests that need it."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-def node_settings(tmp_path: Path) -> NodeSettings:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What the settings say: empty for SQLite in the data folder."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield ""
+        return
+    with_tables = request.node.get_closest_marker("no_tables") is None
+    with request.getfixturevalue("postgresql").database(with_tables=with_tables) as url:
+        yield url
+
+
+@pytest.fixture
+def node_settings(tmp_path: Path, database_url: str) -> NodeSettings:
     """Settings of a node in a temporary folder."""
     (tmp_path / "data").mkdir()
-    return NodeSettings(data_dir=tmp_path / "data", retention={"disk_reserve_gb": 0})  # type: ignore[arg-type]
+    return NodeSettings(data_dir=tmp_path / "data", database_url=database_url, retention={"disk_reserve_gb": 0})  # type: ignore[arg-type]
 
 
 @pytest.fixture

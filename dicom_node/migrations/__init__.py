@@ -15,6 +15,9 @@ from sqlalchemy import Connection, Engine
 
 from dicom_node.errors import DatabaseError
 
+# Any number that nobody else uses for an advisory lock in the node's database.
+_UPGRADE_LOCK = 0x5350494E45
+
 
 def _config() -> Config:
     config = Config()
@@ -55,10 +58,18 @@ def upgrade(engine: Engine) -> None:
     _check_known(_found(engine))
     writing = engine.execution_options(spineone_begin="BEGIN IMMEDIATE")
     with writing.connect() as connection, _foreign_keys_at_rest(connection), connection.begin():
+        _lock_out_others(connection)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         _check_foreign_keys(connection)
+
+
+def _lock_out_others(connection: Connection) -> None:
+    """Two nodes that start at once on one PostgreSQL: the second waits, and finds the tables made. SQLite's writers wait
+    anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from dicom_node.schema import Alert, Database, Instance, StudyRow
 from dicom_node.settings import NodeSettings
 from tests.fakes.datasets import STUDY, encode, incoming, mr_image, save
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def store(database: Database, node_settings: NodeSettings) -> InstanceStore:

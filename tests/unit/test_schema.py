@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,14 +30,15 @@ from dicom_node.schema import (
 )
 
 
+@pytest.mark.both_databases
 def test_migrations_make_exactly_the_declared_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def _at_first_schema(path: Path) -> Database:
+def _at_first_schema(url: str) -> Database:
     """A database as the first version left it, with one result that is sent."""
-    database = Database(f"sqlite:///{path}")
+    database = Database(url)
     config = Config()
     config.set_main_option("script_location", "dicom_node:migrations")
     config.set_main_option("path_separator", "os")
@@ -56,8 +58,10 @@ def _at_first_schema(path: Path) -> Database:
     return database
 
 
-def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path) -> None:
-    database = _at_first_schema(tmp_path / "node.db")
+@pytest.mark.both_databases
+@pytest.mark.no_tables
+def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path, database_url: str) -> None:
+    database = _at_first_schema(database_url or f"sqlite:///{tmp_path / 'node.db'}")
     upgrade(database.engine)
     with database.write() as session:
         row = session.get_one(OutboxRow, 3)
@@ -72,6 +76,15 @@ def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path) -> None:
     database.close()
 
 
+@pytest.mark.both_databases
+@pytest.mark.no_tables
+def test_prepare__two_nodes_at_once(tmp_path: Path, database_url: str) -> None:
+    url = database_url or f"sqlite:///{tmp_path / 'node.db'}"
+    with ThreadPoolExecutor(4) as pool:
+        for database in pool.map(lambda _: prepare_database(url), range(4)):
+            database.close()
+
+
 def test_states_of_python_and_sql_agree() -> None:
     assert {state.value for state in JobState} == set(JOB_STATES)
 
@@ -83,6 +96,7 @@ def test_sqlite_is_durable(database: Database) -> None:
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
+@pytest.mark.both_databases
 def test_times_come_back_aware_and_naive_ones_are_refused(database: Database) -> None:
     now = utc_now()
     with database.write() as session:
@@ -100,6 +114,7 @@ def test_times_come_back_aware_and_naive_ones_are_refused(database: Database) ->
         row.last_received_at = datetime(2026, 1, 1)  # noqa: DTZ001
 
 
+@pytest.mark.both_databases
 def test_the_database_refuses_an_unknown_job_state(database: Database) -> None:
     now = utc_now()
     with pytest.raises(IntegrityError), database.write() as session:  # noqa: PT012
@@ -132,6 +147,7 @@ def test_open__an_empty_database_is_refused(tmp_path: Path) -> None:
         open_database(f"sqlite:///{tmp_path / 'node.db'}")
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("opener", [open_database, prepare_database])
 def test_open__a_newer_schema_is_refused(database: Database, opener: object) -> None:
     with database.write() as session:
@@ -146,5 +162,6 @@ def test_open__a_corrupt_file_is_refused(tmp_path: Path) -> None:
         prepare_database(f"sqlite:///{tmp_path / 'node.db'}")
 
 
+@pytest.mark.both_databases
 def test_prepare__twice_changes_nothing(database: Database) -> None:
     prepare_database(str(database.engine.url)).close()

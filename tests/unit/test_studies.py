@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
 from sqlalchemy import select
 
 from dicom_node import jobs, studies
 from dicom_node.schema import Database, Job, ResultRow, utc_now
+
+pytestmark = pytest.mark.both_databases
 
 START = utc_now()
 
