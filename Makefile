@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean configuration
+.PHONY: demo test check install clean configuration viewers
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -20,6 +20,10 @@ check: install
 # docs/configuration.md, from the settings' own table; a test holds them equal.
 configuration: install
 	$(BIN)/python -m dicom_node.settings_text > docs/configuration.md
+
+# OHIF with our report, in headless Chromium; fetches OHIF's built app from the npm registry. Says what is missing.
+viewers: install
+	$(BIN)/python -m tests.viewers.ohif $(VIEWERS_FLAGS)
 
 install: $(VENV)/.installed
 

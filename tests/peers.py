@@ -76,7 +76,7 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path, *, plugins: tuple[Path, ...] = ()) -> Iterator[Orthanc]:
     """Start an Orthanc of our own with its storage below ``folder``."""
     folder.mkdir(parents=True)
     orthanc = Orthanc("ORTHANC", free_port(), free_port())
@@ -89,7 +89,8 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
         "AuthenticationEnabled": False,
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
-        "Plugins": [],
+        "Plugins": [str(plugin) for plugin in plugins],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         "DicomAlwaysAllowStore": True,
     }
     (folder / "orthanc.json").write_text(json.dumps(config))
