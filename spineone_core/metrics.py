@@ -1,9 +1,10 @@
-"""PCK, precision / recall / F1 and level-strict figures (Section IV-B, Eq. 8; readings 4 and 19)."""
+"""PCK, precision / recall / F1 in every definition, level-strict figures, intervals (Section IV-B, Eq. 8; readings 2-4, 19)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -54,6 +55,7 @@ def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Str
     return hits / total if total else 0.0
 
 
+@lru_cache(maxsize=1 << 16)
 def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
     """(truth row, predicted row) pairs within the distance, one to one, least total distance (reading 19)."""
     if outcome.predicted is None:
@@ -63,6 +65,13 @@ def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list
     cost = np.where(distances <= distance_mm, distances, 1e6)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
     return [(rows[a], rows[b]) for a, b in pairs if distances[a, b] <= distance_mm]
+
+
+def pck_curve(
+    outcomes: Sequence[Outcome], distances_mm: Sequence[float] = tuple(range(1, 11)), structure: Structure | None = None
+) -> dict[float, float]:
+    """PCK at each distance (Fig. 8: 1 to 10 mm)."""
+    return {distance: pck(outcomes, distance, structure) for distance in distances_mm}
 
 
 def all_levels_right(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM) -> float:
@@ -95,10 +104,106 @@ def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
             if row not in matched:
                 counts[true][2] += 1
                 continue
-            assert outcome.probabilities is not None
-            said = Grade.DEGENERATIVE if outcome.probabilities[matched[row]] >= 0.5 else Grade.NORMAL
+            said = said_class(outcome, matched[row])
             counts[said][0 if said is true else 1] += 1
     return {grade: _figures(*c) for grade, c in counts.items()}
+
+
+def said_class(outcome: Outcome, row: int) -> Grade:
+    """The likelier class of a predicted keypoint."""
+    assert outcome.probabilities is not None
+    return Grade.DEGENERATIVE if outcome.probabilities[row] >= 0.5 else Grade.NORMAL
+
+
+def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, dict[str, int]]:
+    """True class -> how many were said to be ``normal``, ``degenerative``, or ``missed`` (beyond 6 mm or refused); reading 2."""
+    table = {grade: dict.fromkeys((*(g.value for g in Grade), "missed"), 0) for grade in Grade}
+    for outcome in outcomes:
+        matched = dict(_matches(outcome, structure, HIT_MM))
+        for row in _rows(structure):
+            true = outcome.grades[row]
+            if true is not None:
+                table[true][said_class(outcome, matched[row]).value if row in matched else "missed"] += 1
+    return table
+
+
+def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, int]:
+    """Outputs that hit no keypoint, by the class they say: false positives of reading 3, which Section IV-B does not count."""
+    counts = dict.fromkeys(Grade, 0)
+    for outcome in outcomes:
+        if outcome.predicted is None:
+            continue
+        used = {predicted for _, predicted in _matches(outcome, structure, HIT_MM)}
+        for row in _rows(structure):
+            if row not in used:
+                counts[said_class(outcome, row)] += 1
+    return counts
+
+
+def micro_precision(outcomes: Sequence[Outcome], structure: Structure | None = None) -> float:
+    """TP / (TP + FP) over all outputs, those beyond 6 mm counted FP: the score of Table II (reading 3)."""
+    right = wrong = 0
+    for s in Structure if structure is None else (structure,):
+        figures = class_figures(outcomes, s)
+        right += sum(f.tp for f in figures.values())
+        wrong += sum(f.fp for f in figures.values()) + sum(stray_outputs(outcomes, s).values())
+    return right / (right + wrong) if right + wrong else 0.0
+
+
+def definitions(outcomes: Sequence[Outcome], structure: Structure) -> dict[str, float]:
+    """Precision, recall and F1 of a structure by every definition (readings 2 to 4).
+
+    ``paper_``: hits only count as FP, misses only as FN (Section IV-B). ``usual_``: every output counts for precision, every true
+    keypoint for recall. ``macro``: mean of both classes; ``micro``: of the summed counts. ``f1_of_means`` is the harmonic mean of
+    macro precision and recall, ``f1`` the mean of the classes' F1.
+    """
+    paper, stray = class_figures(outcomes, structure), stray_outputs(outcomes, structure)
+    table = confusion(outcomes, structure)
+    usual = {g: _figures(f.tp, f.fp + stray[g], sum(table[g].values()) - f.tp) for g, f in paper.items()}
+    result: dict[str, float] = {}
+    for name, figures in (("paper", paper), ("usual", usual)):
+        values = list(figures.values())
+        precision, recall = (float(np.mean([getattr(f, key) for f in values])) for key in ("precision", "recall"))
+        micro = _figures(*(sum(getattr(f, key) for f in values) for key in ("tp", "fp", "fn")))
+        result |= {
+            f"{name}_macro_precision": precision,
+            f"{name}_macro_recall": recall,
+            f"{name}_macro_f1": float(np.mean([f.f1 for f in values])),
+            f"{name}_macro_f1_of_means": _harmonic(precision, recall),
+            f"{name}_micro_precision": micro.precision,
+            f"{name}_micro_recall": micro.recall,
+            f"{name}_micro_f1": micro.f1,
+        }
+    return result
+
+
+def bootstrap_interval(
+    outcomes: Sequence[Outcome],
+    figure: Callable[[Sequence[Outcome]], float],
+    *,
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval of a figure; patients are drawn with replacement, each with all exams.
+
+    Raises
+    ------
+    ValueError
+        If there is no exam, fewer than 10 samples are asked for, or the level is not between 0 and 1.
+    """
+    if not outcomes or samples < 10 or not 0 < level < 1:
+        raise ValueError(f"{len(outcomes)} exams, {samples} samples, level {level}; allowed: 1, 10, between 0 and 1")
+    by_patient: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_patient.setdefault(outcome.patient, []).append(outcome)
+    groups, rng = list(by_patient.values()), np.random.default_rng(seed)
+    values = []
+    for _ in range(samples):
+        drawn = rng.integers(len(groups), size=len(groups))
+        values.append(figure([outcome for index in drawn for outcome in groups[index]]))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def recall_by_class(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, float]:
@@ -112,8 +217,11 @@ def recall_by_class(outcomes: Sequence[Outcome], structure: Structure) -> dict[G
 def _figures(tp: int, fp: int, fn: int) -> ClassFigures:
     precision = tp / (tp + fp) if tp + fp else 0.0
     recall = tp / (tp + fn) if tp + fn else 0.0
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return ClassFigures(precision, recall, f1, tp, fp, fn)
+    return ClassFigures(precision, recall, _harmonic(precision, recall), tp, fp, fn)
+
+
+def _harmonic(a: float, b: float) -> float:
+    return 2 * a * b / (a + b) if a + b else 0.0
 
 
 def macro_f1(outcomes: Sequence[Outcome], structure: Structure) -> float:
@@ -121,8 +229,7 @@ def macro_f1(outcomes: Sequence[Outcome], structure: Structure) -> float:
     figures, recalls = class_figures(outcomes, structure), recall_by_class(outcomes, structure)
     values = []
     for grade in Grade:
-        p, r = figures[grade].precision, recalls[grade]
-        values.append(2 * p * r / (p + r) if p + r else 0.0)
+        values.append(_harmonic(figures[grade].precision, recalls[grade]))
     return float(np.mean(values))
 
 
@@ -136,6 +243,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int]:
         "pck6": pck(outcomes),
         "pck6_level_strict": float((strict <= HIT_MM).mean()) if len(strict) else 0.0,
         "all_levels_right": all_levels_right(outcomes),
+        "micro_precision": micro_precision(outcomes),
         "mean_error_mm": float(finite.mean()) if len(finite) else float("nan"),
         "median_error_mm": float(np.median(finite)) if len(finite) else float("nan"),
     }

@@ -1,0 +1,96 @@
+"""Every definition of precision, recall and F1; confusion; PCK curve; intervals by patient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spineone_core import metrics
+from spineone_core.anatomy import Grade, Structure
+from spineone_core.metrics import Outcome
+
+N, D = Grade.NORMAL, Grade.DEGENERATIVE
+DISC = Structure.DISC
+
+
+def outcome(
+    *,
+    shift: dict[int, float] | None = None,
+    wrong: tuple[int, ...] = (),
+    unknown: tuple[int, ...] = (),
+    patient: str = "p",
+) -> Outcome:
+    """18 mm apart; discs are the odd rows, D at 1, 3, 5 and N at 7, 9. ``shift`` moves rows sideways, ``wrong`` swaps classes."""
+    truth = np.column_stack([np.zeros(10), 18.0 * np.arange(10)])
+    grades: list[Grade | None] = [D if i < 6 else N for i in range(10)]
+    said = np.array([0.9 if (g is D) is (i not in wrong) else 0.1 for i, g in enumerate(grades)])
+    predicted = truth.copy()
+    for row, mm in (shift or {}).items():
+        predicted[row, 0] += mm
+    for row in unknown:
+        grades[row] = None
+    return Outcome("e", patient, truth, tuple(grades), predicted, said)
+
+
+def refused(patient: str = "p") -> Outcome:
+    good = outcome(patient=patient)
+    return Outcome("e", patient, good.truth, good.grades, None, None)
+
+
+def test_confusion__by_hand() -> None:
+    table = metrics.confusion([outcome(shift={1: 7.0}, wrong=(3, 9)), refused()], DISC)
+    assert table == {
+        N: {"normal": 1, "degenerative": 1, "missed": 2},
+        D: {"normal": 1, "degenerative": 1, "missed": 4},
+    }
+
+
+def test_definitions__by_hand() -> None:
+    # Row 1 (D) is missed by 7 mm, its output says D; row 3 (D) is said N, row 9 (N) is said D; 5 and 7 are right.
+    found = metrics.definitions([outcome(shift={1: 7.0}, wrong=(3, 9))], DISC)
+    # Section IV-B: D: TP 1 (row 5), FP 1 (row 9), FN 1 (row 1); N: TP 1 (row 7), FP 1 (row 3), FN 0.
+    assert found["paper_macro_precision"] == pytest.approx(0.5)
+    assert found["paper_macro_recall"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["paper_macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert found["paper_macro_f1_of_means"] == pytest.approx(2 * 0.5 * 0.75 / 1.25)
+    assert found["paper_micro_precision"] == pytest.approx(2 / 4)
+    assert found["paper_micro_recall"] == pytest.approx(2 / 3)
+    # Every output and every keypoint: D: TP 1, FP 2, of 3; N: TP 1, FP 1, of 2.
+    assert found["usual_macro_precision"] == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert found["usual_macro_recall"] == pytest.approx((1 / 3 + 1 / 2) / 2)
+    assert found["usual_micro_precision"] == found["usual_micro_recall"] == pytest.approx(2 / 5)
+
+
+def test_micro_precision__counts_outputs_beyond_six_mm_as_false() -> None:
+    assert metrics.micro_precision([outcome(shift={1: 7.0}, wrong=(3, 9))], DISC) == pytest.approx(2 / 5)
+    assert metrics.micro_precision([outcome(), refused()]) == 1.0
+    assert metrics.micro_precision([refused()]) == 0.0
+
+
+def test_unknown_class__counts_nowhere() -> None:
+    table = metrics.confusion([outcome(unknown=(1,))], DISC)
+    assert sum(sum(row.values()) for row in table.values()) == 4
+    assert metrics.micro_precision([outcome(unknown=(1,), wrong=(1,))], DISC) == 1.0
+
+
+def test_pck_curve__rises_with_the_distance() -> None:
+    curve = metrics.pck_curve([outcome(shift={1: 2.5, 3: 7.0})], structure=DISC)
+    assert list(curve) == list(range(1, 11))
+    assert (curve[2], curve[3], curve[6], curve[7]) == (0.6, 0.8, 0.8, 1.0)
+
+
+def test_bootstrap__draws_patients_not_exams() -> None:
+    many = [outcome(patient="a") for _ in range(5)] + [refused(patient="b") for _ in range(5)]
+    low, high = metrics.bootstrap_interval(many, metrics.pck, samples=200)
+    # Two patients: a sample has none, half or all of either.
+    assert (low, high) == (0.0, 1.0)
+    spread = [outcome(patient=str(i)) if i % 2 else refused(patient=str(i)) for i in range(40)]
+    low, high = metrics.bootstrap_interval(spread, metrics.pck, samples=500)
+    assert 0.3 < low < 0.45 < 0.55 < high < 0.7
+    assert metrics.bootstrap_interval(spread, metrics.pck, samples=500) == (low, high)
+
+
+@pytest.mark.parametrize("change", [{"samples": 5}, {"level": 1.0}])
+def test_bootstrap__names_what_is_allowed(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="allowed"):
+        metrics.bootstrap_interval([outcome()], metrics.pck, **change)  # type: ignore[arg-type]
