@@ -194,16 +194,23 @@ def _class_share(classes: Tensor, place: Candidate, radius: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainPrior:
-    """What ten neighbouring lumbar keypoints look like (readings, SDID-TC): steps in mm, their ratio, bends in degrees."""
+    """What ten neighbouring lumbar keypoints look like.
 
-    step_mm: float = 18.3
+    ``step_mm`` and ``step_sd`` of any step, ``step_range`` of possible ones; ``bend_deg`` and ``bend_sd`` of the turn at each of
+    the eight inner keypoints (L1-L2 to L5), positive towards posterior: lordosis and the kink above the sacrum tell levels apart
+    where every disc looks alike. Measured on 114 SPIDER exams of training patients (mean bends, SD 6 to 12 degrees) and made
+    wider; step ratios are SDID-TC's.
+    """
+
+    step_mm: float = 18.0
     step_sd: float = 4.0
     step_range: tuple[float, float] = (9.0, 32.0)
-    ratio_sd: float = 0.25
-    bend_sd: float = 12.0
-    max_bend: float = 50.0
+    ratio_sd: float = 0.4
+    bend_deg: tuple[float, ...] = (11.9, -9.8, 11.9, -4.0, 11.5, -1.5, 16.3, -2.5)
+    bend_sd: tuple[float, ...] = (9.0, 9.0, 9.0, 9.0, 11.0, 11.0, 16.0, 14.0)
+    max_bend: float = 60.0
     # Weight of one unit of log score against the prior's terms.
-    score_weight: float = 2.0
+    score_weight: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,13 +288,13 @@ class _Search:
         return np.where(possible, cost, -np.inf)
 
     def _triple_cost(self, i: int) -> FloatArray:
-        """(A, B, C) cost of the bend and of the change of step at B."""
-        first, second = self.steps[i], self.steps[i + 1]
-        a, b = self.lengths[i][:, :, None], self.lengths[i + 1][None]
-        cosine = np.einsum("abk,bck->abc", first, second) / (a * b)
-        bend = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-        cost = -0.5 * (bend / self.prior.bend_sd) ** 2 - 0.5 * (np.log(b / a) / self.prior.ratio_sd) ** 2
-        return np.where(bend <= self.prior.max_bend, cost, -np.inf)
+        """(A, B, C) cost of the bend and of the change of step at B, the keypoint number i + 1 of the chain."""
+        first, second = (np.degrees(np.arctan2(step[..., 0], step[..., 1])) for step in self.steps[i : i + 2])
+        bend = second[None] - first[:, :, None]
+        ratio = np.log(self.lengths[i + 1][None] / self.lengths[i][:, :, None])
+        unusual = (bend - self.prior.bend_deg[i]) / self.prior.bend_sd[i]
+        cost = -0.5 * unusual**2 - 0.5 * (ratio / self.prior.ratio_sd) ** 2
+        return np.where(np.abs(bend) <= self.prior.max_bend, cost, -np.inf)
 
     def best(self, start: int | None = None) -> tuple[float, list[int]] | None:
         first = self.unary[0].copy()

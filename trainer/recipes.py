@@ -90,7 +90,7 @@ def shipped() -> Recipe:
         weight_decay=1e-4,
         gradient_clip=5.0,
         average_decay=0.998,
-        phantom_share=0.3,
+        phantom_share=0.4,
         slice_reach_mm=6.0,
     )
 

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.targets import draw_targets
-from spineone_core.voting import Candidate, assign_levels, find_candidates, hough_scores, hough_scores_reference
+from spineone_core.voting import (
+    Candidate,
+    ChainPrior,
+    assign_levels,
+    find_candidates,
+    hough_scores,
+    hough_scores_reference,
+)
 
 RADIUS = 6.0
 
@@ -98,3 +105,18 @@ def test_levels__spacing_counts_in_millimetres() -> None:
     points = [(x / 0.5, y / 0.5) for x, y in spine(10)]
     assert assign_levels(candidates(points, [0.9] * 10), 0.5) is not None
     assert assign_levels(candidates(points, [0.9] * 10), 1.0) is None
+
+
+def test_levels__the_kink_above_the_sacrum_decides_where_scores_do_not() -> None:
+    """Eleven equal steps, the last two turning back as they do into the sacrum: L5-S1 is the last of them."""
+    prior = ChainPrior()
+    angle, x, y = -30.0, 100.0, 20.0
+    points = [(x, y)]
+    for bend in (0.0, 0.0, 0.0, *prior.bend_deg):
+        angle += bend
+        x, y = x + 18 * math.sin(math.radians(angle)), y + 18 * math.cos(math.radians(angle))
+        points.append((x, y))
+    chain = assign_levels(candidates(points, [0.8] * len(points)), 1.0)
+    assert chain is not None
+    assert [(c.x, c.y) for c in chain.candidates] == points[-10:]
+    assert chain.margin > 1
