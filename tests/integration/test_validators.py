@@ -145,15 +145,15 @@ def test_dciodvfy_does_find_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.dcmtk
-@pytest.mark.parametrize("name", CASES)
-def test_dcmtk_renders_the_report(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "form"), [*((name, SOP_CLASS) for name in CASES), ("enhanced", SOP_CLASS_2D)])
+def test_dcmtk_renders_the_report(name: str, form: str, tmp_path: Path) -> None:
     dump, html = _program("dsrdump"), _program("dsr2html")
-    path = str(_report_file(name, tmp_path))
+    path = str(_report_file(name, tmp_path, form))
     printed = _run(dump, "+Pl", "+Pc", path)
     # dsr2html itself knows no code extensions and would refuse the page for the patient's name alone.
     page = _run(html, "+Ca", "latin-1", path)
     assert not any(line.startswith(("E:", "F:")) for line in (printed + page).splitlines())
-    assert "Comprehensive 3D SR Document" in printed
+    assert ("Comprehensive 3D SR Document" if form == SOP_CLASS else "Comprehensive SR Document") in printed
     assert "Preliminary Flag    : PRELIMINARY" in printed
     assert RESEARCH_USE in printed
     assert RESEARCH_USE in page

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ TOLERANCE_MM = 0.01
 _CLOSE_TOUR = """
 const skip = [...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'Skip all');
 if (skip) { skip.click(); return true; }"""
-_OPEN_REPORT = """
-const entry = document.querySelector('[data-cy="study-browser-thumbnail-no-image"]');
+_OPEN = """
+const entry = document.querySelector('[data-series="9801"]');
 if (!entry) return false;
 entry.dispatchEvent(new MouseEvent('dblclick', {bubbles: true, cancelable: true, view: window, detail: 2}));
 return true;"""
@@ -108,7 +109,7 @@ def look(browser: Browser, origin: str, case: Case, name: str, picture: Path) ->
     """Open the study, load the report, and ask the viewer where its points are."""
     browser.open(f"{origin}/viewer?StudyInstanceUIDs={case.exam.study_uid}")
     browser.wait(_CLOSE_TOUR, timeout_s=120, what="OHIF's first-run tour")
-    browser.wait(_OPEN_REPORT, what="the report among the study's series")
+    browser.wait(_OPEN, what="the report among the study's series")
     annotations = browser.wait(f"const all = (() => {{{_ANNOTATIONS}}})(); return all.length ? all : null;")
     browser.wait("return document.body.innerText.includes('L5/S1 disc')", what="the report's labels")
     browser.run(
@@ -117,7 +118,16 @@ def look(browser: Browser, origin: str, case: Case, name: str, picture: Path) ->
     browser.wait("return !document.body.innerText.includes('continue tracking')", what="the closed question")
     _save(browser, picture)
     shown = browser.run(_SHOWN_SLICE)
+    _look_at_overlay(browser, picture.with_name(f"{picture.stem}-overlay.png"))
     return Seen(name, len(annotations), _worst(annotations, case), (shown[0], shown[1]))
+
+
+def _look_at_overlay(browser: Browser, picture: Path) -> None:
+    browser.wait(_OPEN.replace("9801", "9802"), what="the overlay among the study's series")
+    title = "return document.querySelector('[data-cy=\"viewport-overlay-top-left\"]')?.innerText.includes('overlay')"
+    browser.wait(title, what="the overlay in the viewport")
+    time.sleep(3)  # until its pixels are drawn
+    _save(browser, picture)
 
 
 def _save(browser: Browser, picture: Path) -> None:
@@ -151,7 +161,7 @@ def run(out: Path) -> list[Seen]:
             folder = Path(scratch)
             case = make_case(folder, enhanced=name == "enhanced")
             with running_orthanc(folder / "pacs", plugins=(DICOMWEB,)) as orthanc:
-                store(orthanc, [*case.files, case.results[form]])
+                store(orthanc, [*case.files, case.results[form], case.results["overlay"], case.results["gsps"]])
                 app, port = ohif_app(), free_port()
                 origin = serving(app, f"http://127.0.0.1:{orthanc.http_port}", port)
                 with origin as url, browsing(free_port()) as browser:
