@@ -1,7 +1,7 @@
 """`dicom-node`: the node's command line. Exit status: 0 done, 1 failed, 2 bad usage or settings.
 
-Modules are imported inside the commands, so that the listener's process never loads what the worker needs. `web`,
-`pull` and `backup` are not available in this version.
+Modules are imported inside the commands, so that the listener's process never loads what the worker needs. `pull`
+and `backup` are not available in this version.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def _check_destinations(settings: NodeSettings) -> bool:
 
 @app.command()
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run the whole node: listener, workers, delivery. SIGTERM stops it cleanly."""
+    """Run the whole node: listener, workers, delivery, web. SIGTERM stops it cleanly."""
+    from dicom_node.heartbeats import beating
     from dicom_node.instances import prepare_folders
     from dicom_node.lifecycle import StopFlag
     from dicom_node.log import get_logger
@@ -165,17 +166,22 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
         get_logger().warning("setting_ignored", detail=line)
     prepare_folders(settings.data_dir)
     database = prepare_database(settings.database)
-    Supervisor(settings, database, config.resolve()).run(StopFlag().install())
+    supervisor = Supervisor(settings, database, config.resolve())
+    stop = StopFlag().install()
+    with beating(database, "supervisor", is_well=supervisor.is_well):
+        supervisor.run(stop)
 
 
 @app.command()
 def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the listener alone: C-ECHO and C-STORE."""
     from dicom_node.associations import run_listener
+    from dicom_node.heartbeats import beating
 
     settings, database, stop = _process(config, "listener")
     try:
-        run_listener(settings, database, stop)
+        with beating(database, "listener"):
+            run_listener(settings, database, stop)
     except OSError as error:
         where = f"{settings.listener.host}:{settings.listener.port}"
         raise NodeError(f"cannot listen on {where}: {error.strerror or error}") from error
@@ -184,16 +190,20 @@ def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one worker alone: analyse studies."""
+    from dicom_node.heartbeats import beating
     from dicom_node.worker import Worker, load_detector
 
     settings, database, stop = _process(config, "worker")
-    Worker(settings, database, load_detector(settings)).run(stop)
+    worker = Worker(settings, database, load_detector(settings))
+    with beating(database, "worker"):
+        worker.run(stop)
 
 
 @app.command()
 def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run scheduler and delivery alone: close studies, reclaim jobs, send results."""
     from dicom_node.delivery import Delivery
+    from dicom_node.heartbeats import beating
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
     from dicom_node.scheduler import Scheduler
@@ -203,9 +213,21 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     scheduler.start()
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
-    Delivery(settings, database).run(stop)
+    with beating(database, "delivery"):
+        Delivery(settings, database).run(stop)
     scheduler.stop()
     get_logger().info("stopped")
+
+
+@app.command()
+def web(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the web process alone: health, metrics and the status page."""
+    from dicom_node.heartbeats import beating
+    from dicom_node.web.server import run_web
+
+    settings, database, stop = _process(config, "web")
+    with beating(database, "web"):
+        run_web(settings, database, stop)
 
 
 def _process(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:

@@ -166,6 +166,8 @@ port = {destination.port}
 poll_seconds = 0.5
 [worker]
 poll_seconds = 0.2
+[web]
+enabled = false
 [retention]
 disk_reserve_gb = 0.1
 """,

@@ -1,15 +1,19 @@
-"""What every process of the node does at its start and end: stop on a signal, tell the supervisor that it is ready."""
+"""What every process of the node does at its start and end: stop on a signal, tell supervisor or systemd that it is ready."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
+from contextlib import suppress
 from types import FrameType
 
 # File descriptor on which a child tells its supervisor that it is ready, and the supervisor's process id.
 READY_FD = "SPINEONE_READY_FD"
 SUPERVISOR_PID = "SPINEONE_SUPERVISOR_PID"
+# Where systemd listens to a service of Type=notify.
+NOTIFY_SOCKET = "NOTIFY_SOCKET"
 _PARENT_CHECK_S = 1.0
 
 
@@ -51,8 +55,19 @@ class StopFlag:
 
 
 def notify_ready() -> None:
-    """Tell the supervisor, if there is one, that this process does its work now."""
+    """Tell the supervisor or systemd, if there is one, that this process does its work now."""
+    notify_systemd("READY=1")
     descriptor = os.environ.pop(READY_FD, None)
     if descriptor is not None:
         os.write(int(descriptor), b"ready\n")
         os.close(int(descriptor))
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd something (sd_notify); nothing happens where it did not start this process."""
+    address = os.environ.get(NOTIFY_SOCKET, "")
+    if not address.startswith(("/", "@")):
+        return
+    target = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel, suppress(OSError):
+        channel.sendto(state.encode(), target)

@@ -25,7 +25,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
         "jobs": {state: _count(session, Job.state == state) for state in JOB_STATES},
         "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
         "studies": [_study(session, row) for row in _last_studies(session, studies)],
-        "destinations": [_destination(session, name, settings) for name in _destination_names(session, settings)],
+        "destinations": [_destination(session, name, settings) for name in destination_names(session, settings)],
         "alerts": [_alert(alert) for alert in open_alerts(session)],
     }
 
@@ -83,7 +83,8 @@ def _parcels(session: Session, study_uid: str, state: str) -> int:
     return _count(session, (OutboxRow.study_uid == study_uid) & (OutboxRow.state == state))
 
 
-def _destination_names(session: Session, settings: NodeSettings) -> list[str]:
+def destination_names(session: Session, settings: NodeSettings) -> list[str]:
+    """The settings' destinations, then those that only the outbox still knows."""
     known = [destination.name for destination in settings.destinations]
     return known + [name for name in session.scalars(select(OutboxRow.destination).distinct()) if name not in known]
 

@@ -281,6 +281,19 @@ class Alert(Base):
     closed_at: Mapped[datetime | None]
 
 
+class ProcessRow(Base):
+    """A running process of the node: when it last said that it lives. Gone when it stops."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    host: Mapped[str] = mapped_column(String(100))
+    pid: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+
+
 # ---------------------------------------------------------------- opening
 
 

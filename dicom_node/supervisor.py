@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.errors import NodeError
-from dicom_node.lifecycle import READY_FD, SUPERVISOR_PID, StopFlag
+from dicom_node.lifecycle import NOTIFY_SOCKET, READY_FD, SUPERVISOR_PID, StopFlag, notify_ready
 from dicom_node.log import get_logger
 from dicom_node.schema import Database
 from dicom_node.settings import NodeSettings
@@ -43,6 +43,8 @@ class Child:
 
     name: str
     command: list[str]
+    # The node works without an optional one: its start is not waited for, and may fail.
+    is_optional: bool = False
     process: subprocess.Popen[bytes] | None = None
     ready_fd: int | None = None
     started: float = 0.0
@@ -53,6 +55,8 @@ class Child:
         """Start it; it tells through a pipe when it does its work."""
         reading, writing = os.pipe()
         environment = {**os.environ, READY_FD: str(writing), SUPERVISOR_PID: str(os.getpid())}
+        # systemd hears the supervisor alone.
+        environment.pop(NOTIFY_SOCKET, None)
         # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children in order.
         self.process = subprocess.Popen(
             self.command, env=environment, pass_fds=(writing,), start_new_session=True, stdin=subprocess.DEVNULL
@@ -102,6 +106,12 @@ class Supervisor:
             Child("delivery", [*program, "deliver", *options]),
             Child("listener", [*program, "listen", *options]),
         ]
+        if settings.web.enabled:
+            self._children.append(Child("web", [*program, "web", *options], is_optional=True))
+
+    def is_well(self) -> bool:
+        """Whether every process that the node cannot do without lives."""
+        return all(child.is_running() for child in self._children if not child.is_optional)
 
     def run(self, stop: StopFlag) -> None:
         """Start everything, watch until asked to stop, stop everything.
@@ -114,10 +124,12 @@ class Supervisor:
         try:
             for child in self._children:
                 child.start()
-                self._wait_until_ready(child, stop)
+                if not child.is_optional:
+                    self._wait_until_ready(child, stop)
             if not stop.is_set():
                 listener = self._settings.listener
                 get_logger().info("ready", ae_title=listener.ae_title, host=listener.host, port=listener.port)
+                notify_ready()
             while not stop.wait(0.5):
                 for child in self._children:
                     self._watch(child)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ timeout_s = 5
 poll_seconds = 0.2
 heartbeat_s = 0.5
 lease_s = 3
+[web]
+port = {web}
 [retention]
 disk_reserve_gb = 0
 """
@@ -56,8 +59,8 @@ class Node:
 
     def __init__(self, folder: Path, model: Path) -> None:
         self.config = folder / "node.toml"
-        self.port, self.pacs_port = free_port(), free_port()
-        self.config.write_text(SETTINGS.format(port=self.port, pacs=self.pacs_port, model=model))
+        self.port, self.pacs_port, self.web_port = free_port(), free_port(), free_port()
+        self.config.write_text(SETTINGS.format(port=self.port, pacs=self.pacs_port, web=self.web_port, model=model))
         self.log = folder / "log.jsonl"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -70,6 +73,10 @@ class Node:
         command = [*PROGRAM, "status", "--json", "--config", str(self.config)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         return dict(json.loads(done.stdout))
+
+    def page(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.web_port}{path}", timeout=10) as answer:
+            return str(answer.read().decode())
 
     def children(self) -> dict[str, int]:
         """Process ids by the sub-command they run."""
@@ -138,7 +145,10 @@ def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
     assert {study["study_uid"] for study in state["studies"]} == {STUDY, "1.2.77"}
 
     children = node.children()
-    assert set(children) == {"work", "deliver", "listen"}
+    assert set(children) == {"work", "deliver", "listen", "web"}
+    assert '"ready":true' in node.page("/readyz")
+    assert 'spineone_results_total{reason="' in node.page("/metrics")
+    assert "SECRET" not in node.page("/metrics") + node.page("/")
     assert node.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in children.values())
     log = node.log.read_text()
@@ -167,7 +177,7 @@ def test_serve__a_damaged_model_refuses_to_start(tmp_path: Path) -> None:
     damaged = tmp_path / "model"
     damaged.mkdir()
     config = tmp_path / "node.toml"
-    config.write_text(SETTINGS.format(port=free_port(), pacs=free_port(), model=damaged))
+    config.write_text(SETTINGS.format(port=free_port(), pacs=free_port(), web=free_port(), model=damaged))
     done = subprocess.run(
         [*PROGRAM, "serve", "--config", str(config)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

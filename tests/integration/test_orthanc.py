@@ -63,6 +63,8 @@ port = {orthanc.port}
 poll_seconds = 0.3
 [worker]
 poll_seconds = 0.2
+[web]
+enabled = false
 [retention]
 disk_reserve_gb = 0.01
 """

@@ -18,7 +18,7 @@ ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {
 LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
     | {"alerts", "headers", "lifecycle", "pixels"},
-    {"instances", "studies", "jobs", "outbox", "commitments", "reviews", "overview"},
+    {"instances", "studies", "jobs", "outbox", "commitments", "reviews", "overview", "heartbeats"},
     {"envelope", "reports", "overlays", "presentation", "gate"},
     {"associations", "worker", "delivery", "retrieve", "scheduler", "retention", "web"},
     {"cli", "supervisor", "demo", "process"},
@@ -86,7 +86,17 @@ def test_node__only_the_worker_imports_the_detector() -> None:
     assert users == {"worker"}
 
 
-@pytest.mark.parametrize("module", ["associations", "delivery", "scheduler", "reports", "overlays", "gate"])
+@pytest.mark.parametrize(
+    "module", ["associations", "delivery", "scheduler", "web.server", "reports", "overlays", "gate"]
+)
 def test_process__never_loads_torch(module: str) -> None:
     code = f"import sys, dicom_node.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_listener__never_loads_web_libraries() -> None:
+    code = (
+        "import sys, dicom_node.associations, dicom_node.heartbeats; "
+        "sys.exit(bool({'starlette', 'uvicorn', 'jinja2'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,146 @@
+"""The pages: `/healthz`, `/readyz`, `/metrics`, and the status page `/`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicom_node import overview
+from dicom_node.heartbeats import running
+from dicom_node.identifiers import SOFTWARE_VERSION
+from dicom_node.log import get_logger
+from dicom_node.schema import Database, utc_now
+from dicom_node.settings import NodeSettings
+from dicom_node.web.health import Check, checks
+from dicom_node.web.measures import NodeCollector
+
+# Pages are made at most this often, however many ask.
+KEEP_S = 2.0
+STUDIES_SHOWN = 25
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Kept:
+    """A text that is made anew when the last one has grown old; one request at a time makes it."""
+
+    def __init__(self, make: Callable[[], bytes], keep_s: float = KEEP_S) -> None:
+        self._make = make
+        self._keep_s = keep_s
+        self._lock = threading.Lock()
+        self._text = b""
+        self._made_at = float("-inf")
+
+    def get(self) -> bytes:
+        """The text."""
+        with self._lock:
+            if time.monotonic() - self._made_at > self._keep_s:
+                self._text = self._make()
+                self._made_at = time.monotonic()
+            return self._text
+
+
+class SafeHeaders:
+    """Adds the headers that keep a browser from running, framing or storing anything."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def make_app(settings: NodeSettings, database: Database) -> ASGIApp:
+    """The web application of a node."""
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(settings, database))
+    metrics = Kept(lambda: generate_latest(registry))
+    page = Kept(lambda: render_page(settings, database).encode())
+    style = files("dicom_node.web").joinpath("style.css").read_bytes()
+
+    def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    def readyz(request: Request) -> Response:
+        return _readiness(checks(settings, database))
+
+    def show_metrics(request: Request) -> Response:
+        return Response(metrics.get(), media_type=CONTENT_TYPE_LATEST)
+
+    def show_page(request: Request) -> Response:
+        return HTMLResponse(page.get())
+
+    def show_style(request: Request) -> Response:
+        return Response(style, media_type="text/css")
+
+    pages = {"/": show_page, "/style.css": show_style, "/healthz": healthz, "/readyz": readyz, "/metrics": show_metrics}
+    app = Starlette(
+        routes=[Route(path, page, methods=["GET"]) for path, page in pages.items()],
+        exception_handlers={Exception: _unexpected},
+    )
+    return SafeHeaders(app)
+
+
+def _readiness(seen: list[Check]) -> Response:
+    is_ready = all(check.is_well for check in seen)
+    body = {"ready": is_ready, "checks": {c.name: {"ok": c.is_well, "detail": c.seen} for c in seen}}
+    return JSONResponse(body, status_code=200 if is_ready else 503)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    """One log line without the message, one line for the reader."""
+    get_logger().error("page_failed", path=request.url.path, exc_info=error)
+    return PlainTextResponse(
+        "this page cannot be made now; the node's log says why (/readyz may too)\n", status_code=503
+    )
+
+
+# ---------------------------------------------------------------- the status page
+
+# Autoescape for every template: reasons and subjects may hold what a peer sent.
+_templates = Environment(
+    loader=PackageLoader("dicom_node.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["when"] = lambda text: "" if text is None else str(text)[:19].replace("T", " ")
+_templates.filters["words"] = lambda text: str(text).replace("_", " ")
+
+
+def render_page(settings: NodeSettings, database: Database) -> str:
+    """The status page as HTML."""
+    now = utc_now()
+    with database.read() as session:
+        state: dict[str, Any] = overview.status(session, settings, studies=STUDIES_SHOWN)
+        processes = running(session, now=now)
+    return _templates.get_template("status.html").render(
+        state=state,
+        processes=processes,
+        checks=checks(settings, database),
+        now=now.isoformat(),
+        version=SOFTWARE_VERSION,
+    )

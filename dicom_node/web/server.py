@@ -1,0 +1,98 @@
+"""The web process: listens, serves, stops. A port in use is an alert and another try, never the node's end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import uvicorn
+
+from dicom_node.alerts import close_alert, raise_alert
+from dicom_node.lifecycle import StopFlag, notify_ready
+from dicom_node.log import get_logger
+from dicom_node.schema import Database
+from dicom_node.settings import NodeSettings, Web
+from dicom_node.web.app import make_app
+
+_TRY_AGAIN_S = 10.0
+_MOST_REQUESTS = 50
+_BACKLOG = 64
+
+
+def run_web(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
+    """Serve until asked to stop."""
+    listening = _listen_patiently(settings.web, database, stop)
+    if listening is None:
+        return
+    server = uvicorn.Server(_config(settings, database))
+    # Signals are ours: uvicorn takes them only in the main thread.
+    thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
+    thread.start()
+    get_logger().info("web_listening", host=settings.web.host, port=listening.getsockname()[1])
+    notify_ready()
+    while not stop.wait(1) and thread.is_alive():
+        pass
+    server.should_exit = True
+    thread.join(timeout=5)
+    listening.close()
+    get_logger().info("stopped")
+
+
+def _config(settings: NodeSettings, database: Database) -> uvicorn.Config:
+    return uvicorn.Config(
+        make_app(settings, database),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MOST_REQUESTS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def _listen_patiently(web: Web, database: Database, stop: StopFlag) -> socket.socket | None:
+    """The listening socket; while the address cannot be had, an alert is open. None when asked to stop."""
+    where, told = f"{web.host}:{web.port}", False
+    while not stop.is_set():
+        try:
+            listening = _listen(web)
+        except OSError as error:
+            if not told:
+                why = f"cannot listen on {where}: {error.strerror or error}; receiving goes on, set another [web] port"
+                get_logger().error("web_unavailable", host=web.host, port=web.port, why=why)
+                _tell(database, where, why)
+                notify_ready()
+            told = True
+            stop.wait(_TRY_AGAIN_S)
+            continue
+        _tell(database, where, "")
+        return listening
+    return None
+
+
+def _listen(web: Web) -> socket.socket:
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((web.host, web.port))
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _tell(database: Database, where: str, why: str) -> None:
+    """Open the alert, or close it where there is nothing to say."""
+    try:
+        with database.write() as session:
+            if why:
+                raise_alert(session, "web_unavailable", where, why)
+            else:
+                close_alert(session, "web_unavailable", where)
+    except Exception:  # the log has it
+        get_logger().exception("alert_failed")
