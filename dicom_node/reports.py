@@ -9,9 +9,10 @@ The same content also exists as Comprehensive SR, for destinations that take no 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from highdicom.sr import (
@@ -44,7 +45,7 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
 from dicom_node.identifiers import MANUFACTURER, ResultKey, model_device_uid, tracking_identifier, tracking_uid
-from spineone_core.anatomy import READING_ORDER
+from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -58,49 +59,50 @@ SERIES_DESCRIPTION = "SpineOne lumbar findings (research)"
 CODING_SCHEME = "99SPINEONE"
 
 
-def _code(value: str, scheme: str, meaning: str) -> CodedConcept:
+def coded(value: str, scheme: str, meaning: str) -> CodedConcept:
+    """A coded concept (PS3.3 8)."""
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 
-TITLE = _code("126000", "DCM", "Imaging Measurement Report")
-LANGUAGE = _code("en-US", "RFC5646", "English (United States)")
-PROCEDURE = _code("25056-3", "LN", "MRI unspecified body region")
-LUMBAR_SPINE = _code("122496007", "SCT", "Lumbar spine")
-NORMALITY = _code("121402", "DCM", "Normality")
-NORMAL = _code("17621005", "SCT", "Normal")
-ABNORMAL = _code("263654008", "SCT", "Abnormal")
-UNDETERMINED = _code("371934000", "SCT", "Normality Undetermined")
-CERTAINTY = _code("111012", "DCM", "Certainty of Finding")
-PROBABILITY = _code("DEGENPROB", CODING_SCHEME, "Probability of degeneration")
-PERCENT = _code("%", "UCUM", "Percent")
-COMMENT = _code("121106", "DCM", "Comment")
-SUMMARY_OF_ANALYSES = _code("111065", "DCM", "Summary of Analyses")
-FAILED = _code("111224", "DCM", "Failed")
-NOT_ATTEMPTED = _code("111225", "DCM", "Not Attempted")
+TITLE = coded("126000", "DCM", "Imaging Measurement Report")
+LANGUAGE = coded("en-US", "RFC5646", "English (United States)")
+PROCEDURE = coded("25056-3", "LN", "MRI unspecified body region")
+LUMBAR_SPINE = coded("122496007", "SCT", "Lumbar spine")
+NORMALITY = coded("121402", "DCM", "Normality")
+NORMAL = coded("17621005", "SCT", "Normal")
+ABNORMAL = coded("263654008", "SCT", "Abnormal")
+UNDETERMINED = coded("371934000", "SCT", "Normality Undetermined")
+CERTAINTY = coded("111012", "DCM", "Certainty of Finding")
+PROBABILITY = coded("DEGENPROB", CODING_SCHEME, "Probability of degeneration")
+PERCENT = coded("%", "UCUM", "Percent")
+COMMENT = coded("121106", "DCM", "Comment")
+SUMMARY_OF_ANALYSES = coded("111065", "DCM", "Summary of Analyses")
+FAILED = coded("111224", "DCM", "Failed")
+NOT_ATTEMPTED = coded("111225", "DCM", "Not Attempted")
 
 # CID 7603 and CID 7604. 75782005 ("disc of fifth lumbar vertebra") is in neither: L5-S1 is 715056000.
 SITES = {
-    "L1": _code("66794005", "SCT", "L1 vertebra"),
-    "L2": _code("14293000", "SCT", "L2 vertebra"),
-    "L3": _code("36470004", "SCT", "L3 vertebra"),
-    "L4": _code("11994002", "SCT", "L4 vertebra"),
-    "L5": _code("49668003", "SCT", "L5 vertebra"),
-    "L1-L2": _code("80064006", "SCT", "L1/L2 disc"),
-    "L2-L3": _code("67459009", "SCT", "L2/L3 disc"),
-    "L3-L4": _code("62551000", "SCT", "L3/L4 disc"),
-    "L4-L5": _code("84020006", "SCT", "L4/L5 disc"),
-    "L5-S1": _code("715056000", "SCT", "L5/S1 disc"),
+    "L1": coded("66794005", "SCT", "L1 vertebra"),
+    "L2": coded("14293000", "SCT", "L2 vertebra"),
+    "L3": coded("36470004", "SCT", "L3 vertebra"),
+    "L4": coded("11994002", "SCT", "L4 vertebra"),
+    "L5": coded("49668003", "SCT", "L5 vertebra"),
+    "L1-L2": coded("80064006", "SCT", "L1/L2 disc"),
+    "L2-L3": coded("67459009", "SCT", "L2/L3 disc"),
+    "L3-L4": coded("62551000", "SCT", "L3/L4 disc"),
+    "L4-L5": coded("84020006", "SCT", "L4/L5 disc"),
+    "L5-S1": coded("715056000", "SCT", "L5/S1 disc"),
 }
 
 SITES_IN_READING_ORDER = tuple(SITES[landmark.level] for landmark in READING_ORDER)
 
-_PIXELS = _code("{pixels}", "UCUM", "Pixels")
-_MILLIMETRE = _code("mm", "UCUM", "mm")
-_COSINE = _code("{-1:1}", "UCUM", "{-1:1}")
+_PIXELS = coded("{pixels}", "UCUM", "Pixels")
+_MILLIMETRE = coded("mm", "UCUM", "mm")
+_COSINE = coded("{-1:1}", "UCUM", "{-1:1}")
 _MODALITIES = {
-    "MR": _code("MR", "DCM", "Magnetic Resonance"),
-    "CT": _code("CT", "DCM", "Computed Tomography"),
-    "OT": _code("OT", "DCM", "Other Modality"),
+    "MR": coded("MR", "DCM", "Magnetic Resonance"),
+    "CT": coded("CT", "DCM", "Computed Tomography"),
+    "OT": coded("OT", "DCM", "Other Modality"),
 }
 
 
@@ -136,6 +138,7 @@ def build_report(
     images: Sequence[Dataset] = (),
     sop_class: str = SOP_CLASS,
     predecessor: Predecessor | None = None,
+    degenerative: Mapping[Structure, CodedConcept] = MappingProxyType({}),
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -157,6 +160,8 @@ def build_report(
         Comprehensive 3D SR or, with the same content, Comprehensive SR.
     predecessor
         The study's report before this one; it is part of what names the object.
+    degenerative
+        What a finding is called that is degenerative; Abnormal where a structure has no code of its own.
 
     Raises
     ------
@@ -179,7 +184,7 @@ def build_report(
     if predecessor is not None:
         report.PredecessorDocumentsSequence = DicomSequence([_predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
-    _add_content(report, _content(detection, slice_header, sources, superseding=predecessor is not None))
+    _add_content(report, _content(detection, slice_header, sources, predecessor is not None, degenerative))
     return settled(report)
 
 
@@ -280,7 +285,11 @@ def _separate(item: Dataset) -> None:
 
 
 def _content(
-    detection: Detection, slice_header: Dataset | None, sources: list[Dataset], *, superseding: bool
+    detection: Detection,
+    slice_header: Dataset | None,
+    sources: list[Dataset],
+    superseding: bool,
+    degenerative: Mapping[Structure, CodedConcept],
 ) -> ContainerContentItem:
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
@@ -288,13 +297,13 @@ def _content(
     items.extend(_observer(detection.model))
     items.append(
         CodeContentItem(
-            name=_code("121058", "DCM", "Procedure reported"),
+            name=coded("121058", "DCM", "Procedure reported"),
             value=PROCEDURE,
             relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
         )
     )
     items.extend(_image_library(sources))
-    items.append(_measurements(detection, slice_header))
+    items.append(_measurements(detection, slice_header, degenerative))
     items.append(_comments(detection, superseding))
     root.ContentSequence = items
     return root
@@ -308,20 +317,22 @@ def _observer(model: ModelIdentity) -> ObservationContext:
         manufacturer_name=MANUFACTURER,
         model_name=plain(model.name, 64),
     )
-    device = ObserverContext(observer_type=_code("121007", "DCM", "Device"), observer_identifying_attributes=attributes)
+    device = ObserverContext(observer_type=coded("121007", "DCM", "Device"), observer_identifying_attributes=attributes)
     return ObservationContext(observer_device_context=device)
 
 
-def _measurements(detection: Detection, slice_header: Dataset | None) -> ContainerContentItem:
+def _measurements(
+    detection: Detection, slice_header: Dataset | None, degenerative: Mapping[Structure, CodedConcept]
+) -> ContainerContentItem:
     container = ContainerContentItem(
-        name=_code("126010", "DCM", "Imaging Measurements"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=coded("126010", "DCM", "Imaging Measurements"), relationship_type=RelationshipTypeValues.CONTAINS
     )
     container.ContentSequence = ContentSequence()
     if slice_header is None or not detection.analysed:
         container.ContentSequence.extend(_refusal_group(detection))
         return container
     for finding in detection.findings:
-        container.ContentSequence.extend(_finding_group(detection, finding, slice_header))
+        container.ContentSequence.extend(_finding_group(detection, finding, slice_header, degenerative))
     return container
 
 
@@ -340,7 +351,7 @@ def normality(finding: Finding) -> CodedConcept:
 
 
 def _finding_group(
-    detection: Detection, finding: Finding, slice_header: Dataset
+    detection: Detection, finding: Finding, slice_header: Dataset, degenerative: Mapping[Structure, CodedConcept]
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     measurements = [_percent(PROBABILITY, finding.probability)]
     if finding.decided:
@@ -351,12 +362,18 @@ def _finding_group(
             uid=tracking_uid(detection.study_uid, finding.landmark), identifier=tracking_identifier(finding.landmark)
         ),
         referenced_region=_point(finding, slice_header, detection.frame_number),
-        finding_type=normality(finding),
+        finding_type=_finding_type(finding, degenerative),
         finding_sites=[FindingSite(anatomic_location=SITES[finding.level])],
         algorithm_id=_algorithm(detection.model),
         measurements=measurements,
         qualitative_evaluations=[QualitativeEvaluation(name=NORMALITY, value=normality(finding))],
     )
+
+
+def _finding_type(finding: Finding, degenerative: Mapping[Structure, CodedConcept]) -> CodedConcept:
+    """The site's own code for what is degenerative, where there is one; else the normality."""
+    code = normality(finding)
+    return degenerative.get(finding.structure, code) if code == ABNORMAL else code
 
 
 def _percent(name: CodedConcept, value: float) -> Measurement:
@@ -398,7 +415,7 @@ def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluation
 
 def _comments(detection: Detection, superseding: bool) -> ContainerContentItem:
     container = ContainerContentItem(
-        name=_code("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=coded("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=RelationshipTypeValues.CONTAINS
     )
     container.ContentSequence = ContentSequence(
         [
@@ -447,11 +464,11 @@ def _image_library(sources: list[Dataset]) -> list[ContainerContentItem]:
     if not images:
         return []
     group = ContainerContentItem(
-        name=_code("126200", "DCM", "Image Library Group"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=coded("126200", "DCM", "Image Library Group"), relationship_type=RelationshipTypeValues.CONTAINS
     )
     group.ContentSequence = ContentSequence([_library_entry(image) for image in images])
     library = ContainerContentItem(
-        name=_code("111028", "DCM", "Image Library"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=coded("111028", "DCM", "Image Library"), relationship_type=RelationshipTypeValues.CONTAINS
     )
     library.ContentSequence = ContentSequence([group])
     return [library]
@@ -459,7 +476,7 @@ def _image_library(sources: list[Dataset]) -> list[ContainerContentItem]:
 
 def _library_entry(image: Dataset) -> ImageContentItem:
     entry = ImageContentItem(
-        name=_code("260753009", "SCT", "Source"),
+        name=coded("260753009", "SCT", "Source"),
         referenced_sop_class_uid=sop_class_of(image),
         referenced_sop_instance_uid=str(image.SOPInstanceUID),
         relationship_type=RelationshipTypeValues.CONTAINS,
@@ -473,14 +490,14 @@ def _descriptors(image: Dataset) -> list[ContentItem]:
     context = RelationshipTypeValues.HAS_ACQ_CONTEXT
     modality = _MODALITIES.get(str(image.get("Modality") or "MR"), _MODALITIES["OT"])
     items: list[ContentItem] = [
-        CodeContentItem(name=_code("121139", "DCM", "Modality"), value=modality, relationship_type=context)
+        CodeContentItem(name=coded("121139", "DCM", "Modality"), value=modality, relationship_type=context)
     ]
     frame_of_reference = str(image.get("FrameOfReferenceUID") or "")
     if frame_of_reference:
-        name = _code("112227", "DCM", "Frame of Reference UID")
+        name = coded("112227", "DCM", "Frame of Reference UID")
         items.append(UIDRefContentItem(name=name, value=frame_of_reference, relationship_type=context))
     return items + [
-        NumContentItem(name=_code(value, "DCM", meaning), value=number, unit=unit, relationship_type=context)
+        NumContentItem(name=coded(value, "DCM", meaning), value=number, unit=unit, relationship_type=context)
         for (value, meaning), unit, number in _image_numbers(image)
     ]
 

@@ -24,6 +24,7 @@ from dicom_node.errors import SettingsError
 
 CONFIG_NAME = "node.toml"
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # The folder that relative paths count from, while a file is being read.
 _base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
@@ -85,6 +86,22 @@ def _check_database_url(value: str) -> str:
     return value
 
 
+def _check_code(value: str) -> str:
+    parts = code_parts(value)
+    if value and not (len(parts) == 3 and all(parts)):
+        raise ValueError('must be "value, scheme, meaning", for example "77547008, SCT, Degeneration of disc"')
+    for part, limit in zip(parts, (16, 16, 64), strict=False):
+        if len(part) > limit or not _PLAIN.fullmatch(part):
+            raise ValueError("a code has printable ASCII without backslash: value and scheme at most 16, meaning 64")
+    return value
+
+
+def code_parts(value: str) -> list[str]:
+    """Value, scheme and meaning of a code in the settings; empty where there is none."""
+    return [part.strip() for part in value.split(",", 2)] if value else []
+
+
+Code = Annotated[str, AfterValidator(_check_code)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Network = Annotated[str, AfterValidator(_check_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -110,6 +127,10 @@ class Listener(Section):
     port: Port = setting(11112, "TCP port to listen on")
     max_associations: int = setting(25, "associations served at the same time", ge=1, le=500)
     max_pdu: int = setting(131072, "largest PDU to receive", unit="bytes", ge=4096, le=16777216)
+    max_object_mb: int = setting(1000, "largest object to receive; larger ones are refused", unit="MB", ge=1, le=100000)
+    max_memory_mb: int = setting(
+        2000, "objects that are being received may hold so much memory together", unit="MB", ge=1, le=1000000
+    )
     require_called_ae: bool = setting(True, "refuse associations that call another AE title than ours")
     idle_timeout_s: float = setting(60.0, "silence after which an association is aborted", unit="s", gt=0, le=3600)
     pdu_timeout_s: float = setting(30.0, "time a peer has for one whole PDU", unit="s", gt=0, le=3600)
@@ -161,6 +182,10 @@ class Results(Section):
     structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
+    degenerative_disc: Code = setting(
+        "", 'code of a degenerative disc as "value, scheme, meaning"; empty: Abnormal, of Normality (121402, DCM)'
+    )
+    degenerative_vertebra: Code = setting("", "code of a degenerative vertebra, in the same way")
 
 
 class Destination(Section):

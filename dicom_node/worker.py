@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -33,9 +34,10 @@ from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, overlay_png
 from dicom_node.presentation import build_presentation
-from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report
+from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report, coded
 from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.settings import NodeSettings, code_parts
+from spineone_core.anatomy import Structure
 from spineone_core.dicom_series import SagittalVolume, read_dataset
 from spineone_core.findings import REASON_TEXT, Detection, ModelIdentity, Reason, Status
 
@@ -180,7 +182,7 @@ def analyse(
     created = created.astimezone()
     products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
     if settings.results.structured_report:
-        products += _reports(detection, volume, headers, key, created, history(key))
+        products += _reports(detection, volume, headers, key, created, history(key), settings)
     if settings.results.secondary_capture and volume is not None and detection.analysed:
         products += _overlay(detection, volume, headers, key, created)
     if settings.results.presentation_state and volume is not None and detection.analysed:
@@ -248,6 +250,7 @@ def _reports(
     key: ResultKey,
     created: datetime,
     replaced: Mapping[str, Predecessor],
+    settings: NodeSettings,
 ) -> list[Product]:
     """The report in both forms; each destination gets the one it takes."""
     slice_header = headers.of(detection.sop_instance_uid)
@@ -260,11 +263,20 @@ def _reports(
         key=key,
         created=created,
         images=[header for uid in sources if (header := headers.of(uid)) is not None],
+        degenerative=_degenerative_codes(settings),
     )
     return [
         _checked("report", "sr.dcm", build(predecessor=replaced.get("report"))),
         _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D, predecessor=replaced.get("report_2d"))),
     ]
+
+
+def _degenerative_codes(settings: NodeSettings) -> dict[Structure, CodedConcept]:
+    named = {
+        Structure.DISC: code_parts(settings.results.degenerative_disc),
+        Structure.VERTEBRA: code_parts(settings.results.degenerative_vertebra),
+    }
+    return {structure: coded(*parts) for structure, parts in named.items() if parts}
 
 
 def _overlay(

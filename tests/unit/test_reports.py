@@ -17,6 +17,7 @@ from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
 from dicom_node.identifiers import MANUFACTURER, is_own_result, model_device_uid
 from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report
+from spineone_core.anatomy import Structure
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
@@ -204,6 +205,16 @@ def test_a_predecessor_is_part_of_what_names_the_report() -> None:
     assert report.SOPInstanceUID != KEY.uid("sr")
     assert report.SOPInstanceUID != _report(predecessor=replace(earlier, sop_instance_uid="2.25.79")).SOPInstanceUID
     assert any("Replaces an earlier report" in text for text in _texts(report))
+
+
+def test_degenerative_findings_may_have_codes_of_the_site() -> None:
+    code = reports.coded("77547008", "SCT", "Degeneration of intervertebral disc")
+    report = _report(degenerative={Structure.DISC: code})
+    assert check(report) == []
+    for group, finding in zip(_read(report).get_planar_roi_measurement_groups(), analysed().findings, strict=True):
+        own = finding.structure is Structure.DISC and reports.normality(finding) == reports.ABNORMAL
+        assert group.finding_type == (code if own else reports.normality(finding))
+        assert [e.value for e in group.get_qualitative_evaluations()] == [reports.normality(finding)]
 
 
 def test_only_dates_depend_on_the_time() -> None:

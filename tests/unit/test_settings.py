@@ -102,6 +102,15 @@ def test_load__the_environment_overrides_the_file(tmp_path: Path, monkeypatch: p
     assert (settings.listener.port, settings.listener.ae_title) == (104, "X")
 
 
+@pytest.mark.parametrize(
+    "code",
+    ["77547008", "77547008, SCT", "1, 2, ", "12345678901234567, SCT, x", "1, SCT, \u00fc", "1, SCT, " + "x" * 65],
+)
+def test_load__a_code_that_no_report_can_hold_is_refused(tmp_path: Path, code: str) -> None:
+    with pytest.raises(SettingsError, match="degenerative_disc"):
+        load_settings(write(tmp_path, f'[results]\ndegenerative_disc = "{code}"'))
+
+
 def test_not_available_yet__names_what_is_ignored(tmp_path: Path) -> None:
     asked = not_available_yet(load_settings(write(tmp_path, "[retention]\nkeep_days = 3")))
     assert len(asked) == 1

@@ -119,9 +119,11 @@ def test_job__the_settings_say_what_is_made(
 def test_job__a_presentation_state_where_it_is_asked_for(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:
-    changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
+    results = {"presentation_state": True, "degenerative_disc": "77547008, SCT, Degeneration, of disc"}
+    changed = NodeSettings(**{**settings.model_dump(), "results": results})
     receive(*exam())
     Worker(changed, database, FakeDetector()).run_once()
+    assert b"Degeneration, of disc" in result_files(database, settings)["report"].read_bytes()
     state = pydicom.dcmread(result_files(database, settings)["presentation"])
     assert (state.Modality, state.PatientName) == ("PR", "SECRET^NAME")
     assert count(database, OutboxRow) == 6
