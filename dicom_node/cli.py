@@ -1,7 +1,7 @@
 """`dicom-node`: the node's command line. Exit status: 0 done, 1 failed, 2 bad usage or settings.
 
 Modules are imported inside the commands, so that the listener's process never loads what the worker needs. `pull`
-and `backup` are not available in this version.
+is not available in this version.
 """
 
 from __future__ import annotations
@@ -434,6 +434,35 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if problems:
         raise NodeError(f"{len(problems)} files are not as they were received")
     print("ok: every file is as it was received")
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="tar file to write; must not exist")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    with_files: Annotated[bool, typer.Option("--with-files", help="all received and made files too")] = False,
+) -> None:
+    """Write a backup while the node runs: database and settings, on request every stored file."""
+    from dicom_node.backup import write_backup
+
+    settings, database = _open(config)
+    database.close()
+    summary = write_backup(settings, config, file, with_files=with_files)
+    print(f"ok: {file}: database of schema {summary.schema}, settings, {summary.files} files")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="backup to read", exists=True, dir_okay=False)],
+    folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path(),
+) -> None:
+    """Put a backup back into a folder without a database; a node.toml there is kept and decides where the data go."""
+    from dicom_node.backup import restore_backup
+
+    configure_logging("error", process="cli", stream=sys.stderr)
+    summary, config = restore_backup(file, folder)
+    print(f"ok: {config}: as of {summary.created_at}, {summary.files} files")
+    print(f"next: dicom-node verify --config {config}")
 
 
 if __name__ == "__main__":

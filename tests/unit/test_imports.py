@@ -19,9 +19,9 @@ LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
     | {"alerts", "headers", "lifecycle", "pixels"},
     {"instances", "studies", "jobs", "outbox", "commitments", "reviews", "overview", "heartbeats"},
-    {"envelope", "reports", "overlays", "presentation", "gate"},
+    {"envelope", "reports", "overlays", "presentation", "key_object", "gate"},
     {"associations", "worker", "delivery", "retrieve", "scheduler", "retention", "web"},
-    {"cli", "supervisor", "demo", "process"},
+    {"cli", "supervisor", "demo", "process", "backup"},
 )
 # Layers whose modules never import each other.
 ISOLATED = {3}
