@@ -15,7 +15,7 @@ from pydicom.config import RAISE
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
-from dicom_node import overlays, presentation, reports
+from dicom_node import key_object, overlays, presentation, reports
 from dicom_node.envelope import RESEARCH_USE, has_control_characters, settled
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -89,6 +89,17 @@ _PR_TYPE_1 = (
     "PresentationLUTShape",
 )
 _PR_TYPE_2 = ("ContentDescription", "ContentCreatorName")
+_KO_TYPE_1 = (
+    "ContentDate",
+    "ContentTime",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ValueType",
+    "ContinuityOfContent",
+    "ConceptNameCodeSequence",
+    "ContentTemplateSequence",
+    "ContentSequence",
+)
+_KO_TYPE_2 = ("ReferencedPerformedProcedureStepSequence",)
 _SC_VALUES = {
     "SamplesPerPixel": 3,
     "PhotometricInterpretation": "RGB",
@@ -113,6 +124,7 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     **dict.fromkeys(reports.FORMS, (_SR_TYPE_1, _SR_TYPE_2)),
     overlays.SOP_CLASS: (_SC_TYPE_1, ()),
     presentation.SOP_CLASS: (_PR_TYPE_1, _PR_TYPE_2),
+    key_object.SOP_CLASS: (_KO_TYPE_1, _KO_TYPE_2),
 }
 
 # Concept codes of the template, value alone: within one container they are unambiguous.
@@ -147,6 +159,8 @@ def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
         return [*common, _picture, _source]
     if sop_class == presentation.SOP_CLASS:
         return [*common, _presented_image, _annotations, _notes]
+    if sop_class == key_object.SOP_CLASS:
+        return [*common, _evidence, _key_image, _words]
     return common
 
 
@@ -322,6 +336,18 @@ def _notes(dataset: Dataset) -> Problems:
     ]
     if not any(RESEARCH_USE in str(text) for text in texts):
         yield "GraphicAnnotationSequence: does not say that this is for research use only"
+
+
+# ---------------------------------------------------------------- key object selection
+
+
+def _key_image(dataset: Dataset) -> Problems:
+    yield from _wrong_values(dataset, {"Modality": "KO", "ValueType": "CONTAINER"})
+    template = dataset.ContentTemplateSequence[0].TemplateIdentifier
+    if _code_of(dataset) != key_object.TITLE.value or template != "2010":
+        yield "root: not a key object selection of TID 2010"
+    if len([item for item in dataset.ContentSequence if item.ValueType == "IMAGE"]) != 1:
+        yield "content: not exactly one image"
 
 
 # ---------------------------------------------------------------- structured report

@@ -184,7 +184,7 @@ def build_report(
     if predecessor is not None:
         report.PredecessorDocumentsSequence = DicomSequence([_predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
-    _add_content(report, _content(detection, slice_header, sources, predecessor is not None, degenerative))
+    add_content(report, _content(detection, slice_header, sources, predecessor is not None, degenerative))
     return settled(report)
 
 
@@ -222,7 +222,7 @@ def _add_document(report: Dataset, detection: Detection, sources: list[Dataset])
     report.VerificationFlag = "UNVERIFIED"
     report.ReferencedPerformedProcedureStepSequence = DicomSequence()
     report.PerformedProcedureCodeSequence = DicomSequence()
-    report.CurrentRequestedProcedureEvidenceSequence = DicomSequence([_evidence(detection.study_uid, sources)])
+    report.CurrentRequestedProcedureEvidenceSequence = DicomSequence([evidence(detection.study_uid, sources)])
     scheme = Dataset()
     scheme.CodingSchemeDesignator = CODING_SCHEME
     scheme.CodingSchemeName = "SpineOne Node private codes"
@@ -245,7 +245,8 @@ def _predecessor_reference(study_uid: str, predecessor: Predecessor) -> Dataset:
     return study
 
 
-def _evidence(study_uid: str, sources: list[Dataset]) -> Dataset:
+def evidence(study_uid: str, sources: list[Dataset]) -> Dataset:
+    """Item of Current Requested Procedure Evidence (PS3.3 C.17.2): the images that the content is about."""
     series: dict[str, list[Dataset]] = {}
     for source in sources:
         reference = Dataset()
@@ -267,7 +268,8 @@ def _series_reference(uid: str, references: list[Dataset]) -> Dataset:
     return item
 
 
-def _add_content(report: Dataset, root: ContainerContentItem) -> None:
+def add_content(report: Dataset, root: ContainerContentItem) -> None:
+    """Make a content tree that of a document (PS3.3 C.17.3)."""
     _separate(root)
     for element in root:
         report.add(element)
@@ -294,7 +296,7 @@ def _content(
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
     items.extend(LanguageOfContentItemAndDescendants(LANGUAGE))
-    items.extend(_observer(detection.model))
+    items.extend(observer(detection.model))
     items.append(
         CodeContentItem(
             name=coded("121058", "DCM", "Procedure reported"),
@@ -309,7 +311,7 @@ def _content(
     return root
 
 
-def _observer(model: ModelIdentity) -> ObservationContext:
+def observer(model: ModelIdentity) -> ObservationContext:
     """TID 1004: the algorithm, as in Contributing Equipment."""
     attributes = DeviceObserverIdentifyingAttributes(
         uid=model_device_uid(model.digest),

@@ -182,6 +182,7 @@ class Results(Section):
     structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
+    key_object: bool = setting(False, "make a key object note (KOS) that points at the analysed slice")
     degenerative_disc: Code = setting(
         "", 'code of a degenerative disc as "value, scheme, meaning"; empty: Abnormal, of Normality (121402, DCM)'
     )

@@ -30,6 +30,7 @@ from dicom_node.files import safe_path, write_atomically
 from dicom_node.identifiers import ResultKey
 from dicom_node.instances import inputs_of
 from dicom_node.jobs import Claim, back_off
+from dicom_node.key_object import build_key_object
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, overlay_png
@@ -187,6 +188,8 @@ def analyse(
         products += _overlay(detection, volume, headers, key, created)
     if settings.results.presentation_state and volume is not None and detection.analysed:
         products.append(_presentation(detection, volume, headers, key, created))
+    if settings.results.key_object and detection.analysed:
+        products.append(_key_object(detection, headers, key, created))
     return Analysis(detection, key, tuple(products))
 
 
@@ -285,6 +288,14 @@ def _overlay(
     header = headers.patient(detection.sop_instance_uid)
     overlay = build_overlay(detection=detection, volume=volume, header=header, key=key, created=created)
     return [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
+
+
+def _key_object(detection: Detection, headers: _Headers, key: ResultKey, created: datetime) -> Product:
+    slice_header = headers.of(detection.sop_instance_uid)
+    assert slice_header is not None
+    header = headers.patient(detection.sop_instance_uid)
+    note = build_key_object(detection=detection, header=header, slice_header=slice_header, key=key, created=created)
+    return _checked("key_object", "ko.dcm", note)
 
 
 def _presentation(

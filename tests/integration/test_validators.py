@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
+from dicom_node.key_object import build_key_object
 from dicom_node.overlays import build_overlay
 from dicom_node.presentation import build_presentation
 from dicom_node.reports import FORMS, SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
@@ -114,6 +115,17 @@ def _presentation_file(name: str, folder: Path) -> Path:
     return path
 
 
+def _key_object_file(name: str, folder: Path) -> Path:
+    case = CASES[name]
+    note = build_key_object(
+        detection=case.detection, header=case.header, slice_header=case.header, key=KEY, created=CREATED
+    )
+    assert check(note) == []
+    path = folder / "ko.dcm"
+    path.write_bytes(to_bytes(note))
+    return path
+
+
 def _errors(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("Error") or "Error -" in line]
 
@@ -129,6 +141,7 @@ def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
     ]
     if CASES[name].detection.analysed:
         files.append((_presentation_file(name, tmp_path), "GrayscaleSoftcopyPresentationState"))
+        files.append((_key_object_file(name, tmp_path), "KeyObjectSelectionDocument"))
     for path, kind in files:
         text = _run(program, str(path))
         assert kind in text
@@ -178,6 +191,13 @@ def test_dcmtk_shows_the_overlay(tmp_path: Path) -> None:
     text = _run(program, "--write-raw-pnm", str(_overlay_file("classic", tmp_path)), str(picture))
     assert picture.exists(), text
     assert picture.read_bytes().startswith(b"P6")
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_reads_the_key_object(tmp_path: Path) -> None:
+    text = _run(_program("dsrdump"), "+Pl", str(_key_object_file("enhanced", tmp_path)))
+    assert "Key Object Selection Document" in text
+    assert not any(line.startswith(("E:", "F:")) for line in text.splitlines()), text
 
 
 @pytest.mark.dcmtk

@@ -119,14 +119,20 @@ def test_job__the_settings_say_what_is_made(
 def test_job__a_presentation_state_where_it_is_asked_for(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:
-    results = {"presentation_state": True, "degenerative_disc": "77547008, SCT, Degeneration, of disc"}
+    results = {
+        "presentation_state": True,
+        "key_object": True,
+        "degenerative_disc": "77547008, SCT, Degeneration, of disc",
+    }
     changed = NodeSettings(**{**settings.model_dump(), "results": results})
     receive(*exam())
     Worker(changed, database, FakeDetector()).run_once()
     assert b"Degeneration, of disc" in result_files(database, settings)["report"].read_bytes()
     state = pydicom.dcmread(result_files(database, settings)["presentation"])
+    note = pydicom.dcmread(result_files(database, settings)["key_object"])
     assert (state.Modality, state.PatientName) == ("PR", "SECRET^NAME")
-    assert count(database, OutboxRow) == 6
+    assert (note.Modality, note.PatientName) == ("KO", "SECRET^NAME")
+    assert count(database, OutboxRow) == 8
 
 
 def test_job__a_retry_makes_the_same_bytes(
@@ -250,13 +256,14 @@ def test_job__corrected_patient_data_are_followed(
 def test_job__own_results_that_come_back_start_nothing(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:
-    changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
+    results = {"presentation_state": True, "key_object": True}
+    changed = NodeSettings(**{**settings.model_dump(), "results": results})
     worker = Worker(changed, database, FakeDetector())
     receive(*exam())
     worker.run_once()
     with database.read() as session:
         files = session.scalars(select(ResultFile).where(ResultFile.sop_class_uid.is_not(None))).all()
-    assert len(files) == 4
+    assert len(files) == 5
     receive(*(pydicom.dcmread(settings.data_dir / file.path) for file in files))
     assert not worker.run_once()
     assert count(database, ResultRow) == 1
