@@ -1,0 +1,103 @@
+"""The conformance statement says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydicom.uid import UID
+
+from dicom_node import instances, key_object, overlays, presentation, reports
+from dicom_node.associations import supported_contexts, transfer_syntaxes
+from dicom_node.delivery import Outcome, classify
+from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
+from dicom_node.settings import Listener, Results
+from spineone_core.anatomy import READING_ORDER
+
+TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+MODULES = {
+    "report": reports,
+    "overlay": overlays,
+    "presentation state": presentation,
+    "key object note": key_object,
+}
+
+
+def table(first: str) -> list[list[str]]:
+    """Rows of the table whose head begins with a cell."""
+    block = TEXT.split(f"| {first} |", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in block.splitlines()[2:]]
+
+
+def test_implementation() -> None:
+    assert f"`{IMPLEMENTATION_CLASS_UID}`" in TEXT
+    assert IMPLEMENTATION_VERSION_NAME.startswith("SPINEONE_")
+    assert MANUFACTURER in TEXT
+
+
+def test_contexts_accepted() -> None:
+    assert f"{len(supported_contexts()) - 1} storage SOP classes" in TEXT
+    assert f"in {len(transfer_syntaxes())} transfer syntaxes" in TEXT
+
+
+def test_defaults_named() -> None:
+    assert (Listener().max_associations, Listener().max_pdu) == (25, 128 * 1024)
+    for key in re.findall(r"`results\.(\w+)`", TEXT):
+        assert key in Results.model_fields, key
+
+
+def test_sop_classes_sent() -> None:
+    rows = table("object | SOP class")
+    uids = {row[2] for row in rows}
+    assert uids == {*reports.FORMS, *(module.SOP_CLASS for module in MODULES.values())}
+    for name, sop_class, uid, _ in rows:
+        assert UID(uid).name == sop_class
+        assert uid == (reports.SOP_CLASS_2D if "second form" in name else MODULES[name].SOP_CLASS)
+
+
+def test_series() -> None:
+    rows = table("object | Modality")
+    assert {row[0] for row in rows} == set(MODULES)
+    for name, _, number, description in rows:
+        assert (int(number), description) == (MODULES[name].SERIES_NUMBER, MODULES[name].SERIES_DESCRIPTION)
+
+
+@pytest.mark.parametrize(("meaning", "outcome"), [("stored", "sent"), ("tried again", "retry"), ("given up", "failed")])
+def test_statuses_received(meaning: str, outcome: str) -> None:
+    (row,) = [row for row in table("C-STORE status received") if row[1].startswith(meaning)]
+    for status in row[0].split(", "):
+        assert classify(int(status, 16)).outcome is Outcome(outcome), status
+
+
+def test_statuses_sent() -> None:
+    named = {int(row[0], 16) for row in table("C-STORE status sent")}
+    own = {instances.SUCCESS, instances.OUT_OF_RESOURCES, instances.MISMATCH, instances.CANNOT_UNDERSTAND}
+    assert named == {*own, 0x0122}
+
+
+def test_sites() -> None:
+    rows = {row[0]: row[1] for row in table("level")}
+    assert list(rows) == [landmark.level for landmark in READING_ORDER]
+    for level, code in reports.SITES.items():
+        assert rows[level] == f'({code.value}, {code.scheme_designator}, "{code.meaning}")'
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        reports.TITLE,
+        reports.PROCEDURE,
+        reports.PROBABILITY,
+        reports.CERTAINTY,
+        reports.NORMALITY,
+        reports.NORMAL,
+        reports.ABNORMAL,
+        reports.UNDETERMINED,
+        reports.LUMBAR_SPINE,
+    ],
+    ids=lambda code: code.meaning,
+)
+def test_codes(code: object) -> None:
+    value, scheme, meaning = code.value, code.scheme_designator, code.meaning  # type: ignore[attr-defined]
+    assert f'({value}, {scheme}, "{meaning}")' in TEXT
