@@ -7,9 +7,11 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.gate import check
@@ -32,6 +34,7 @@ from tests.unit.synthetic import (
     refused,
     volume,
 )
+from tests.viewers.truth import make_case
 
 JAVA = "-Djdk.xml.xpathTotalOpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathExprGrpLimit=0"
 
@@ -146,6 +149,25 @@ def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
         text = _run(program, str(path))
         assert kind in text
         assert _errors(text) == []
+
+
+@pytest.mark.dciodvfy
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"transfer_syntax": RLELossless},
+        {"transfer_syntax": JPEGLSLossless},
+        {"transfer_syntax": JPEG2000Lossless, "enhanced": True},
+    ],
+    ids=["RLE", "JPEG-LS", "JPEG 2000, enhanced"],
+)
+def test_results_of_compressed_studies_have_no_error(options: dict[str, Any], tmp_path: Path) -> None:
+    """From files to results: phantoms as a scanner or an archive would send them."""
+    program = _program("dciodvfy")
+    case = make_case(tmp_path, slices=1, **options)
+    assert set(case.results) == {"sr", "sr-2d", "overlay", "gsps", "ko"}
+    for name, path in case.results.items():
+        assert _errors(_run(program, str(path))) == [], name
 
 
 @pytest.mark.dciodvfy

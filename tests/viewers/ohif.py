@@ -161,7 +161,10 @@ def run(out: Path) -> list[Seen]:
             folder = Path(scratch)
             case = make_case(folder, enhanced=name == "enhanced")
             with running_orthanc(folder / "pacs", plugins=(DICOMWEB,)) as orthanc:
-                store(orthanc, [*case.files, case.results[form], case.results["overlay"], case.results["gsps"]])
+                store(
+                    orthanc,
+                    [*case.files, case.results[form], *(case.results[name] for name in ("overlay", "gsps", "ko"))],
+                )
                 app, port = ohif_app(), free_port()
                 origin = serving(app, f"http://127.0.0.1:{orthanc.http_port}", port)
                 with origin as url, browsing(free_port()) as browser:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pydicom
 
 from dicom_node.envelope import to_bytes
 from dicom_node.gate import check
 from dicom_node.identifiers import ResultKey
+from dicom_node.key_object import build_key_object
 from dicom_node.overlays import build_overlay
 from dicom_node.presentation import build_presentation
 from dicom_node.reports import SOP_CLASS, SOP_CLASS_2D, build_report
@@ -33,9 +35,9 @@ class Case:
     results: dict[str, Path]
 
 
-def make_case(folder: Path, *, seed: int = 11, enhanced: bool = False) -> Case:
-    """Write study and results below ``folder``."""
-    exam = write_exam(folder / "study", seed, enhanced=enhanced, companions=False)
+def make_case(folder: Path, *, seed: int = 11, companions: bool = False, **options: Any) -> Case:
+    """Write study and results below ``folder``; ``options`` as of ``write_exam``."""
+    exam = write_exam(folder / "study", seed, companions=companions, **options)
     detection = truth(exam)
     files = tuple(path for group in exam.files.values() for path in group)
     return Case(exam, detection, files, _write_results(folder, exam, detection))
@@ -84,6 +86,7 @@ def _write_results(folder: Path, exam: WrittenExam, detection: Detection) -> dic
         "sr-2d": build_report(**report, images=headers, sop_class=SOP_CLASS_2D),
         "overlay": build_overlay(**volume),
         "gsps": build_presentation(**volume, slice_header=header),
+        "ko": build_key_object(detection=detection, header=header, slice_header=header, key=key, created=CREATED),
     }
     paths = {}
     for name, dataset in datasets.items():
