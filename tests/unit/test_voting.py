@@ -17,6 +17,7 @@ from spineone_core.voting import (
     ChainPrior,
     assign_levels,
     find_candidates,
+    find_levels,
     hough_scores,
     hough_scores_reference,
 )
@@ -48,6 +49,33 @@ def test_voting__true_maps_give_the_keypoints_back(seed: int, step: float) -> No
         assert math.hypot(candidate.x - point[0], candidate.y - point[1]) < 0.1
         assert (candidate.probability > 0.5) is (grade is Grade.DEGENERATIVE)
         assert candidate.score > 0.9
+
+
+@given(seed=st.integers(0, 10_000), step=st.floats(8, 12))
+@settings(max_examples=20, deadline=None)
+def test_voting__close_discs_that_overlap_are_told_apart(seed: int, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([60 + rng.uniform(-0.5, 0.5, 5), 20 + step * np.arange(5) + rng.uniform(-0.5, 0.5, 5)])
+    targets = draw_targets(points, [Grade.NORMAL] * 5, (112, 128), RADIUS)
+    scores = hough_scores(torch.from_numpy(targets.heatmap), torch.from_numpy(targets.offsets), RADIUS)
+    found = sorted(find_candidates(scores, suppression=5, window=3), key=lambda c: c.y)
+    assert len(found) == 5
+    for candidate, point in zip(found, points, strict=True):
+        assert math.hypot(candidate.x - point[0], candidate.y - point[1]) < 0.1
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_voting__conventional_maps_give_points_and_classes_back(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = np.column_stack([60 + rng.normal(0, 6, 5), 20 + 22 * np.arange(5) + rng.uniform(-2, 2, 5)])
+    grades = [Grade.NORMAL if rng.random() < 0.5 else Grade.DEGENERATIVE for _ in range(5)]
+    targets = draw_targets(points, grades, (144, 128), RADIUS, heatmap="conventional")
+    heatmap, offsets = torch.from_numpy(targets.heatmap), torch.from_numpy(targets.offsets)
+    found = find_levels(hough_scores(heatmap[:5], offsets, RADIUS), heatmap[5:], window=4, radius=RADIUS)
+    for candidate, point, grade in zip(found, points, grades, strict=True):
+        assert math.hypot(candidate.x - point[0], candidate.y - point[1]) < 0.1
+        assert (candidate.probability > 0.5) is (grade is Grade.DEGENERATIVE)
 
 
 def spine(count: int = 11, step: float = 20.0, bend: float = 0.05) -> list[tuple[float, float]]:
