@@ -76,8 +76,10 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, *, plugins: tuple[Path, ...] = ()) -> Iterator[Orthanc]:
-    """Start an Orthanc of our own with its storage below ``folder``."""
+def running_orthanc(
+    folder: Path, *, plugins: tuple[Path, ...] = (), more: dict[str, Any] | None = None
+) -> Iterator[Orthanc]:
+    """Start an Orthanc of our own with its storage below ``folder``; ``more`` are further settings of it."""
     folder.mkdir(parents=True)
     orthanc = Orthanc("ORTHANC", free_port(), free_port())
     config = {
@@ -92,6 +94,7 @@ def running_orthanc(folder: Path, *, plugins: tuple[Path, ...] = ()) -> Iterator
         "Plugins": [str(plugin) for plugin in plugins],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         "DicomAlwaysAllowStore": True,
+        **(more or {}),
     }
     (folder / "orthanc.json").write_text(json.dumps(config))
     with (folder / "orthanc.log").open("wb") as log:

@@ -1,0 +1,18 @@
+-- Orthanc sends every MR series that has become stable (see StableAge) to the SpineOne node.
+--
+-- In orthanc.json:
+--   "LuaScripts": ["/etc/orthanc/route.lua"],
+--   "DicomModalities": { "spineone": ["SPINEONE", "192.0.2.20", 11112] },
+--   "StableAge": 30
+--
+-- The node's results are SR, SC and PR series: they are not sent back, so nothing goes round in circles.
+
+NODE = 'spineone'
+
+function OnStableSeries(seriesId, tags, metadata)
+   if tags['Modality'] == 'MR' then
+      -- A job of Orthanc's own, so that Lua does not wait for it; SendToModality takes single instances only.
+      local job = { Resources = { seriesId }, Synchronous = false }
+      RestApiPost('/modalities/' .. NODE .. '/store', DumpJson(job))
+   end
+end

@@ -1,0 +1,89 @@
+"""The examples of deploy/orthanc with Debian's Orthanc: a study comes in, is routed to the node, its report comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.datasets import mr_image, save
+from tests.fakes.model import write_tiny_model
+from tests.peers import ORTHANC, STORESCU, Orthanc, free_port, need, running_node, running_orthanc, storescu, wait_for
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "orthanc"
+pytestmark = [pytest.mark.orthanc, need(ORTHANC, STORESCU)]
+
+SETTINGS = """
+[listener]
+port = {port}
+[[peers]]
+ae_title = "ORTHANC"
+addresses = ["127.0.0.1"]
+[study]
+quiet_seconds = 1
+[model]
+path = "{model}"
+threads = 1
+[[destinations]]
+name = "orthanc"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = {orthanc}
+[delivery]
+poll_seconds = 0.2
+[worker]
+poll_seconds = 0.2
+[web]
+enabled = false
+[retention]
+disk_reserve_gb = 0
+"""
+
+
+@contextmanager
+def route_by_lua(folder: Path, orthanc: Orthanc) -> Iterator[None]:
+    """Orthanc itself runs the script."""
+    yield
+
+
+@contextmanager
+def route_by_rest(folder: Path, orthanc: Orthanc) -> Iterator[None]:
+    """The script of its own, asking Orthanc."""
+    url = f"http://127.0.0.1:{orthanc.http_port}"
+    options = ["--orthanc", url, "--state", str(folder / "last"), "--every", "0.5"]
+    with (folder / "route.log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, DEPLOY / "route.py", *options], stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert "sent 1.2.3.1" in (folder / "route.log").read_text()
+
+
+@pytest.mark.parametrize("route", [route_by_lua, route_by_rest], ids=["lua", "rest"])
+def test_routing__the_report_of_a_routed_study_comes_back(
+    route: Callable[[Path, Orthanc], AbstractContextManager[None]], tmp_path: Path
+) -> None:
+    port = free_port()
+    more = {
+        "DicomModalities": {"spineone": ["SPINEONE", "127.0.0.1", port]},
+        "StableAge": 1,
+        "LuaScripts": [str(DEPLOY / "route.lua")] if route is route_by_lua else [],
+    }
+    for number in range(1, 4):
+        save(mr_image(number, study="1.2.3"), tmp_path / "exam" / f"{number}.dcm")
+    with running_orthanc(tmp_path / "pacs", more=more) as orthanc:
+        config = tmp_path / "node.toml"
+        model = write_tiny_model(tmp_path / "model")
+        config.write_text(SETTINGS.format(port=port, orthanc=orthanc.port, model=model))
+        with running_node(config, tmp_path / "node.log"), route(tmp_path, orthanc):
+            assert storescu(orthanc.port, tmp_path / "exam", called=orthanc.ae_title).returncode == 0
+            found = wait_for(
+                lambda: orthanc.instances("1.2.3").get("SR"), timeout_s=90, what="the report of the routed study"
+            )
+            assert len(found) == 1
