@@ -1,21 +1,26 @@
 """The listener: C-ECHO and C-STORE SCP. A process of its own, and never torch in it.
 
-pynetdicom's server is used with three changes, each for a peer that does not behave: a PDU has a largest length and one
-deadline from its first byte to its last; the TLS handshake happens in the connection's own thread; and associations are
-counted when they are established, so that silent sockets take no place away from a permitted sender.
+pynetdicom's server is used with four changes, each for a peer that does not behave: a PDU has a largest length and one
+deadline from its first byte to its last; the TLS handshake happens in the connection's own thread; a connection counts
+when its association is admitted, so that silent sockets take no place away from a permitted sender; and what a peer may
+make us hold in memory has a limit, for each object and for all together.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydicom.uid import UID_dictionary
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, build_context, evt, register_uid
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
@@ -24,7 +29,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from dicom_node.alerts import close_alert, open_alerts, raise_alert
 from dicom_node.files import exclusive_lock
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.instances import CANNOT_UNDERSTAND, SUCCESS, Incoming, InstanceStore
+from dicom_node.instances import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Incoming, InstanceStore
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import get_logger, printable
 from dicom_node.schema import Database
@@ -36,12 +41,21 @@ _RECEIVE_BLOCK = 65536
 # Threads of connections that have not (or not yet) become associations, beyond those that are.
 _SPARE_CONNECTIONS = 200
 _STOP_GRACE_S = 10.0
+_STOP_IDLE_GRACE_S = 1.0
+# A command set is a few hundred bytes; a peer waits for each answer, so that requests never pile up.
+_COMMAND_CAP = 65536
+_MOST_REQUESTS_WAITING = 8
 
 # A-ASSOCIATE-RJ result, source and reason (PS3.8 9.3.4).
 _REJECT_CALLING_AE = (0x01, 0x01, 0x03)
 _REJECT_NO_REASON = (0x01, 0x01, 0x01)
 _REJECT_BUSY = (0x02, 0x03, 0x02)
 _REJECT_CONGESTED = (0x02, 0x03, 0x01)
+
+# The fixed part of an A-ASSOCIATE-RQ: version, titles, 32 reserved bytes.
+_SHORTEST_REQUEST = 68
+# A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
+_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
 
 # JPIP references pixels elsewhere: there would be nothing to keep. SMPTE 2110 are streams, not files.
 _NOT_STORABLE_SYNTAXES = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
@@ -87,6 +101,8 @@ class GuardedSocket(AssociationSocket):
 
     pdu_cap: int = SMALLEST_PDU_CAP
     pdu_timeout_s: float = 30.0
+    # Was read before there was an association.
+    first_pdu: bytes = b""
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly ``nr_bytes``, or what came before the peer closed.
@@ -98,24 +114,145 @@ class GuardedSocket(AssociationSocket):
         """
         if nr_bytes > self.pdu_cap:
             raise OSError(f"a PDU of {nr_bytes} bytes is announced; the limit is {self.pdu_cap}")
+        if self.first_pdu:
+            first, self.first_pdu = self.first_pdu[:nr_bytes], self.first_pdu[nr_bytes:]
+            return bytearray(first)
         connection = cast("socket.socket", self.socket)
-        received = bytearray()
-        deadline = time.monotonic() + self.pdu_timeout_s
-        while len(received) < nr_bytes:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError("a PDU took too long")
-            connection.settimeout(remaining)
-            block = connection.recv(min(_RECEIVE_BLOCK, nr_bytes - len(received)))
-            if not block:
-                break
-            received += block
+        received = read_exactly(connection, nr_bytes, time.monotonic() + self.pdu_timeout_s)
         connection.settimeout(self.pdu_timeout_s)
         return received
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self.first_pdu) or bool(super().ready)
+
+
+def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytearray:
+    """Read ``size`` bytes, or what came before the peer closed.
+
+    Raises
+    ------
+    OSError
+        If the time is over (``deadline`` is of the monotonic clock), or the connection breaks.
+    """
+    received = bytearray()
+    while len(received) < size:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("a PDU took too long")
+        connection.settimeout(remaining)
+        block = connection.recv(min(_RECEIVE_BLOCK, size - len(received)))
+        if not block:
+            break
+        received += block
+    return received
+
+
+def read_request(connection: socket.socket, timeout_s: float) -> bytes:
+    """The A-ASSOCIATE-RQ with which every connection begins (PS3.8 9.3.2); empty if anything else comes.
+
+    Raises
+    ------
+    OSError
+        If it does not come in time, or the connection breaks.
+    """
+    deadline = time.monotonic() + timeout_s
+    head = read_exactly(connection, 6, deadline)
+    length = int.from_bytes(head[2:6], "big")
+    if len(head) < 6 or head[0] != 0x01 or length > SMALLEST_PDU_CAP:
+        return b""
+    body = read_exactly(connection, length, deadline)
+    return bytes(head + body) if len(body) == length >= _SHORTEST_REQUEST else b""
+
+
+class Budget:
+    """How many bytes of objects all associations together may hold while they are being received."""
+
+    def __init__(self, most: int, most_each: int) -> None:
+        self.most_each = most_each
+        self._most = most
+        self._lock = threading.Lock()
+        self._held: dict[Any, int] = {}
+
+    def take(self, association: Any, size: int) -> bool:
+        """Take ``size`` more bytes for an association; False if they are not to be had."""
+        with self._lock:
+            self._held = {a: held for a, held in self._held.items() if a is association or a.is_alive()}
+            if sum(self._held.values()) + size > self._most:
+                return False
+            self._held[association] = self._held.get(association, 0) + size
+            return True
+
+    def give_back(self, association: Any) -> None:
+        """The association holds nothing more."""
+        with self._lock:
+            self._held.pop(association, None)
+
+
+class GuardedDimse(DIMSEServiceProvider):
+    """Puts the fragments of a message together, within bounds.
+
+    Of an object over its limit the rest is read and forgotten, so that its sender can be told: 0xA700 (PS3.4 B.2.3).
+    """
+
+    def __init__(self, association: Any, budget: Budget) -> None:
+        super().__init__(association)
+        self._budget = budget
+        self._size = 0
+        self._is_over = False
+        # Message IDs of the objects that were not kept.
+        self.too_large: set[int] = set()
+        self.is_storing = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is being received, waits or is being answered."""
+        return self.message is not None or self.is_storing or not self.msg_queue.empty()
+
+    def receive_primitive(self, primitive: Any) -> None:
+        """Take the next fragments; see `DIMSEServiceProvider`."""
+        if self.message is None:
+            self._size, self._is_over = 0, False
+            if not self.is_busy:
+                self._budget.give_back(self.assoc)
+        fragments = primitive.presentation_data_value_list
+        if self._is_hostile(fragments):
+            get_logger().warning("association_cut", address=self.assoc.requestor.address, why="no proper requests")
+            # A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8).
+            self.dul.event_queue.put("Evt19")
+            return
+        self._count(sum(len(data) for _, data in fragments))
+        if self._is_over:
+            primitive.presentation_data_value_list = [
+                [context, data if data[0] & 1 else data[:1]] for context, data in fragments
+            ]
+        message = self.message
+        super().receive_primitive(primitive)
+        if self._is_over and message is not None:
+            self._forget(message)
+
+    def _is_hostile(self, fragments: Any) -> bool:
+        if any(not data for _, data in fragments) or self.msg_queue.qsize() > _MOST_REQUESTS_WAITING:
+            return True
+        command = sum(len(data) for _, data in fragments if data[0] & 1)
+        begun = self.message.encoded_command_set.tell() if self.message is not None else 0
+        return bool(command and command + begun > _COMMAND_CAP)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._is_over or self._size > self._budget.most_each or not self._budget.take(self.assoc, size):
+            self._is_over = True
+
+    def _forget(self, message: Any) -> None:
+        message.data_set.seek(0)
+        message.data_set.truncate()
+        if self.message is None and "MessageID" in message.command_set:
+            self.too_large.add(int(message.command_set.MessageID))
+
 
 class GuardedRequestHandler(RequestHandler):
-    """Gives each association a `GuardedSocket`."""
+    """Gives each association a `GuardedSocket` and a `GuardedDimse`."""
 
     def _create_association(self) -> Any:
         server = cast("GuardedServer", self.server)
@@ -124,9 +261,24 @@ class GuardedRequestHandler(RequestHandler):
         association.dul.event_queue.queue.clear()
         guarded = GuardedSocket(association, client_socket=cast("socket.socket", self.request))
         guarded.pdu_cap, guarded.pdu_timeout_s = server.pdu_cap, server.pdu_timeout_s
+        guarded.first_pdu, slot = server.first_pdus.pop(self.request)
+        slot.association = association
         association.dul.socket = guarded
         association.acse_timeout = server.pdu_timeout_s
+        association.dimse = GuardedDimse(association, server.budget)
         return association
+
+
+@dataclass(eq=False)
+class Slot:
+    """A place for one association."""
+
+    is_starting: bool = True
+    association: Any = None
+
+    def is_used(self) -> bool:
+        """Whether its association lives, or is about to."""
+        return self.is_starting or (self.association is not None and self.association.is_alive())
 
 
 class GuardedServer(ThreadedAssociationServer):
@@ -136,12 +288,24 @@ class GuardedServer(ThreadedAssociationServer):
     request_queue_size = 128
 
     def __init__(
-        self, *args: Any, listener: Listener, tls: ssl.SSLContext | None, most_connections: int, **kwargs: Any
+        self,
+        *args: Any,
+        listener: Listener,
+        tls: ssl.SSLContext | None,
+        judge: Callable[[str, str, str], tuple[int, int, int] | None],
+        **kwargs: Any,
     ) -> None:
         self.pdu_timeout_s = listener.pdu_timeout_s
         self.pdu_cap = max(SMALLEST_PDU_CAP, listener.max_pdu + 6)
+        self.budget = Budget(listener.max_memory_mb * 1_000_000, listener.max_object_mb * 1_000_000)
         self._tls = tls
-        self._most_connections = most_connections
+        self._judge = judge
+        self._most_associations = listener.max_associations
+        # Connections that have not asked for an association yet, the oldest first, and since when.
+        self._waiting: dict[socket.socket, float] = {}
+        self._slots: list[Slot] = []
+        self.first_pdus: dict[Any, tuple[bytes, Slot]] = {}
+        self._lock = threading.Lock()
         kwargs["request_handler"] = GuardedRequestHandler
         super().__init__(*args, **kwargs)
 
@@ -153,19 +317,87 @@ class GuardedServer(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Too many connections at once are closed unheard; associations have their own, politer limit."""
-        return len(self.active_associations) < self._most_connections
+        """Too many connections at once: the oldest that has not asked for an association makes room."""
+        with self._lock:
+            oldest = next(iter(self._waiting)) if len(self._waiting) >= _SPARE_CONNECTIONS else None
+        if oldest is not None:
+            self._cut(oldest)
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """The connection's own thread."""
         if self._tls is not None:
-            try:
-                request = self._tls.wrap_socket(request, server_side=True)
-            except OSError as error:
-                get_logger().warning("tls_failed", address=client_address[0], error=type(error).__name__)
-                self.shutdown_request(request)
-                return
-        super().process_request_thread(request, client_address)
+            request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._waiting[request] = time.monotonic()
+        first = self._hear(request, client_address[0])
+        with self._lock:
+            self._waiting.pop(request, None)
+        if not first:
+            self._answer(request, _ABORT)
+            return
+        slot = self._admit(first, client_address[0])
+        if isinstance(slot, bytes):
+            self._answer(request, slot)
+            return
+        # Only now: an association is three threads, two of which look at their queues a thousand times a second.
+        self.first_pdus[request] = first, slot
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            slot.is_starting = False
+
+    def _admit(self, first: bytes, address: str) -> Slot | bytes:
+        """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
+        called, calling = (_title(first[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
+        code = self._judge(calling, called, address)
+        if code is None:
+            with self._lock:
+                self._slots = [slot for slot in self._slots if slot.is_used()]
+                if len(self._slots) < self._most_associations:
+                    self._slots.append(Slot())
+                    return self._slots[-1]
+            get_logger().warning("association_refused", calling_ae=calling, address=address, why="too many")
+        return b"\x03\x00\x00\x00\x00\x04\x00" + bytes(code or _REJECT_BUSY)
+
+    def _answer(self, connection: Any, pdu: bytes) -> None:
+        """A last word, and the end."""
+        with contextlib.suppress(OSError, ValueError):
+            connection.sendall(pdu)
+        self.shutdown_request(connection)
+
+    def _hear(self, connection: Any, address: str) -> bytes:
+        """What a peer asks for; empty if it does not ask as it should."""
+        try:
+            if self._tls is not None:
+                connection.do_handshake()
+        except (OSError, ValueError) as error:
+            get_logger().warning("tls_failed", address=address, error=type(error).__name__)
+            return b""
+        try:
+            first = read_request(connection, self.pdu_timeout_s)
+        except (OSError, ValueError) as error:
+            get_logger().warning("no_association", address=address, error=type(error).__name__)
+            return b""
+        if not first:
+            get_logger().warning("no_association", address=address, error="not DICOM")
+        return first
+
+    def service_actions(self) -> None:
+        """One deadline for everything before the association: TLS handshake and A-ASSOCIATE-RQ, however they drip."""
+        super().service_actions()
+        before = time.monotonic() - self.pdu_timeout_s
+        with self._lock:
+            late = [connection for connection, since in self._waiting.items() if since < before]
+        for connection in late:
+            self._cut(connection)
+
+    def _cut(self, connection: Any) -> None:
+        with self._lock:
+            self._waiting.pop(connection, None)
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own, which takes the TLS object away from the thread that reads.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A log line instead of a traceback on standard error."""
@@ -217,7 +449,7 @@ class StorageListener:
             server_class=GuardedServer,
             listener=listener,
             tls=tls_context(listener),
-            most_connections=listener.max_associations + _SPARE_CONNECTIONS,
+            judge=self._judge,
         )
         ae._servers.append(server)
         self._server = server
@@ -225,19 +457,23 @@ class StorageListener:
         threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
 
     def stop(self) -> None:
-        """Accept nothing more, let associations end by themselves for some seconds, then abort them."""
+        """Accept nothing more, let images that are on their way arrive for some seconds, then abort all associations."""
         server = self._server
         if server is None:
             return
         associations = server.active_associations
         server.shutdown()
-        deadline = time.monotonic() + _STOP_GRACE_S
-        while time.monotonic() < deadline and any(a.is_alive() and a.is_established for a in associations):
+        began = time.monotonic()
+        while any(self._may_go_on(association, time.monotonic() - began) for association in associations):
             time.sleep(0.05)
         for association in associations:
             if association.is_alive():
                 association.abort()
         self._server = None
+
+    def _may_go_on(self, association: Any, stopping_for_s: float) -> bool:
+        limit = _STOP_GRACE_S if association.dimse.is_busy else _STOP_IDLE_GRACE_S
+        return bool(association.is_alive() and association.is_established and stopping_for_s < limit)
 
     def _application_entity(self) -> AE:
         listener = self._settings.listener
@@ -253,29 +489,20 @@ class StorageListener:
 
     def _handlers(self) -> list[Any]:
         return [
-            (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ABORTED, self._on_aborted),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
         ]
 
-    def _on_requested(self, event: Any) -> None:
-        association = event.assoc
-        request = association.requestor.primitive
-        calling, called = _title(request.calling_ae_title), _title(request.called_ae_title)
-        address = association.requestor.address
+    def _judge(self, calling: str, called: str, address: str) -> tuple[int, int, int] | None:
+        """Why an association is refused, in the standard's numbers; None if it is not."""
         reason, code = self._refusal(calling, called, address)
         if not reason:
             get_logger().info("association", calling_ae=calling, address=address)
-            return
+            return None
         get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=reason)
-        if code is not _REJECT_BUSY:
-            self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")
-        association.acse.send_reject(*code)
-        association.is_rejected = True
-        # The rejection leaves with the provider's next turn; the connection ends after it.
-        time.sleep(0.1)
-        association.kill()
+        self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")
+        return code
 
     def _refusal(self, calling: str, called: str, address: str) -> tuple[str, tuple[int, int, int]]:
         """Why an association is refused, and the code to say so; an empty reason if it is not."""
@@ -286,9 +513,6 @@ class StorageListener:
             return "unknown calling AE title", _REJECT_CALLING_AE
         if not self._peers.allows(calling, address):
             return "address not allowed", _REJECT_NO_REASON
-        server = self._server
-        if server and sum(a.is_established for a in server.active_associations) >= listener.max_associations:
-            return "too many associations", _REJECT_BUSY
         if not self._store.has_room():
             return "disk reserve", _REJECT_CONGESTED
         return "", _REJECT_NO_REASON
@@ -300,11 +524,27 @@ class StorageListener:
         return SUCCESS
 
     def _on_store(self, event: Any) -> int:
+        dimse = event.assoc.dimse
+        dimse.is_storing = True
         try:
+            if event.request.MessageID in dimse.too_large:
+                return self._refuse_too_large(event)
             return self._store.receive(_incoming(event))
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("store_failed")
             return CANNOT_UNDERSTAND
+        finally:
+            dimse.is_storing = False
+
+    def _refuse_too_large(self, event: Any) -> int:
+        event.assoc.dimse.too_large.discard(event.request.MessageID)
+        calling = _title(event.assoc.requestor.ae_title)
+        uid = printable(event.request.AffectedSOPInstanceUID)
+        get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling, why="too large")
+        rules = self._settings.listener
+        limits = f"max_object_mb {rules.max_object_mb}, max_memory_mb {rules.max_memory_mb}"
+        self._alert("refused", f"{calling}: an object is too large", f"{uid}: over a limit of the settings ({limits})")
+        return OUT_OF_RESOURCES
 
     def _alert(self, kind: str, subject: str, detail: str) -> None:
         try:

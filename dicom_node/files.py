@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 from dicom_node.errors import UnsafePathError
 
+_making_folders = threading.Lock()
 _SAFE_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,120}")
 
 
@@ -35,12 +37,14 @@ def make_folder(folder: Path) -> None:
     """Create a folder and its parents; each new entry is on disk when this returns."""
     missing = []
     current = folder
-    while not current.is_dir():
-        missing.append(current)
-        current = current.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        sync_folder(path.parent)
+    # A folder that another thread has made but not synced yet must not be taken for durable.
+    with _making_folders:
+        while not current.is_dir():
+            missing.append(current)
+            current = current.parent
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,9 +19,10 @@ _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG_VR = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN", b"SQ", b"UC", b"UR", b"UT", b"SV", b"UV")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-# A deflated data set may grow by this factor or to this size, whichever is more.
+# A deflated data set may grow by this factor or to this size, whichever is more; never to more than the last.
 _INFLATE_RATIO = 200
 _INFLATE_ALWAYS = 64 * 2**20
+_INFLATE_MOST = 2**30
 
 
 class HeaderError(Exception):
@@ -70,7 +71,7 @@ def inflate(data: bytes) -> bytes:
     HeaderError
         If the data are corrupt or grow out of proportion.
     """
-    limit = max(_INFLATE_ALWAYS, _INFLATE_RATIO * len(data))
+    limit = min(_INFLATE_MOST, max(_INFLATE_ALWAYS, _INFLATE_RATIO * len(data)))
     try:
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)
     except zlib.error:

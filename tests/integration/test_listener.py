@@ -254,11 +254,11 @@ def test_connection__dripping_bytes_meets_a_deadline(start: Start) -> None:
 
 def test_store__cut_in_the_middle_leaves_nothing(start: Start, database: Database, node_settings: NodeSettings) -> None:
     port = start()
+    image = mr_image()
+    image.PixelData = b"\0" * 30_000_000
     with association(port, timeout=1) as opened:
         raw = opened.dul.socket.socket
-        threading.Timer(0.05, lambda: raw.shutdown(socket.SHUT_RDWR)).start()
-        image = mr_image()
-        image.PixelData = b"\0" * 30_000_000
+        threading.Timer(0.1, lambda: raw.shutdown(socket.SHUT_RDWR)).start()
         status = opened.send_c_store(image)
         assert "Status" not in status
     assert send(port, mr_image(2)) == [0]

@@ -1,0 +1,88 @@
+"""The upper layer by hand (PS3.8 section 9.3): PDUs as bytes, for peers that do not behave."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
+
+from tests.fakes.datasets import encode
+
+RELEASE = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+_TYPES = {b"\x02": "accepted", b"\x03": "rejected", b"\x07": "aborted", b"": "closed"}
+
+
+def _item(kind: int, data: bytes) -> bytes:
+    return struct.pack(">BBH", kind, 0, len(data)) + data
+
+
+def associate(
+    *, calling: str = "TEST", called: str = "SPINEONE", classes: tuple[str, ...] = (MRImageStorage,), max_pdu: int = 0
+) -> bytes:
+    """An A-ASSOCIATE-RQ; presentation context 1 is the first class, in explicit little endian."""
+    body = struct.pack(">HH", 1, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
+    body += _item(0x10, b"1.2.840.10008.3.1.1.1")
+    for number, uid in enumerate(classes):
+        syntaxes = _item(0x30, uid.encode()) + _item(0x40, ExplicitVRLittleEndian.encode())
+        body += _item(0x20, bytes([2 * number + 1, 0, 0, 0]) + syntaxes)
+    body += _item(0x50, _item(0x51, struct.pack(">I", max_pdu)) + _item(0x52, b"1.2.3"))
+    return struct.pack(">BBI", 1, 0, len(body)) + body
+
+
+def pdata(header: int, data: bytes, context: int = 1) -> bytes:
+    """A P-DATA-TF with one fragment; ``header`` has bit 0 for a command, bit 1 for the last fragment."""
+    fragment = struct.pack(">IBB", len(data) + 2, context, header) + data
+    return struct.pack(">BBI", 4, 0, len(fragment)) + fragment
+
+
+def store(
+    dataset: Dataset, *, message: int = 1, fragment: int = 16000, data: bytes | None = None, uid: str | None = None
+) -> list[bytes]:
+    """A C-STORE-RQ as PDUs."""
+    command = Dataset()
+    command.AffectedSOPClassUID = dataset.SOPClassUID
+    command.CommandField = 1
+    command.MessageID = message
+    command.Priority = 2
+    command.CommandDataSetType = 1
+    command.AffectedSOPInstanceUID = uid or dataset.SOPInstanceUID
+    body = encode(command, implicit=True)
+    group_length = struct.pack("<HHII", 0, 0, 4, len(body))
+    data = encode(dataset) if data is None else data
+    parts = [data[i : i + fragment] for i in range(0, len(data), fragment)] or [b""]
+    pdus = [pdata(3, group_length + body)]
+    return pdus + [pdata(2 if i == len(parts) - 1 else 0, part) for i, part in enumerate(parts)]
+
+
+def connect(port: int, timeout: float = 10) -> socket.socket:
+    """A TCP connection to this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout=timeout)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """The next PDU; empty where the connection was closed."""
+    try:
+        head = _exactly(connection, 6)
+        return head + _exactly(connection, int.from_bytes(head[2:6], "big")) if len(head) == 6 else b""
+    except OSError:
+        return b""
+
+
+def kind(pdu: bytes) -> str:
+    """What a PDU answers to A-ASSOCIATE-RQ."""
+    return _TYPES.get(pdu[:1], pdu[:1].hex())
+
+
+def status_of(pdu: bytes) -> int:
+    """The status of a C-STORE-RSP; -1 where there is none."""
+    at = pdu.find(b"\x00\x00\x00\x09\x02\x00\x00\x00")
+    return int.from_bytes(pdu[at + 8 : at + 10], "little") if pdu[:1] == b"\x04" and at >= 0 else -1
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size and (block := connection.recv(size - len(data))):
+        data += block
+    return data

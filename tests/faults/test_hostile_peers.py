@@ -1,0 +1,312 @@
+"""Peers that do not behave, against a listener process: it lives, its memory stays, and a permitted sender is served."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from dicom_node.alerts import open_alerts
+from dicom_node.schema import Instance
+from tests.fakes import wire
+from tests.fakes.datasets import encode, mr_image
+from tests.fakes.scu import association, send
+from tests.faults.node import Listener, running_listener, until
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    rules = "max_associations = 10\npdu_timeout_s = 2\nidle_timeout_s = 10\nmax_object_mb = 5\nmax_memory_mb = 12"
+    with running_listener(tmp_path_factory.mktemp("hostile"), rules) as running:
+        assert send(running.port, mr_image(999)) == [0]
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _is_served_afterwards(listener: Listener) -> Iterator[None]:
+    """After every fault a permitted sender is served, and nothing was printed that is no log line."""
+    yield
+    print(listener.log[-3000:])
+    assert send(listener.port, mr_image(998)) == [0]
+    assert "Traceback" not in listener.log
+    assert "SECRET" not in listener.log
+
+
+def instances(listener: Listener) -> int:
+    with listener.database.read() as session:
+        return session.scalar(select(func.count()).select_from(Instance)) or 0
+
+
+def alert_kinds(listener: Listener) -> Counter[str]:
+    with listener.database.read() as session:
+        return Counter({alert.kind: alert.count for alert in open_alerts(session)})
+
+
+def is_closed(connection: socket.socket, seconds: float) -> bool:
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def is_cut(connection: socket.socket, data: bytes, *, times: int, pause: float = 0) -> bool:
+    """Whether the other side ends the connection while it is being sent to."""
+    try:
+        for _ in range(times):
+            connection.sendall(data)
+            time.sleep(pause)
+    except OSError:
+        return True
+    return False
+
+
+def opened(listener: Listener) -> socket.socket:
+    """An established association, by hand."""
+    connection = wire.connect(listener.port)
+    connection.sendall(wire.associate())
+    assert wire.kind(wire.answer(connection)) == "accepted"
+    return connection
+
+
+def test_four_gigabytes_announced(listener: Listener) -> None:
+    before = listener.memory
+    with wire.connect(listener.port) as connection:
+        connection.sendall(b"\x01\x00\xff\xff\xff\xff")
+        assert is_cut(connection, bytes(MEGABYTE), times=200)
+    assert listener.memory - before < 10 * MEGABYTE
+
+
+@pytest.mark.parametrize("start", [b"\x01\x00\x00", b"", b"\x01\x00\x00\x00\x01\x00abc"], ids=["header", "no", "body"])
+def test_silence(listener: Listener, start: bytes) -> None:
+    with wire.connect(listener.port) as connection:
+        connection.sendall(start)
+        assert is_closed(connection, 6)
+
+
+@pytest.mark.parametrize("greeting", [b"\x01\x00\x00\x00\x10\x00", b"\x16\x03\x01\x02\x00"], ids=["request", "other"])
+def test_a_byte_at_a_time(listener: Listener, greeting: bytes) -> None:
+    """The deadline is one for everything before the association."""
+    began = time.monotonic()
+    with wire.connect(listener.port) as connection:
+        connection.sendall(greeting)
+        assert is_cut(connection, b"\0", times=50, pause=0.2)
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506),
+        b"\xff" * 5000,
+    ],
+    ids=["HTTP", "TLS", "random"],
+)
+def test_other_protocols(listener: Listener, noise: bytes) -> None:
+    before = listener.memory
+    began = time.monotonic()
+    for _ in range(20):
+        with wire.connect(listener.port) as connection:
+            connection.sendall(noise)
+            assert is_closed(connection, 6)
+    assert time.monotonic() - began < 2
+    assert listener.memory - before < 10 * MEGABYTE
+
+
+@pytest.mark.parametrize("count", [10, 20, 260])
+def test_silent_sockets_take_no_place(listener: Listener, count: int) -> None:
+    """As many as associations are allowed, twice that, and more than there are places for connections."""
+    silent = [wire.connect(listener.port) for _ in range(count)]
+    with association(listener.port) as opened_one:
+        assert opened_one.is_established
+        assert opened_one.send_c_store(mr_image(997)).Status == 0
+    for connection in silent:
+        connection.close()
+
+
+def test_two_hundred_associations_at_once(tmp_path: Path) -> None:
+    """Never more than allowed; the others are told so politely, none is left without an answer."""
+    with running_listener(tmp_path, "max_associations = 10") as listener:
+        connections = [wire.connect(listener.port, timeout=30) for _ in range(200)]
+        for connection in connections:
+            connection.sendall(wire.associate())
+        answers = Counter(wire.kind(wire.answer(connection)) for connection in connections)
+        for connection in connections:
+            connection.close()
+        assert answers == {"accepted": 10, "rejected": 190}
+        until(lambda: _can_associate(listener))
+
+
+def _can_associate(listener: Listener) -> bool:
+    with association(listener.port) as again:
+        return bool(again.is_established)
+
+
+def test_an_object_over_the_limit_is_refused_and_the_next_is_taken(listener: Listener) -> None:
+    """0xA700, the association goes on, and the object was never held whole."""
+    before, fragment = listener.memory, bytes(100_000)
+    with opened(listener) as connection:
+        large = mr_image(501)
+        connection.sendall(wire.store(large)[0])
+        for _ in range(250):
+            connection.sendall(wire.pdata(0, fragment))
+        assert listener.memory - before < 15 * MEGABYTE
+        connection.sendall(wire.pdata(2, b"end"))
+        assert wire.status_of(wire.answer(connection)) == 0xA700
+        connection.sendall(b"".join(wire.store(mr_image(502), message=2)))
+        assert wire.status_of(wire.answer(connection)) == 0
+    assert alert_kinds(listener)["refused"] >= 1
+
+
+def test_many_large_objects_at_once_stay_in_the_limit_of_all(listener: Listener) -> None:
+    before = listener.memory
+    connections = [opened(listener) for _ in range(8)]
+    for connection in connections:
+        connection.sendall(wire.store(mr_image(503))[0])
+        for _ in range(45):
+            connection.sendall(wire.pdata(0, bytes(100_000)))
+    assert listener.memory - before < 30 * MEGABYTE
+    for connection in connections:
+        connection.sendall(wire.pdata(2, b""))
+    statuses = [wire.status_of(wire.answer(connection)) for connection in connections]
+    assert statuses.count(0xA700) >= 5
+    assert 0 not in statuses
+    for connection in connections:
+        connection.close()
+
+
+def test_a_command_without_end(listener: Listener) -> None:
+    before = listener.memory
+    with opened(listener) as connection:
+        assert is_cut(connection, wire.pdata(1, bytes(10_000)), times=5000)
+    assert listener.memory - before < 10 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        wire.pdata(2, b"")[:-2],
+        struct.pack(">BBI", 4, 0, 6) + struct.pack(">IBB", 2, 1, 3),
+        struct.pack(">BBI", 4, 0, 5) + struct.pack(">IB", 1, 1),
+        wire.pdata(3, b"\0" * 50),
+        wire.pdata(3, b"\xff" * 50),
+        wire.pdata(2, b"data before any command"),
+        wire.pdata(3, wire.store(mr_image())[0][12:], context=99),
+        b"\x99\x00\x00\x00\x00\x04abcd",
+    ],
+    ids=["short", "empty command", "no header", "zeros", "ones", "no command", "other context", "unknown type"],
+)
+def test_broken_data(listener: Listener, pdu: bytes) -> None:
+    before = instances(listener)
+    with opened(listener) as connection:
+        connection.sendall(pdu)
+        connection.settimeout(0.5)
+        assert wire.status_of(wire.answer(connection)) != 0
+    assert instances(listener) == before
+
+
+@pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "1.2\0.3", "1." + "2" * 63, ""])
+def test_uids_that_are_no_names(listener: Listener, uid: str) -> None:
+    """Over the wire: whatever the answer, it is no success, and nothing stands outside the folders."""
+    with opened(listener) as connection:
+        connection.sendall(b"".join(wire.store(mr_image(), uid=uid or "\0")))
+        connection.settimeout(5)
+        assert wire.status_of(wire.answer(connection)) != 0
+    data = listener.settings.data_dir
+    allowed = {"instances", "quarantine", "spool", "results", "node.db", "node.db-wal", "node.db-shm", "listener.lock"}
+    assert {path.name for path in data.iterdir()} <= allowed
+    assert {path.suffix for path in (data / "quarantine").rglob("*") if path.is_file()} <= {".dcm"}
+
+
+@pytest.mark.parametrize("depth", [300, 3000, 20000])
+@pytest.mark.parametrize("length", ["undefined", "explicit"])
+def test_nested_sequences(listener: Listener, depth: int, length: str) -> None:
+    data = nested(depth, explicit=length == "explicit") + encode(mr_image(600))
+    with opened(listener) as connection:
+        connection.sendall(b"".join(wire.store(mr_image(600), data=data)))
+        assert wire.status_of(wire.answer(connection)) in (0xC000, 0xA900, 0x0000)
+
+
+def nested(depth: int, *, explicit: bool) -> bytes:
+    """A sequence in a sequence, ``depth`` times, in explicit little endian."""
+    tag, item = b"\x08\x00\x15\x11SQ\0\0", b"\xfe\xff\x00\xe0"
+    if not explicit:
+        return (tag + b"\xff" * 4 + item + b"\xff" * 4) * depth
+    data = b""
+    for _ in range(depth):
+        data = item + struct.pack("<I", len(data)) + data
+        data = tag + struct.pack("<I", len(data)) + data
+    return data
+
+
+def test_a_matrix_that_is_no_matrix(listener: Listener) -> None:
+    """65535 x 65535 with 128 bytes: kept or refused, but never allocated."""
+    before = listener.memory
+    image = mr_image(700)
+    image.Rows = image.Columns = 65535
+    send(listener.port, image)
+    again = mr_image(700, fill=9)
+    again.Rows = again.Columns = 65535
+    send(listener.port, again)
+    assert listener.memory - before < 10 * MEGABYTE
+
+
+def test_cut_in_the_middle_of_an_object(listener: Listener) -> None:
+    before, spool = instances(listener), listener.settings.data_dir / "spool"
+    for _ in range(10):
+        connection = opened(listener)
+        pdus = wire.store(mr_image(800), fragment=100)
+        connection.sendall(b"".join(pdus[:-1]) + pdus[-1][:-3])
+        connection.close()
+    until(lambda: not list(spool.iterdir()))
+    assert instances(listener) == before
+
+
+def test_abort_after_some_images_keeps_those(listener: Listener) -> None:
+    before = instances(listener)
+    connection = opened(listener)
+    for number in range(20):
+        connection.sendall(b"".join(wire.store(mr_image(number + 1, study="1.2.50"), message=number + 1)))
+        assert wire.status_of(wire.answer(connection)) == 0
+    connection.sendall(b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00")
+    connection.close()
+    assert instances(listener) == before + 20
+
+
+def test_requests_without_waiting_for_answers(listener: Listener) -> None:
+    """A thousand requests in one go: cut, or answered one by one; memory stays."""
+    before = listener.memory
+    connection = opened(listener)
+    try:
+        for number in range(1000):
+            connection.sendall(b"".join(wire.store(mr_image(900), message=number % 60000 + 1)))
+    except OSError:
+        pass
+    connection.close()
+    assert listener.memory - before < 30 * MEGABYTE
+
+
+def test_sigterm_in_the_middle_of_an_association(tmp_path: Path) -> None:
+    """What is being sent may end; the process stops cleanly, and what was acknowledged is there."""
+    with running_listener(tmp_path) as listener, opened(listener) as connection:
+        connection.sendall(b"".join(wire.store(mr_image(1))))
+        assert wire.status_of(wire.answer(connection)) == 0
+        assert listener.stop() == 0
+        assert "Traceback" not in listener.log
+        assert instances(listener) == 1
+        listener.start()
+        assert send(listener.port, mr_image(1), mr_image(2)) == [0, 0]
+        assert instances(listener) == 2
