@@ -7,6 +7,7 @@ import json
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,10 @@ _FLAGS = (
 )
 
 
+class BrowserError(Exception):
+    """What ChromeDriver says went wrong."""
+
+
 class Browser:
     """One page."""
 
@@ -44,13 +49,16 @@ class Browser:
         return _call("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
 
     def wait(self, script: str, *arguments: Any, timeout_s: float = 60, what: str = "") -> Any:
-        """The first true value of a script."""
-        deadline = time.monotonic() + timeout_s
+        """The first true value of a script. One that fails, as while the page loads anew, is asked again."""
+        deadline, why = time.monotonic() + timeout_s, ""
         while time.monotonic() < deadline:
-            if value := self.run(script, *arguments):
-                return value
+            try:
+                if value := self.run(script, *arguments):
+                    return value
+            except BrowserError as error:
+                why = f" ({error})"
             time.sleep(0.5)
-        raise TimeoutError(f"{what or script}: not within {timeout_s:.0f} s")
+        raise TimeoutError(f"{what or script}: not within {timeout_s:.0f} s{why}")
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(_call("GET", f"{self._session}/screenshot")))
@@ -64,8 +72,11 @@ class Browser:
 def _call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=180) as answer:
-        return json.loads(answer.read())["value"]
+    try:
+        with urllib.request.urlopen(request, timeout=180) as answer:
+            return json.loads(answer.read())["value"]
+    except urllib.error.HTTPError as error:
+        raise BrowserError(json.loads(error.read())["value"]["message"].splitlines()[0]) from None
 
 
 @contextmanager
@@ -92,8 +103,6 @@ def _start(port: int, flags: list[str]) -> str:
         try:
             value = _call("POST", f"{root}/session", {"capabilities": {"alwaysMatch": wanted}})
             return f"{root}/session/{value['sessionId']}"
-        except urllib.error.HTTPError as error:
-            raise RuntimeError(f"chromium does not start: {error.read()[:500]!r}") from None
         except OSError:
             if attempt == 39:
                 raise

@@ -78,11 +78,16 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up is no news."""
+
+
 @contextmanager
 def serving(dist: Path, orthanc: str, port: int) -> Iterator[str]:
     """Serve until the end of the block; the origin."""
     handler = type("Handler", (_Handler,), {"dist": dist.resolve(), "orthanc": orthanc})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = _Server(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{port}"
