@@ -6,6 +6,7 @@ quarantine          an object was put aside; ``detail`` says why and where
 missing_file        an indexed file is not on disk, or has other bytes
 disk_reserve        too little free space: images are refused
 refused             an association was refused
+two_patients        a study holds images of two Patient IDs; only those of the newest are analysed
 job_failed          an analysis was given up
 delivery_failed     a destination refuses a result for good
 destination_down    a destination cannot be reached; delivery goes on trying

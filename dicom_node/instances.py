@@ -11,12 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from pydicom.dataset import FileMetaDataset
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from sqlalchemy import func, select
@@ -25,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node import studies
 from dicom_node.alerts import close_alert, raise_alert
-from dicom_node.files import move_into_place, safe_path, sha256_of, write_spool_file
+from dicom_node.files import move_into_place, safe_path, sha256_of, sync_folder, write_spool_file
 from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from dicom_node.log import get_logger, printable
@@ -51,6 +53,7 @@ _PIXEL_KEYWORDS = (
     "PixelRepresentation",
 )
 _COMPARE_TIMEOUT_S = 120
+_MOST_PATIENTS_KNOWN = 10_000
 
 
 class RefusedError(Exception):
@@ -82,6 +85,8 @@ class _Identity:
     sop_class_uid: str
     study_uid: str
     series_uid: str
+    # Never stored and never logged.
+    patient_id: str
     is_own_result: bool
 
 
@@ -102,6 +107,9 @@ class InstanceStore:
         self._database = database
         self.data_dir = data_dir
         self._reserve = reserve_bytes
+        # Patient IDs by index row, so that not every image of a study makes us read another one.
+        self._patients: dict[int, str] = {}
+        self._patients_lock = threading.Lock()
         prepare_folders(data_dir)
 
     def has_room(self, size: int = 0) -> bool:
@@ -149,7 +157,10 @@ class InstanceStore:
                 self._log("duplicate", incoming)
                 return SUCCESS
             current = next((row for row in known if row.is_current), None)
-            conflict = self._conflict(current, header, identity, meta, incoming) if current else ""
+            if current is not None:
+                conflict = self._conflict(current, header, identity, meta, incoming)
+            else:
+                conflict = self._other_patient(identity)
             if conflict:
                 self._quarantine(meta, incoming, sha256, conflict)
                 return SUCCESS
@@ -176,6 +187,36 @@ class InstanceStore:
         if not self._same_pixels(current, header, meta, incoming):
             return "the same SOP Instance UID was received with other pixels"
         return ""
+
+    def _other_patient(self, identity: _Identity) -> str:
+        """Why a new instance cannot join its study; empty if it can.
+
+        A study belongs to the patient of its newest image: a corrected resend of an image changes it, an image that
+        nobody has sent before does not.
+        """
+        if identity.is_own_result:
+            return ""
+        with self._database.read() as session:
+            newest = session.scalar(
+                select(Instance)
+                .where(Instance.study_uid == identity.study_uid, Instance.is_current, Instance.is_own_result.is_(False))
+                .order_by(Instance.id.desc())
+                .limit(1)
+            )
+        if newest is None or not are_different({identity.patient_id, self._patient_of(newest)}):
+            return ""
+        return "the study has images of another Patient ID; images of two patients are never merged"
+
+    def _patient_of(self, row: Instance) -> str:
+        with self._patients_lock:
+            known = self._patients.get(row.id)
+        if known is None:
+            known = read_patient_id(self.data_dir / row.path)
+            with self._patients_lock:
+                if len(self._patients) >= _MOST_PATIENTS_KNOWN:
+                    self._patients.clear()
+                self._patients[row.id] = known
+        return known
 
     def _same_pixels(self, current: Instance, header: InstanceHeader, meta: bytes, incoming: Incoming) -> bool:
         stored_path = self.data_dir / current.path
@@ -307,6 +348,36 @@ def inputs_of(session: Session, study_uid: str) -> list[Instance]:
     return list(session.scalars(query.order_by(Instance.sop_instance_uid)))
 
 
+def of_newest_patient(rows: Sequence[Instance], data_dir: Path) -> tuple[list[Instance], int]:
+    """The instances of a study that belong to the patient of the newest one, and how many others there are.
+
+    Two patients are found in one study after a correction that was sent again for a part of the images only.
+    """
+    if not rows:
+        return [], 0
+    patients = {row.id: read_patient_id(data_dir / row.path) for row in rows}
+    newest = next((patients[key] for key in sorted(patients, reverse=True) if patients[key]), "")
+    kept = [row for row in rows if not are_different({patients[row.id], newest})]
+    return kept, len(rows) - len(kept)
+
+
+def are_different(patient_ids: set[str]) -> bool:
+    """Whether these are Patient IDs of two patients; an empty one says nothing."""
+    return len(patient_ids - {""}) > 1
+
+
+def read_patient_id(path: Path) -> str:
+    """The Patient ID of a stored file; empty where it has none or cannot be read."""
+    try:
+        return _patient_id(dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]))
+    except Exception:  # whatever is wrong with the file, who reads its pixels will say so
+        return ""
+
+
+def _patient_id(dataset: Dataset) -> str:
+    return str(dataset.get("PatientID") or "").strip(" \0")
+
+
 def count_instances(session: Session) -> int:
     """Number of current instances."""
     return session.scalar(select(func.count()).select_from(Instance).where(Instance.is_current)) or 0
@@ -333,6 +404,8 @@ def prepare_folders(data_dir: Path) -> None:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
     for name in FOLDERS:
         (data_dir / name).mkdir(exist_ok=True, mode=0o750)
+    sync_folder(data_dir)
+    sync_folder(data_dir.parent)
 
 
 def instance_path(data_dir: Path, identity: _Identity, sha256: str) -> Path:
@@ -383,6 +456,7 @@ def _identify(header: InstanceHeader, incoming: Incoming) -> _Identity:
         sop_class_uid=values["SOPClassUID"],
         study_uid=values["StudyInstanceUID"],
         series_uid=values["SeriesInstanceUID"],
+        patient_id=_patient_id(header.dataset),
         is_own_result=is_own_result(header.dataset),
     )
 

@@ -28,7 +28,7 @@ from dicom_node.envelope import to_bytes
 from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
 from dicom_node.files import safe_path, write_atomically
 from dicom_node.identifiers import ResultKey
-from dicom_node.instances import inputs_of
+from dicom_node.instances import inputs_of, of_newest_patient
 from dicom_node.jobs import Claim, back_off
 from dicom_node.key_object import build_key_object
 from dicom_node.lifecycle import StopFlag, notify_ready
@@ -415,10 +415,20 @@ class Worker:
         with self._database.read() as session:
             rows = inputs_of(session, study_uid)
         data_dir = self._settings.data_dir
+        rows, others = of_newest_patient(rows, data_dir)
+        self._tell_of_two_patients(study_uid, others)
         return [
             Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256, r.version, r.received_at)
             for r in rows
         ]
+
+    def _tell_of_two_patients(self, study_uid: str, others: int) -> None:
+        with self._database.write() as session:
+            if others:
+                detail = f"{others} images carry another Patient ID than the newest one; they are left out"
+                raise_alert(session, "two_patients", study_uid, detail)
+            else:
+                close_alert(session, "two_patients", study_uid)
 
     def _replaced_reports(self, key: ResultKey) -> dict[str, Predecessor]:
         """The study's last reports before the result of this key, whether that is stored already or not."""

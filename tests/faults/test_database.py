@@ -1,0 +1,158 @@
+"""Rows 17, 23, 25 and 26: the database is locked or older, the disk is full, the power is cut."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from dicom_node import jobs
+from dicom_node.instances import OUT_OF_RESOURCES, SUCCESS, InstanceStore
+from dicom_node.schema import Database, Instance, open_database, prepare_database, utc_now
+from dicom_node.settings import NodeSettings
+from tests.fakes.datasets import incoming, mr_image
+from tests.faults.node import ROOT
+from tests.unit.test_schema import _at_first_schema
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize(
+    ("seconds", "status"),
+    [
+        (2, SUCCESS),
+        pytest.param(25, SUCCESS, marks=pytest.mark.campaign),
+        pytest.param(45, OUT_OF_RESOURCES, marks=pytest.mark.campaign),
+    ],
+)
+def test_locked__waits_and_never_says_success_too_early(
+    database: Database, node_settings: NodeSettings, seconds: float, status: int
+) -> None:
+    other = open_database(node_settings.database)
+    store = InstanceStore(database, node_settings.data_dir)
+    released: list[float] = []
+
+    def hold() -> None:
+        with other.write() as session:
+            if session.connection().dialect.name == "postgresql":
+                session.execute(text("LOCK TABLE instances IN ACCESS EXCLUSIVE MODE"))
+            locked.set()
+            time.sleep(seconds)
+            released.append(time.monotonic())
+
+    locked = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert locked.wait(5)
+    assert store.receive(incoming(mr_image())) == status
+    answered = time.monotonic()
+    holder.join()
+    other.close()
+    with database.read() as session:
+        rows = session.scalars(select(Instance)).all()
+    assert len(rows) == (1 if status == SUCCESS else 0)
+    if status == SUCCESS:
+        assert answered >= released[0]
+    assert store.receive(incoming(mr_image())) == SUCCESS
+
+
+# A process that may not write files over two megabytes: the write of a larger image fails in the middle.
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from dicom_node.instances import InstanceStore
+from dicom_node.schema import open_database
+from tests.fakes.datasets import incoming, mr_image
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+store = InstanceStore(open_database(sys.argv[1]), Path(sys.argv[2]))
+large = mr_image(2)
+large.PixelData = bytes(4_000_000)
+print(*(f"{store.receive(incoming(image)):04X}" for image in (mr_image(1), large, mr_image(3))))
+"""
+
+
+def test_a_write_that_fails_in_the_middle__nothing_stays(database: Database, node_settings: NodeSettings) -> None:
+    command = [sys.executable, "-c", FULL, node_settings.database, str(node_settings.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split("\n")[-2].split() == ["0000", "A700", "0000"]
+    assert not list((node_settings.data_dir / "spool").iterdir())
+    with database.read() as session:
+        rows = session.scalars(select(Instance)).all()
+    assert {row.path for row in rows} == {
+        str(path.relative_to(node_settings.data_dir)) for path in (node_settings.data_dir / "instances").rglob("*.dcm")
+    }
+    assert len(rows) == 2
+
+
+@pytest.mark.both_databases
+@pytest.mark.no_tables
+def test_upgrade__queued_jobs_and_parcels_are_kept(tmp_path: Path, database_url: str) -> None:
+    url = database_url or f"sqlite:///{tmp_path / 'node.db'}"
+    old, now = _at_first_schema(url), "2026-01-01 00:00:00"
+    with old.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE outbox SET state = 'waiting'")
+        for number in range(1, 21):
+            uid = f"1.2.{number}"
+            connection.exec_driver_sql(f"INSERT INTO studies VALUES ('{uid}', 'complete', 1, '{now}', '{now}')")
+            connection.exec_driver_sql(
+                "INSERT INTO jobs (study_uid, generation, state, priority, attempts, not_before, created_at, heartbeat,"
+                f" reason) VALUES ('{uid}', 1, 'waiting', 0, 0, '{now}', '{now}', 0, '')"
+            )
+    old.close()
+    database = prepare_database(url)
+    claimed = set()
+    with database.write() as session:
+        while (claim := jobs.claim(session, "w", now=utc_now())) is not None:
+            claimed.add(claim.study_uid)
+        assert session.scalar(text("SELECT count(*) FROM outbox WHERE state = 'waiting'")) == 1
+    database.close()
+    assert claimed == {f"1.2.{number}" for number in range(1, 21)}
+
+
+class PowerCut:
+    """What a disk holds that keeps only what was synced: contents by inode, names by folder."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.contents: dict[int, bytes] = {}
+        self.names: dict[int, dict[str, int]] = {}
+        self._sync = os.fsync
+        monkeypatch.setattr(os, "fsync", self.fsync)
+
+    def fsync(self, descriptor: int) -> None:
+        self._sync(descriptor)
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        inode = os.fstat(descriptor).st_ino
+        if path.is_dir():
+            self.names[inode] = {entry.name: entry.stat().st_ino for entry in path.iterdir()}
+        else:
+            self.contents[inode] = path.read_bytes()
+
+    def read(self, root: Path, name: str) -> bytes | None:
+        """A file's bytes as they would be found after the power came back."""
+        inode: int | None = root.stat().st_ino
+        for part in Path(name).parts:
+            inode = self.names.get(inode or 0, {}).get(part)
+        return self.contents.get(inode or 0)
+
+
+def test_power_cut__whatever_was_acknowledged_is_on_the_disk(
+    database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After every acknowledgement, of only that which was synced until then."""
+    disk = PowerCut(monkeypatch)
+    store = InstanceStore(database, node_settings.data_dir)
+    for study in ("1.2.3", "1.2.4"):
+        for number in range(1, 4):
+            assert store.receive(incoming(mr_image(number, study=study))) == SUCCESS
+            with database.read() as session:
+                rows = session.scalars(select(Instance)).all()
+            for row in rows:
+                assert disk.read(store.data_dir, row.path) == (store.data_dir / row.path).read_bytes(), row.path
+    assert len(rows) == 6
