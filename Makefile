@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean configuration viewers
+.PHONY: demo test check install clean configuration viewers sbom
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -16,6 +16,14 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Bill of materials (CycloneDX) and licences of everything installed, the test tools included: build/sbom.cdx.json, build/licences.md.
+sbom: install
+	mkdir -p build
+	$(PYTHON) -m venv build/sbom-tools
+	build/sbom-tools/bin/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) cyclonedx-bom pip-licenses
+	build/sbom-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.cdx.json $(BIN)/python
+	build/sbom-tools/bin/pip-licenses --python=$(BIN)/python --with-urls --format=markdown --output-file=build/licences.md
 
 # docs/configuration.md, from the settings' own table; a test holds them equal.
 configuration: install

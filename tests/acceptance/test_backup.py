@@ -90,6 +90,22 @@ def test_backup__a_missing_stored_file_is_told_and_nothing_is_left(
     assert [path.name for path in tmp_path.iterdir()] == ["node"]
 
 
+def test_restore__finds_the_images_that_came_after_the_backup(config: Path, tmp_path: Path) -> None:
+    settings = load_settings(config)
+    assert run("backup", tmp_path / "b.tar", "--config", config) == 0
+    database = open_database(settings.database)
+    InstanceStore(database, settings.data_dir).receive(incoming(mr_image(3)))
+    database.close()
+    for path in settings.data_dir.glob("node.db*"):
+        path.unlink()
+    assert run("restore", tmp_path / "b.tar", "--dir", config.parent) == 0
+    restored = open_database(settings.database)
+    InstanceStore(restored, settings.data_dir).reconcile()
+    with restored.read() as session:
+        assert status(session, settings)["instances"] == 3
+    assert run("verify", "--config", config) == 0
+
+
 def test_restore__leaves_a_node_that_is_there_alone(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
