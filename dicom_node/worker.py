@@ -24,6 +24,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node import gate, jobs, outbox
+from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.envelope import to_bytes
 from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
 from dicom_node.files import safe_path, write_atomically
