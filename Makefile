@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install clean configuration viewers sbom
+.PHONY: demo test check install clean configuration viewers sbom campaign
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -32,6 +32,11 @@ configuration: install
 # OHIF with our report, in headless Chromium; fetches OHIF's built app from the npm registry. Says what is missing.
 viewers: install
 	$(BIN)/python -m tests.viewers.ohif $(VIEWERS_FLAGS)
+
+# Takes hours; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200" is a short one. Writes what was really done.
+campaign: install
+	$(BIN)/python -m pytest -m campaign $(TEST_FLAGS)
+	$(BIN)/python -m tests.faults.campaign --write docs/reliability.md $(CAMPAIGN_FLAGS)
 
 install: $(VENV)/.installed
 

@@ -1,0 +1,360 @@
+"""The fifty faults that the node must survive: which test proves it, or what is open. `make campaign` prints it.
+
+A row holds one or more tests (``folder/file.py::function``, below ``tests``). ``open`` says what is not proven yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault."""
+
+    number: int
+    fault: str
+    expected: str
+    tests: tuple[str, ...] = ()
+    open: str = ""
+
+
+_PEERS = "faults/test_hostile_peers.py::test_"
+_DATABASE = "faults/test_database.py::test_"
+_LISTENER = "integration/test_listener.py::test_"
+_DELIVERY = "integration/test_delivery.py::test_"
+_CRASH = "integration/test_listener_crash.py::test_"
+_STOP = "integration/test_worker_stop.py::test_"
+_INSTANCES = "unit/test_instances.py::test_receive__"
+_WORKER = "unit/test_worker.py::test_job__"
+_SERIES = "unit/test_dicom_series.py::test_"
+_SELECTION = "unit/test_series_selection.py::test_"
+_SERVE = "acceptance/test_node_cli_serve.py::test_serve__"
+_CLI = "acceptance/test_node_cli.py::test_"
+_TWO = "faults/test_two_patients.py::test_"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        1, "PDU length 4 GiB before association", "cut at the cap, memory flat", (f"{_PEERS}four_gigabytes_announced",)
+    ),
+    Row(2, "half a PDU header, silent", "closed within the time-out", (f"{_PEERS}silence",)),
+    Row(3, "one byte a second", "one deadline for each PDU", (f"{_PEERS}a_byte_at_a_time",)),
+    Row(
+        4,
+        "idle sockets, as many as allowed and more",
+        "a permitted sender is served",
+        (f"{_PEERS}silent_sockets_take_no_place",),
+    ),
+    Row(
+        5,
+        "HTTP, TLS hello, random bytes",
+        "closed at once, memory flat",
+        (f"{_PEERS}other_protocols", f"{_PEERS}broken_data"),
+    ),
+    Row(
+        6,
+        "cut in the middle of P-DATA",
+        "nothing visible, nothing left",
+        (f"{_PEERS}cut_in_the_middle_of_an_object", f"{_LISTENER}store__cut_in_the_middle_leaves_nothing"),
+    ),
+    Row(
+        7,
+        "abort after a part of the images",
+        "the part is kept and reported",
+        (
+            f"{_PEERS}abort_after_some_images_keeps_those",
+            "unit/test_studies.py::test_complete__after_the_quiet_time_and_only_once",
+        ),
+    ),
+    Row(
+        8,
+        "wrong called AE, unknown calling AE, address",
+        "refused, counted, logged",
+        (
+            f"{_LISTENER}association__wrong_called_title_is_refused_and_counted",
+            f"{_LISTENER}association__only_peers_may_send",
+        ),
+    ),
+    Row(
+        9, "200 simultaneous associations", "polite refusals, no crash", (f"{_PEERS}two_hundred_associations_at_once",)
+    ),
+    Row(
+        10,
+        "SOP Instance UIDs that are paths",
+        "refused, nothing outside",
+        (f"{_PEERS}uids_that_are_no_names", f"{_INSTANCES}a_malformed_uid_never_becomes_a_path"),
+    ),
+    Row(11, "command UID differs from the data set's", "0xA900", (f"{_INSTANCES}command_and_data_set_must_agree",)),
+    Row(
+        12,
+        "Study or Series UID missing",
+        "failure, kept in quarantine",
+        (f"{_INSTANCES}a_missing_uid_is_refused_and_kept_in_quarantine",),
+    ),
+    Row(13, "same UID, same bytes", "success, no second job", (f"{_INSTANCES}the_same_bytes_again_change_nothing",)),
+    Row(
+        14,
+        "same UID, other header; other pixels",
+        "new version; quarantine and alert",
+        (
+            f"{_INSTANCES}a_corrected_header_becomes_the_current_version",
+            f"{_INSTANCES}other_pixels_go_to_quarantine_with_an_alert",
+        ),
+    ),
+    Row(
+        15,
+        "two Patient IDs in one study",
+        "newest used, never merged",
+        (
+            f"{_TWO}without_a_resend__the_other_patients_images_are_put_aside",
+            f"{_TWO}with_a_resend_of_all__the_corrected_ones_are_used",
+            f"{_TWO}with_a_resend_of_some__the_rest_is_left_out_until_it_comes",
+        ),
+    ),
+    Row(
+        16,
+        "late series after the result",
+        "new result that refers to the one before",
+        (f"{_WORKER}a_late_image_gives_a_new_result", f"{_WORKER}a_new_result_names_the_report_that_it_replaces"),
+    ),
+    Row(
+        17,
+        "disk full during the write",
+        "0xA700, nothing left, no row",
+        (
+            f"{_DATABASE}a_write_that_fails_in_the_middle__nothing_stays",
+            f"{_INSTANCES}a_full_disk_leaves_nothing_behind",
+        ),
+    ),
+    Row(
+        18,
+        "disk under the reserve",
+        "associations refused, alert",
+        (
+            f"{_LISTENER}association__under_the_disk_reserve_all_are_refused",
+            f"{_INSTANCES}under_the_disk_reserve_nothing_is_accepted",
+        ),
+    ),
+    Row(
+        19,
+        "kill -9 between file and index",
+        "nothing acknowledged is missing",
+        (
+            f"{_CRASH}kill__what_was_acknowledged_is_there_and_the_rest_can_come_again",
+            "faults/test_campaign.py::test_kills_at_random_moments",
+        ),
+    ),
+    Row(
+        20,
+        "kill -9 of the worker in inference",
+        "done again once, same UIDs",
+        (f"{_STOP}kill__the_job_is_done_once_by_another_worker", f"{_WORKER}a_retry_makes_the_same_bytes"),
+    ),
+    Row(
+        21,
+        "SIGTERM in a job and in an association",
+        "handed back; clean stop",
+        (f"{_STOP}sigterm__hands_the_job_back", f"{_PEERS}sigterm_in_the_middle_of_an_association"),
+    ),
+    Row(
+        22,
+        "ten workers, a thousand jobs",
+        "each exactly once",
+        (
+            "faults/test_many_workers.py::test_ten_processes_do_each_job_once",
+            "unit/test_jobs.py::test_claim__two_workers_and_one_job",
+        ),
+    ),
+    Row(
+        23,
+        "database locked 30 s",
+        "waits; no false success",
+        (f"{_DATABASE}locked__waits_and_never_says_success_too_early", f"{_INSTANCES}no_success_without_an_index_row"),
+    ),
+    Row(
+        24,
+        "database corrupt, or of a newer schema",
+        "refuses to start, clear text",
+        (
+            "unit/test_schema.py::test_open__a_newer_schema_is_refused",
+            "unit/test_schema.py::test_open__a_corrupt_file_is_refused",
+            f"{_CLI}status__a_damaged_database_is_one_line",
+        ),
+    ),
+    Row(25, "upgrade with queued jobs", "none lost", (f"{_DATABASE}upgrade__queued_jobs_and_parcels_are_kept",)),
+    Row(
+        26,
+        "power cut, only synced writes kept",
+        "every acknowledged image present",
+        (
+            f"{_DATABASE}power_cut__whatever_was_acknowledged_is_on_the_disk",
+            "unit/test_schema.py::test_sqlite_is_durable",
+        ),
+    ),
+    Row(27, "deflate bomb 1000:1", "bounded, refused", (f"{_INSTANCES}a_deflate_bomb_is_refused",)),
+    Row(
+        28,
+        "65535 x 65535 with tiny data",
+        "refused before allocation",
+        (f"{_PEERS}a_matrix_that_is_no_matrix", f"{_SERIES}huge_matrix_with_tiny_data_is_refused_before_allocation"),
+    ),
+    Row(
+        29,
+        "sequences nested 300 to 20,000 deep",
+        "typed refusal, process alive",
+        (f"{_PEERS}nested_sequences", f"{_INSTANCES}deeply_nested_sequences_are_refused"),
+    ),
+    Row(
+        30,
+        "PixelData truncated",
+        "refused by the reader, reason kept",
+        (f"{_INSTANCES}truncated_data_are_refused_and_kept_in_quarantine", f"{_SERIES}truncated_pixel_data_is_refused"),
+    ),
+    Row(
+        31,
+        "corrupt JPEG, J2K, JPEG-LS, RLE",
+        "the decoder's child dies, no more",
+        (f"{_SERIES}corrupt_compressed_data_is_refused", "unit/test_pixel_isolation.py::test_a_child_that_fails"),
+    ),
+    Row(
+        32,
+        "impossible bits or photometric interpretation",
+        "refused",
+        (f"{_SERIES}colour_is_refused",),
+        "HighBit >= BitsAllocated has no test of its own",
+    ),
+    Row(
+        33,
+        "impossible spacing, positions, orientation",
+        "series refused, never measured",
+        (f"{_SERIES}impossible_geometry_is_refused", f"{_SERIES}numbers_that_are_none_are_refused"),
+    ),
+    Row(
+        34,
+        "RescaleSlope 1e-12, window width 0",
+        "no huge table, no division by zero",
+        (
+            f"{_SERIES}impossible_rescale_is_ignored",
+            "unit/test_drawing.py::test_window_is_the_series_own_unless_nonsense",
+        ),
+    ),
+    Row(
+        35,
+        "localiser, coronal, axial, T1, CT, own results",
+        "right choice or not analysable",
+        (
+            f"{_SELECTION}whole_study",
+            f"{_SELECTION}three_planes_under_one_uid_are_a_localiser",
+            f"{_WORKER}own_results_that_come_back_start_nothing",
+        ),
+    ),
+    Row(
+        36,
+        "names in ISO 2022, UTF-8, GB18030",
+        "same name in the report",
+        ("unit/test_envelope.py::test_names_survive_byte_by_byte",),
+    ),
+    Row(
+        37,
+        "HTML and control characters in text",
+        "escaped on the page and in logs",
+        (
+            "unit/test_web.py::test_page__escapes_what_came_from_outside",
+            "unit/test_log.py::test_printable__has_no_control_characters",
+        ),
+    ),
+    Row(
+        38,
+        "PACS down for a day",
+        "waits, then sends each once",
+        (f"{_DELIVERY}deliver__an_unreachable_pacs_waits_visibly_and_gets_it_later",),
+    ),
+    Row(
+        39,
+        "PACS answers 0xA700, 0xB000, 0xC000, 0x0122",
+        "retry, accept, stop, stop",
+        (f"{_DELIVERY}deliver__an_answer_decides_the_state", f"{_DELIVERY}classify__as_the_table_says"),
+    ),
+    Row(
+        40,
+        "PACS drops before the response",
+        "same UID again",
+        (f"{_DELIVERY}deliver__a_connection_lost_before_the_answer_sends_the_same_uid_again",),
+    ),
+    Row(
+        41,
+        "PACS takes no SR",
+        "clear error, SC still sent",
+        (f"{_DELIVERY}deliver__a_pacs_that_takes_no_report_gets_the_overlay",),
+    ),
+    Row(
+        42,
+        "storage commitment unanswered, partial, unknown",
+        "resend, report, ignore",
+        (),
+        "storage commitment is not built",
+    ),
+    Row(
+        43,
+        "TLS: expired, self-signed, wrong host, TLS 1.0; silent",
+        "refused; others served",
+        (f"{_LISTENER}tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast",),
+        "certificates and versions of peers and destinations",
+    ),
+    Row(
+        44,
+        "plain client on the TLS port and the reverse",
+        "fails fast",
+        (f"{_LISTENER}tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast", f"{_PEERS}other_protocols"),
+    ),
+    Row(
+        45,
+        "CUDA out of memory, device lost",
+        "transient; never a wrong result",
+        (f"{_WORKER}what_may_pass_is_tried_again_and_then_given_up",),
+        "not with a device",
+    ),
+    Row(
+        46,
+        "model file half copied or changed",
+        "refuses to start, says which",
+        (
+            "unit/test_model_package.py::test_damaged_package__is_refused_with_the_reason",
+            f"{_SERVE}a_damaged_model_refuses_to_start",
+        ),
+    ),
+    Row(
+        47,
+        "NaN in the output, levels out of order",
+        "coded refusal, never a report",
+        (
+            "unit/test_inference.py::test_decode__values_that_are_not_finite_are_refused",
+            "unit/test_inference.py::test_decode__levels_that_cannot_be_a_spine_are_refused",
+        ),
+    ),
+    Row(
+        48,
+        "clock jumps, daylight saving, reboot",
+        "leases by monotonic clock; rows in UTC",
+        (
+            "unit/test_jobs.py::test_reclaim__a_beating_worker_keeps_its_job",
+            "unit/test_schema.py::test_times_come_back_aware_and_naive_ones_are_refused",
+        ),
+        "not with a clock that is really moved",
+    ),
+    Row(
+        49,
+        "wrong settings",
+        "all errors at once, exit 2",
+        (f"{_CLI}check__settings_are_all_listed_and_exit_2", f"{_CLI}usage__is_one_clear_message"),
+    ),
+    Row(
+        50,
+        "after everything: names and ids in logs",
+        "none found",
+        (
+            f"{_SERVE}the_whole_way_bad_input_crash_and_stop",
+            "integration/test_orthanc.py::test_log__holds_no_patient_data",
+        ),
+    ),
+)

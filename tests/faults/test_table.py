@@ -1,0 +1,25 @@
+"""The table of faults is complete, and names tests that exist."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.faults.table import ROWS, Row
+
+TESTS = Path(__file__).parents[1]
+
+
+def test_fifty_rows_in_order() -> None:
+    assert [row.number for row in ROWS] == list(range(1, 51))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.number))
+def test_row__names_tests_that_exist_or_says_why_not(row: Row) -> None:
+    assert row.tests or row.open
+    for name in row.tests:
+        file, function = name.split("::")
+        tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
