@@ -119,7 +119,12 @@ copy=""
 install -d "$release/share/doc/spineone"
 cp "$source_dir"/{LICENSE,NOTICE,README.md,CHANGELOG.md} "$source_dir"/docs/*.md "$release/share/doc/spineone/"
 
-is_active() { [ "$systemd" = yes ] && systemctl is-active --quiet "$1"; }
+
+# The node's units that are at work, one or one for each role.
+active_units() {
+  [ "$systemd" = yes ] || return 0
+  systemctl list-units --plain --no-legend --state=active,activating,reloading 'dicom-node*' | awk '{ print $1 }'
+}
 
 # The SQLite file that the settings name; nothing for PostgreSQL.
 database_file() {
@@ -167,12 +172,13 @@ point_to() {
   mv -T "$prefix/.next" "$prefix/current"
 }
 
-start() { systemctl daemon-reload && systemctl start "$1"; }
+# Each by name: starting the target alone would not tell that one of them failed.
+start() { systemctl daemon-reload && systemctl start "${running[@]}"; }
 
 take_back() {
   say "error: the new release did not start; taking the old one back" >&2
-  journalctl -u "$running" -n 20 --no-pager -o cat >&2 || true
-  systemctl stop "$running" || true
+  journalctl -u 'dicom-node*' -n 20 --no-pager -o cat >&2 || true
+  systemctl stop "${running[@]}" || true
   point_to "$old"
   cp -a "$state/backups/units-$stamp/." /etc/systemd/system/
   if [ -n "$backup" ]; then
@@ -180,19 +186,16 @@ take_back() {
     rm -f "$database-wal" "$database-shm"
     as_user "$old/bin/dicom-node" restore "$backup" --dir "$state"
   fi
-  start "$running" || refuse "the old release does not start either: see journalctl -u $running"
+  start || refuse "the old release does not start either: see journalctl -u 'dicom-node*'"
   rm -rf "$release"
   refuse "the upgrade was taken back; $old runs again. The database of the failed attempt: $state/backups"
 }
 
-running="" backup=""
-for candidate in "$unit" dicom-node-roles.target; do
-  if is_active "$candidate"; then running="$candidate"; fi
-done
-if [ -n "$running" ]; then
-  say "stopping  $running"
-  systemctl stop "$running"
-  [ "$running" = "$unit" ] || systemctl stop 'dicom-node-*.service'
+backup=""
+mapfile -t running < <(active_units)
+if [ "${#running[@]}" -gt 0 ]; then
+  say "stopping  ${running[*]}"
+  systemctl stop "${running[@]}"
 fi
 if [ -n "$old" ] && [ -f "$database" ]; then
   backup="$state/backups/before-$stamp.tar"
@@ -220,9 +223,9 @@ if [ ! -f "$config" ]; then
   say "next      edit $config (AE title, port, [[peers]], [[destinations]])"
   say "          sudo -u $user dicom-node check --config $config"
   if [ "$systemd" = yes ]; then say "          systemctl enable --now $unit"; fi
-elif [ -n "$running" ]; then
-  start "$running" || take_back
-  say "running   $running, from $release"
+elif [ "${#running[@]}" -gt 0 ]; then
+  start || take_back
+  say "running   ${running[*]}, from $release"
 else
   as_user "$release/bin/dicom-node" init --dir "$state" >/dev/null
   say "upgraded  to $release; the node was not running and was not started"
