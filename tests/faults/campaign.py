@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import signal
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -207,6 +209,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
+    # So that a campaign that is stopped stops its listener.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(f"seed {asked.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
         found = run(Path(folder), kills=asked.kills, pdus=asked.pdus, files=asked.files, seed=asked.seed)

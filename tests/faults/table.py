@@ -298,8 +298,12 @@ ROWS: tuple[Row, ...] = (
         43,
         "TLS: expired, self-signed, wrong host, TLS 1.0; silent",
         "refused; others served",
-        (f"{_LISTENER}tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast",),
-        "certificates and versions of peers and destinations",
+        (
+            "faults/test_tls.py::test_listener__refuses_certificates_that_are_not_good",
+            "faults/test_tls.py::test_listener__refuses_old_versions",
+            "faults/test_tls.py::test_delivery__sends_only_to_whom_it_can_trust",
+            f"{_LISTENER}tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast",
+        ),
     ),
     Row(
         44,

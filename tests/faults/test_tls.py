@@ -1,0 +1,137 @@
+"""Row 43: certificates that are not good and old versions of TLS, at the listener and at a destination."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from dicom_node.delivery import Sender
+from dicom_node.errors import DeliveryError
+from dicom_node.settings import Destination
+from tests.fakes.datasets import mr_image
+from tests.fakes.scu import association, free_port, send
+from tests.faults.node import Listener, running_listener
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """A certificate authority and what it signed, and others that it did not."""
+
+    folder: Path
+
+    def pair(self, name: str) -> tuple[Path, Path]:
+        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
+
+    def make(self, name: str, *, days: int = 2, host: str = "IP:127.0.0.1", signed: bool = True) -> None:
+        cert, key = self.pair(name)
+        request = self.folder / f"{name}.csr"
+        extensions = self.folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={host}\n")
+        self._openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        issuer = ["-CA", self.folder / "ca.pem", "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
+        by = issuer if signed else ["-signkey", key]
+        self._openssl("x509", "-req", "-in", request, *by, "-days", days, "-extfile", extensions, "-out", cert)
+
+    def make_authority(self) -> None:
+        cert, key = self.pair("ca")
+        self._openssl("req", "-x509", *_NEW_KEY, "-subj", "/CN=CA", "-days", 2, "-keyout", key, "-out", cert)
+
+    def _openssl(self, *arguments: object) -> None:
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    made = Certificates(tmp_path_factory.mktemp("tls"))
+    made.make_authority()
+    made.make("good")
+    made.make("expired", days=-1)
+    made.make("elsewhere", host="DNS:pacs.invalid")
+    made.make("self-signed", signed=False)
+    return made
+
+
+@pytest.fixture(scope="module")
+def listener(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    cert, key = certificates.pair("good")
+    rules = f'tls_cert = "{cert}"\ntls_key = "{key}"\ntls_ca = "{certificates.folder / "ca.pem"}"\npdu_timeout_s = 5'
+    with running_listener(tmp_path_factory.mktemp("node"), rules) as running:
+        yield running
+
+
+def client(certificates: Certificates, name: str = "") -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(certificates.folder / "ca.pem"))
+    if name:
+        context.load_cert_chain(*certificates.pair(name))
+    return context
+
+
+@pytest.mark.parametrize("name", ["", "expired", "self-signed"])
+def test_listener__refuses_certificates_that_are_not_good(
+    listener: Listener, certificates: Certificates, name: str
+) -> None:
+    with association(listener.port, tls=(client(certificates, name), "127.0.0.1")) as opened:
+        assert not opened.is_established
+    good = (client(certificates, "good"), "127.0.0.1")
+    assert send(listener.port, mr_image(1), tls=good) == [0]
+    assert "tls_failed" in listener.log
+    assert "Traceback" not in listener.log
+
+
+def test_listener__refuses_old_versions(listener: Listener, certificates: Certificates) -> None:
+    context = client(certificates, "good")
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSVersion"):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with association(listener.port, tls=(context, "127.0.0.1")) as opened:
+        assert not opened.is_established
+
+
+@pytest.mark.parametrize(
+    ("name", "good"), [("good", True), ("expired", False), ("elsewhere", False), ("self-signed", False)]
+)
+def test_delivery__sends_only_to_whom_it_can_trust(certificates: Certificates, name: str, good: bool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.pair(name))
+    ae, port = AE("PACS"), free_port()
+    ae.add_supported_context(Verification)
+    server = ae.start_server(("127.0.0.1", port), block=False, ssl_context=context)
+    assert server is not None
+    destination = Destination(
+        name="pacs", ae_title="PACS", host="127.0.0.1", port=port, tls=True, tls_ca=certificates.folder / "ca.pem"
+    )
+    sender = Sender(destination, calling_ae="SPINEONE", timeout_s=5)
+    try:
+        if good:
+            sender.echo()
+        else:
+            with pytest.raises(DeliveryError, match="cannot be reached"):
+                sender.echo()
+    finally:
+        server.shutdown()
+
+
+def test_delivery__a_plain_destination_fails_fast(certificates: Certificates) -> None:
+    ae, port = AE("PACS"), free_port()
+    ae.add_supported_context(Verification)
+    server = ae.start_server(("127.0.0.1", port), block=False)
+    assert server is not None
+    destination = Destination(
+        name="pacs", ae_title="PACS", host="127.0.0.1", port=port, tls=True, tls_ca=certificates.folder / "ca.pem"
+    )
+    with pytest.raises(DeliveryError):
+        Sender(destination, calling_ae="SPINEONE", timeout_s=2).echo()
+    server.shutdown()
