@@ -82,11 +82,14 @@ def run(folder: Path, *, kills: int, pdus: int, files: int, seed: int) -> Found:
 
 
 def stream_and_kill(listener: Listener, source: random.Random, found: Found, kills: int) -> dict[str, str]:
-    """Send images without end; after a random time the listener is killed. SHA-256 of what was acknowledged, by UID."""
+    """Send images; after a random number of them, and a random moment later, the listener is killed.
+
+    Returns the SHA-256 of what was acknowledged, by UID.
+    """
     acknowledged: dict[str, str] = {}
     while found.kills < kills:
-        end = time.monotonic() + source.uniform(0.02, 0.6)
-        _send_until(listener, source, found, acknowledged, end)
+        _send(listener, source, found, acknowledged, source.randint(0, 30))
+        time.sleep(source.uniform(0, 0.02))
         listener.kill()
         found.kills += 1
         began = time.monotonic()
@@ -95,20 +98,18 @@ def stream_and_kill(listener: Listener, source: random.Random, found: Found, kil
     return acknowledged
 
 
-def _send_until(
-    listener: Listener, source: random.Random, found: Found, acknowledged: dict[str, str], end: float
-) -> None:
-    """One association; at its end an image is left on its way, unanswered."""
+def _send(listener: Listener, source: random.Random, found: Found, acknowledged: dict[str, str], count: int) -> None:
+    """``count`` images on one association, and one more that is left on its way, unanswered."""
     with wire.connect(listener.port) as connection:
         connection.sendall(wire.associate())
         if wire.kind(wire.answer(connection)) != "accepted":
             return
-        while True:
+        for left in range(count, -1, -1):
             found.sent += 1
             number = found.sent
             image = mr_image(number, study=f"1.2.826.0.1.3680043.10.{number // 20 + 1}", fill=source.randrange(4000))
             connection.sendall(b"".join(wire.store(image, message=number % 60000 + 1, fragment=200)))
-            if time.monotonic() >= end:
+            if left == 0:
                 return
             if wire.status_of(wire.answer(connection)) == 0:
                 found.acknowledged += 1
@@ -118,7 +119,7 @@ def _send_until(
 def compare(listener: Listener, acknowledged: dict[str, str], found: Found) -> None:
     """Every acknowledged image is in the index and on disk, bit by bit."""
     with listener.database.read() as session:
-        paths = dict(session.execute(select(Instance.sop_instance_uid, Instance.path)).tuples().all())
+        paths = {row.sop_instance_uid: row.path for row in session.scalars(select(Instance))}
     for uid, digest in acknowledged.items():
         path = listener.settings.data_dir / paths.get(uid, "none")
         if not path.is_file():
