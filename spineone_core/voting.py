@@ -210,7 +210,7 @@ class ChainPrior:
     bend_sd: tuple[float, ...] = (9.0, 9.0, 9.0, 9.0, 11.0, 11.0, 16.0, 14.0)
     max_bend: float = 60.0
     # Weight of one unit of log score against the prior's terms.
-    score_weight: float = 8.0
+    score_weight: float = 16.0
 
 
 @dataclass(frozen=True, slots=True)
