@@ -41,6 +41,7 @@ from spineone_core.phantom_dicom import write_exam
 PHANTOM_SEED = 2026
 DEFAULT_OUT = Path("demo-output")
 QUIET_SECONDS = 2
+TABLE_WIDTH = 110
 START_TIMEOUT_S = 180.0
 # A CPU reads an exam in seconds; a machine under load gets its time.
 RESULT_TIMEOUT_S = 300.0
@@ -79,6 +80,8 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
     0, or 1 if a result is missing; what is missing is printed.
     """
     console = Console(highlight=False)
+    # A table that is wider than the terminal wraps; one cut off says nothing.
+    console.width = max(console.width, TABLE_WIDTH)
     try:
         destination = parse_pacs(pacs) if pacs else None
         with tempfile.TemporaryDirectory(prefix="spineone-demo-") as folder:
@@ -348,11 +351,9 @@ def _read_result(settings: NodeSettings, study_uid: str) -> tuple[dict[str, Any]
 def _findings_table(row: dict[str, Any], truth: PhantomExam | None) -> Table:
     model = row["model"]
     table = Table(title=f"{row['status']} by {model['name']} {model['version']} ({model['digest'][:12]})")
-    for name in ("level", "structure", "class", "P(degenerative)", "column", "row"):
-        table.add_column(name)
-    if truth is not None:
-        table.add_column("true class")
-        table.add_column("off by (mm)")
+    truths = () if truth is None else ("true class", "off by (mm)")
+    for name in ("level", "structure", "class", "P(degenerative)", "column", "row", *truths):
+        table.add_column(name, no_wrap=True)
     for finding in row["findings"]:
         table.add_row(*_cells(finding), *(_truth_cells(finding, truth) if truth else ()))
     return table

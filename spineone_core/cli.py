@@ -29,6 +29,8 @@ app = typer.Typer(
     help="SpineOne detector, offline. Research use only.",
 )
 messages = Console(stderr=True, highlight=False)
+# A table that is wider than the terminal wraps; one cut off says nothing.
+TABLE_WIDTH = 100
 
 
 @app.command()
@@ -72,7 +74,9 @@ def _print_reading(reading: StudyReading) -> None:
     if not detection.analysed:
         print(f"  reason: {detection.reason}: {detection.reason_detail}")
     else:
-        Console().print(findings_table(detection))
+        console = Console()
+        console.width = max(console.width, TABLE_WIDTH)
+        console.print(findings_table(detection))
     for warning in detection.warnings:
         print(f"  warning: {warning}")
 
