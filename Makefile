@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
+# Each file of tests stays in one process, since its fixtures start servers.
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test check install clean configuration viewers sbom campaign
 
@@ -10,7 +12,7 @@ demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
 
 test: install
-	$(BIN)/python -m pytest $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(TEST_FLAGS)
 
 check: install
 	$(BIN)/ruff check .
