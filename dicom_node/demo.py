@@ -54,6 +54,10 @@ class DemoError(NodeError):
     """The demo could not be carried through; the message says at which step and why."""
 
 
+class DemoUsageError(DemoError):
+    """An argument is not of its form."""
+
+
 @dataclass(frozen=True, slots=True)
 class DemoExam:
     """The files to send; the truth is known of the phantom only."""
@@ -77,7 +81,7 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
 
     Returns
     -------
-    0, or 1 if a result is missing; what is missing is printed.
+    0; 1 if a result is missing, 2 if an argument is wrong; which is printed.
     """
     console = Console(highlight=False)
     # A table that is wider than the terminal wraps; one cut off says nothing.
@@ -89,7 +93,7 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
             _Demo(Path(folder), exam, destination, out or DEFAULT_OUT, console).run()
     except (DemoError, DeliveryError) as error:
         console.print(f"[bold red]demo failed:[/] {error}")
-        return 1
+        return 2 if isinstance(error, DemoUsageError) else 1
     return 0
 
 
@@ -98,12 +102,12 @@ def parse_pacs(text: str) -> Destination:
 
     Raises
     ------
-    DemoError
+    DemoUsageError
         If it is not of that form.
     """
     match = _PACS_OPTION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= 65535:
-        raise DemoError(f"--pacs {text!r}: must be AETITLE@host:port")
+        raise DemoUsageError(f"--pacs {text!r}: must be AETITLE@host:port")
     return Destination(name="pacs", ae_title=match["ae"], host=match["host"].strip("[]"), port=int(match["port"]))
 
 
@@ -142,6 +146,8 @@ class _Demo:
 
     def run(self) -> None:
         with _receiving_pacs(self.folder / "pacs", self.external) as (destination, received):
+            # A PACS that does not answer would be tried again for minutes; say so at once.
+            Sender(destination, calling_ae="SPINEONE", timeout_s=10).echo()
             settings, config = self._write_settings(destination)
             with self._node(config):
                 self._send()
