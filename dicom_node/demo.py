@@ -83,7 +83,8 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
     -------
     0; 1 if a result is missing, 2 if an argument is wrong; which is printed.
     """
-    console = Console(highlight=False)
+    # Paths and messages stay on one line, for people who copy them.
+    console = Console(highlight=False, soft_wrap=True)
     # A table that is wider than the terminal wraps; one cut off says nothing.
     console.width = max(console.width, TABLE_WIDTH)
     try:
