@@ -41,7 +41,7 @@ from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings, code_parts
 from spineone_core.anatomy import Structure
 from spineone_core.dicom_series import SagittalVolume, read_dataset
-from spineone_core.findings import REASON_TEXT, Detection, ModelIdentity, Reason, Status
+from spineone_core.findings import Detection, ModelIdentity, Reason
 
 # MR, Enhanced MR, Legacy Converted Enhanced MR: what is analysed of a study.
 ANALYSED_CLASSES = frozenset(
@@ -200,22 +200,10 @@ def _detect(
     images = [i.path for i in used if i.sop_class_uid in ANALYSED_CLASSES]
     if not images:
         detail = "the study holds no MR image"
-        return _refusal(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
+        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
     reading = detector.read_study(images, min_slices=min_slices)
     # A study of unreadable headers has no UID of its own.
     return replace(reading.detection, study_uid=study_uid), reading.volume
-
-
-def _refusal(model: ModelIdentity, study_uid: str, reason: Reason, detail: str) -> Detection:
-    return Detection(
-        study_uid=study_uid,
-        series_uid="",
-        sop_instance_uid="",
-        model=model,
-        status=Status.NOT_ANALYSABLE,
-        reason=reason,
-        reason_detail=detail or REASON_TEXT[reason],
-    )
 
 
 def _age(entry: Input) -> tuple[float, str]:

@@ -11,7 +11,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
-from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason, Status
+from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.inference import InferenceOptions, calibrate, choose_device, decode_many, mean_confidence
 from spineone_core.model_package import Manifest, ModelPackage, load_package
 from spineone_core.preprocessing import Prepared, prepare
@@ -159,16 +159,7 @@ class Detector:
     def _refusal(
         self, study_uid: str, reason: Reason, detail: str, series_uid: str = "", warnings: Sequence[str] = ()
     ) -> Detection:
-        return Detection(
-            study_uid=study_uid,
-            series_uid=series_uid,
-            sop_instance_uid="",
-            model=self.identity,
-            status=Status.NOT_ANALYSABLE,
-            reason=reason,
-            reason_detail=detail or REASON_TEXT[reason],
-            warnings=tuple(warnings),
-        )
+        return Detection.refused(self.identity, study_uid, reason, detail, series_uid=series_uid, warnings=warnings)
 
 
 def disagreement(chain: Chain) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -195,6 +196,29 @@ class Detection:
             raise InvalidFindingError("a study that is not analysable needs a reason")
         if self.findings:
             raise InvalidFindingError("a study that is not analysable carries no findings")
+
+    @classmethod
+    def refused(
+        cls,
+        model: ModelIdentity,
+        study_uid: str,
+        reason: Reason,
+        detail: str = "",
+        *,
+        series_uid: str = "",
+        warnings: Sequence[str] = (),
+    ) -> Detection:
+        """A study that is not analysable; without a detail the reason's own text stands for it."""
+        return cls(
+            study_uid=study_uid,
+            series_uid=series_uid,
+            sop_instance_uid="",
+            model=model,
+            status=Status.NOT_ANALYSABLE,
+            reason=reason,
+            reason_detail=detail or REASON_TEXT[reason],
+            warnings=tuple(warnings),
+        )
 
     @property
     def analysed(self) -> bool:
