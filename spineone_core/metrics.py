@@ -19,8 +19,9 @@ HIT_MM = 6.0
 class Outcome:
     """Truth and prediction of one exam.
 
-    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``predicted`` None where the detector refused.
-    ``grades`` None where unknown; ``probabilities`` (10,) of degenerative.
+    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
+    which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
+    of degenerative; ``confidences`` (10,) of localisation, None where not kept.
     """
 
     exam_id: str
@@ -29,20 +30,52 @@ class Outcome:
     grades: tuple[Grade | None, ...]
     predicted: FloatArray | None
     probabilities: FloatArray | None
+    confidences: FloatArray | None = None
 
 
 def _rows(structure: Structure | None) -> list[int]:
     return [i for i, landmark in enumerate(READING_ORDER) if structure is None or landmark.structure is structure]
 
 
+def annotated_rows(outcome: Outcome, structure: Structure | None = None) -> list[int]:
+    """Rows in reading order that have a true point."""
+    return [row for row in _rows(structure) if np.isfinite(outcome.truth[row]).all()]
+
+
 def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -> FloatArray:
-    """Level-strict distance of every keypoint in mm; infinite where the exam was refused."""
-    rows = _rows(structure)
-    parts = [
-        np.full(len(rows), np.inf) if o.predicted is None else np.linalg.norm(o.predicted[rows] - o.truth[rows], axis=1)
-        for o in outcomes
-    ]
+    """Level-strict distance of every annotated keypoint in mm; infinite where the exam was refused."""
+    parts = []
+    for outcome in outcomes:
+        rows = annotated_rows(outcome, structure)
+        found = outcome.predicted
+        parts.append(
+            np.full(len(rows), np.inf) if found is None else np.linalg.norm(found[rows] - outcome.truth[rows], axis=1)
+        )
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def errors_by_level(outcome: Outcome) -> dict[str, float]:
+    """Level -> level-strict distance in mm, for the annotated levels; infinite where the exam was refused."""
+    levels = [READING_ORDER[row].level for row in annotated_rows(outcome)]
+    return dict(zip(levels, errors_mm([outcome]).tolist(), strict=True))
+
+
+def levels_by_nearest(outcomes: Sequence[Outcome], structure: Structure | None = None) -> float:
+    """Share of annotated points whose nearest prediction of their structure has their level; refused exams have none.
+
+    It needs no exact centroids: points beside the disc (as in RSNA 2024, in the canal) still say which level is which.
+    """
+    right = total = 0
+    for outcome in outcomes:
+        for s in Structure if structure is None else (structure,):
+            rows = annotated_rows(outcome, s)
+            total += len(rows)
+            if outcome.predicted is None or not rows:
+                continue
+            offered = _rows(s)
+            distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
+            right += sum(offered[n] == row for n, row in zip(distances.argmin(axis=1), rows, strict=True))
+    return right / total if total else 0.0
 
 
 def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Structure | None = None) -> float:
@@ -50,7 +83,7 @@ def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Str
     hits = total = 0
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
-            total += len(_rows(s))
+            total += len(annotated_rows(outcome, s))
             hits += len(_matches(outcome, s, distance_mm))
     return hits / total if total else 0.0
 
@@ -60,11 +93,11 @@ def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list
     """(truth row, predicted row) pairs within the distance, one to one, least total distance (reading 19)."""
     if outcome.predicted is None:
         return []
-    rows = _rows(structure)
-    distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[rows][None], axis=2)
+    rows, offered = annotated_rows(outcome, structure), _rows(structure)
+    distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
     cost = np.where(distances <= distance_mm, distances, 1e6)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
-    return [(rows[a], rows[b]) for a, b in pairs if distances[a, b] <= distance_mm]
+    return [(rows[a], offered[b]) for a, b in pairs if distances[a, b] <= distance_mm]
 
 
 def pck_curve(
@@ -75,7 +108,7 @@ def pck_curve(
 
 
 def all_levels_right(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM) -> float:
-    """Share of exams with all ten keypoints, each at its own level, within the distance."""
+    """Share of exams with all annotated keypoints, each at its own level, within the distance."""
     good = [o.predicted is not None and bool((errors_mm([o]) <= distance_mm).all()) for o in outcomes]
     return float(np.mean(good)) if good else 0.0
 
@@ -97,7 +130,7 @@ def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     counts = {grade: [0, 0, 0] for grade in Grade}
     for outcome in outcomes:
         matched = dict(_matches(outcome, structure, HIT_MM))
-        for row in _rows(structure):
+        for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is None:
                 continue
@@ -120,7 +153,7 @@ def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, 
     table = {grade: dict.fromkeys((*(g.value for g in Grade), "missed"), 0) for grade in Grade}
     for outcome in outcomes:
         matched = dict(_matches(outcome, structure, HIT_MM))
-        for row in _rows(structure):
+        for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is not None:
                 table[true][said_class(outcome, matched[row]).value if row in matched else "missed"] += 1
@@ -134,7 +167,8 @@ def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
         if outcome.predicted is None:
             continue
         used = {predicted for _, predicted in _matches(outcome, structure, HIT_MM)}
-        for row in _rows(structure):
+        # An output at a level that is not annotated may well be right.
+        for row in annotated_rows(outcome, structure):
             if row not in used:
                 counts[said_class(outcome, row)] += 1
     return counts
@@ -209,8 +243,7 @@ def bootstrap_interval(
 def recall_by_class(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, float]:
     """TP of a class over all its true keypoints: the usual recall, where the paper counts misses only (reading 4)."""
     figures = class_figures(outcomes, structure)
-    rows = _rows(structure)
-    totals = {g: sum(o.grades[r] is g for o in outcomes for r in rows) for g in Grade}
+    totals = {g: sum(o.grades[r] is g for o in outcomes for r in annotated_rows(o, structure)) for g in Grade}
     return {g: figures[g].tp / totals[g] if totals[g] else 0.0 for g in Grade}
 
 

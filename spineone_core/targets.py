@@ -13,6 +13,8 @@ from spineone_core.dicom_series import FloatArray
 from spineone_core.network import HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
+# Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper: 7 R end half way to the next.
+KNOWN_RADII = 7.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +49,8 @@ def draw_targets(
     ----------
     points
         (K, 2) column and row, pixel centres at integers; they may lie outside the image. Five, top to bottom, unless ``ocpc``.
+        NaN where a level is not annotated: then only the surroundings of the other keypoints are known, and the weight is 0
+        farther than ``KNOWN_RADII`` R from them.
     grades
         K classes, None where unknown.
     size
@@ -61,7 +65,7 @@ def draw_targets(
     Raises
     ------
     ValueError
-        If the numbers differ, a point is not finite, R is not positive or the heatmap is unknown.
+        If the numbers differ, a point is infinite, R is not positive or the heatmap is unknown.
     """
     points = np.asarray(points, dtype=float).reshape(-1, 2)
     left_out = np.zeros((0, 2)) if ignored is None else np.asarray(ignored, dtype=float).reshape(-1, 2)
@@ -73,6 +77,8 @@ def draw_targets(
     weight = np.ones((channels, *size), np.float32)
     first_class = channels - len(GRADES) if heatmap != "levels" else channels
     weight[:, owner >= len(points)] = 0.0
+    if np.isnan(points).any():
+        weight[:, _nearest(points, size, KNOWN_RADII * radius)[0] < 0] = 0.0
     for k, grade in enumerate(grades):
         mine = owner == k
         drawn = _channels(k, grade, heatmap)
@@ -100,8 +106,8 @@ def _check(
 ) -> None:
     if len(points) != len(grades):
         raise ValueError(f"{len(points)} points but {len(grades)} grades")
-    if not np.isfinite(points).all() or not np.isfinite(ignored).all() or not radius > 0:
-        raise ValueError(f"points must be finite and the radius positive, not {radius}")
+    if np.isinf(points).any() or not np.isfinite(ignored).all() or not radius > 0:
+        raise ValueError(f"points must be finite (NaN: not annotated) and the radius positive, not {radius}")
     if heatmap not in HEATMAPS:
         raise ValueError(f"heatmap {heatmap!r}; allowed: {', '.join(HEATMAPS)}")
     if heatmap != "ocpc" and len(points) != LEVELS:
@@ -117,6 +123,8 @@ def _nearest(
     nearest = np.full(size, np.inf)
     way_x, way_y = np.zeros(size), np.zeros(size)
     for k, (x, y) in enumerate(points):
+        if np.isnan(x) or np.isnan(y):
+            continue
         rows = slice(max(0, int(np.ceil(y - radius))), max(0, min(height, int(np.floor(y + radius)) + 1)))
         columns = slice(max(0, int(np.ceil(x - radius))), max(0, min(width, int(np.floor(x + radius)) + 1)))
         dx = x - np.arange(columns.start, columns.stop)[None, :]

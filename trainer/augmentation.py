@@ -23,8 +23,8 @@ END_MARGIN_MM = 12.0
 class Picture:
     """One annotated stack, oriented as the network sees it.
 
-    ``images`` (slices, H, W) uint8; ``spacing_mm`` of its pixels; ``points`` (10, 2) column and row in reading order;
-    ``grades`` likewise; ``upper_disc`` (0 or 1, 2) is T12-L1 where it is annotated (reading 18).
+    ``images`` (slices, H, W) uint8; ``spacing_mm`` of its pixels; ``points`` (10, 2) column and row in reading order, NaN
+    where a level is not annotated; ``grades`` likewise; ``upper_disc`` (0 or 1, 2) is T12-L1 where it is annotated (reading 18).
     """
 
     images: NDArray[np.uint8]
@@ -128,8 +128,9 @@ def _crop_centre(
     picture: Picture, linear: FloatArray, config: AugmentationConfig, rng: np.random.Generator
 ) -> FloatArray:
     """Where the crop's middle lies: near the spine's middle, moved about, along the spine only while its ends stay in view."""
-    middle = (picture.points.min(axis=0) + picture.points.max(axis=0)) / 2
-    half = np.ptp(picture.points, axis=0) / 2 + END_MARGIN_MM / picture.spacing_mm
+    low, high = np.nanmin(picture.points, axis=0), np.nanmax(picture.points, axis=0)
+    middle = (low + high) / 2
+    half = (high - low) / 2 + END_MARGIN_MM / picture.spacing_mm
     room = np.array(config.size[::-1]) / 2 * np.abs(np.diag(linear)) - half
     shift = config.shift_mm / picture.spacing_mm
     reach = np.array([max(shift, room[0]), min(shift, max(0.0, room[1]))])

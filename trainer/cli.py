@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spineone_core import metrics
-from spineone_core.anatomy import READING_ORDER, Structure
+from spineone_core.anatomy import Structure
 from spineone_core.inference import choose_device
 from spineone_core.model_package import ModelPackageError, load_package, save_package
 from trainer.calibrate import expected_calibration_error, fit_platt, labelled_probabilities
@@ -58,7 +58,7 @@ def read_exams(folders: list[Path]) -> list[Exam]:
             if isinstance(item, Exam):
                 exams.append(item)
             else:
-                console.print(f"left out: study {item.study_uid}: {item.why}", highlight=False)
+                console.print(f"left out: {item.exam_id}: {item.why}", highlight=False)
     if folders and not exams:
         raise UsageError(f"no annotated exam in {', '.join(map(str, folders))}")
     return exams
@@ -165,15 +165,11 @@ def _print_failures(outcomes: dict[str, list[metrics.Outcome]]) -> None:
     seen = set()
     for group in outcomes.values():
         for outcome in group:
-            errors = metrics.errors_mm([outcome])
-            if outcome.exam_id in seen or (errors <= metrics.HIT_MM).all():
+            far = {level: e for level, e in metrics.errors_by_level(outcome).items() if e > metrics.HIT_MM}
+            if outcome.exam_id in seen or not far:
                 continue
             seen.add(outcome.exam_id)
-            bad = [
-                f"{landmark.level} {error:.0f} mm"
-                for landmark, error in zip(READING_ORDER, errors, strict=True)
-                if error > metrics.HIT_MM
-            ]
+            bad = [f"{level} {error:.0f} mm" for level, error in far.items()]
             print(f"{outcome.exam_id}: {'refused' if outcome.predicted is None else ', '.join(bad)}")
 
 

@@ -26,8 +26,7 @@ def evaluate_network(
 
 def evaluate_exam(network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
-    truth = in_plane_mm(exam.volume, np.array([exam.points[landmark.level] for landmark in READING_ORDER]))
-    grades = tuple(exam.grades.get(landmark.level) for landmark in READING_ORDER)
+    truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
     try:
         prepared = prepare(exam.volume, manifest.preprocessing)
         chain = decode(network, prepared, manifest, device)
@@ -38,7 +37,15 @@ def evaluate_exam(network: SpineOne, manifest: Manifest, exam: Exam, device: tor
         calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
         for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)
     ]
-    return Outcome(exam.exam_id, exam.patient, truth, grades, in_plane_mm(exam.volume, points), np.array(probabilities))
+    return Outcome(
+        exam.exam_id,
+        exam.patient,
+        truth,
+        grades,
+        in_plane_mm(exam.volume, points),
+        np.array(probabilities),
+        np.array([min(1.0, candidate.score) for candidate in chain.candidates]),
+    )
 
 
 def in_plane_mm(volume: SagittalVolume, points: FloatArray) -> FloatArray:

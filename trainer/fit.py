@@ -153,7 +153,8 @@ class Run:
         Both stages share no weight, so training them in one loop is training them one after the other.
         """
         spacing, rng = self.recipe.preprocessing.spacing_mm, np.random.default_rng([self.seed, 1_000_033, self.step])
-        points = np.stack([s.points for s in samples])
+        # A level that is not annotated has no class, so its crop is out of the loss wherever it lies.
+        points = np.nan_to_num(np.stack([s.points for s in samples]))
         points = points + rng.normal(0, self.recipe.crop_jitter_mm / spacing, points.shape)
         labels = [[-1 if g is None else GRADES.index(g) for g in s.grades] for s in samples]
         logits = network.classify(images, torch.from_numpy(points).float().to(self.device), spacing)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spineone_core.anatomy import READING_ORDER, UPPER_DISC
+from spineone_core.anatomy import UPPER_DISC
 from spineone_core.preprocessing import (
     CLIP_PERCENTILES,
     PreprocessingConfig,
@@ -28,15 +28,14 @@ def pictures_of(exam: Exam, preprocessing: PreprocessingConfig, reach_mm: float)
     volume = exam.volume
     spacing = _cache_spacing(preprocessing.spacing_mm)
     grid, orientation = make_grid(volume, spacing), orientation_of(volume)
-    points = grid.to_grid(np.array([exam.points[landmark.level] for landmark in READING_ORDER]))
-    grades = tuple(exam.grades.get(landmark.level) for landmark in READING_ORDER)
+    points = grid.to_grid(exam.point_array)
     distance = np.abs(volume.positions - volume.positions[exam.slice_index])
     centres = [int(i) for i in np.argsort(distance, kind="stable") if distance[i] <= reach_mm]
     stacks = [stack_indices(volume, c, preprocessing.slices, preprocessing.slice_step_mm) for c in centres]
     needed = sorted({index for stack in stacks for index in stack})
     planes = dict(zip(needed, _to_bytes([resample(volume.voxels[i], orientation, grid) for i in needed]), strict=True))
     above = grid.to_grid(np.array([exam.points[UPPER_DISC]] if UPPER_DISC in exam.points else np.zeros((0, 2))))
-    return [Picture(np.stack([planes[i] for i in stack]), spacing, points, grades, above) for stack in stacks]
+    return [Picture(np.stack([planes[i] for i in stack]), spacing, points, exam.grade_row, above) for stack in stacks]
 
 
 def _cache_spacing(spacing_mm: float) -> float:

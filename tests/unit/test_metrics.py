@@ -79,6 +79,29 @@ def test_pck_curve__rises_with_the_distance() -> None:
     assert (curve[2], curve[3], curve[6], curve[7]) == (0.6, 0.8, 0.8, 1.0)
 
 
+def test_level_not_annotated__counts_nowhere() -> None:
+    partly = outcome(wrong=(3,))
+    for row in (1, 3):
+        partly.truth[row] = np.nan
+    assert metrics.pck([partly]) == metrics.all_levels_right([partly]) == metrics.micro_precision([partly]) == 1.0
+    assert len(metrics.errors_mm([partly])) == 8
+    assert sum(sum(row.values()) for row in metrics.confusion([partly], DISC).values()) == 3
+    assert metrics.definitions([partly], DISC)["usual_macro_f1"] == 1.0
+    assert "L1-L2" not in metrics.errors_by_level(partly)
+    assert metrics.class_figures([refused()], DISC)[D].fn == 3
+
+
+def test_levels_by_nearest__needs_no_centroids() -> None:
+    beside = outcome(shift=dict.fromkeys(range(10), 17.0))
+    assert metrics.pck([beside]) == 0.0
+    assert metrics.levels_by_nearest([beside]) == 1.0
+    assert metrics.levels_by_nearest([beside, refused()], DISC) == 0.5
+    one_up = outcome()
+    one_up.truth[:, 1] += 36.0
+    # The lowest vertebra and disc stay nearest to the lowest prediction.
+    assert metrics.levels_by_nearest([one_up]) == pytest.approx(0.2)
+
+
 def test_bootstrap__draws_patients_not_exams() -> None:
     many = [outcome(patient="a") for _ in range(5)] + [refused(patient="b") for _ in range(5)]
     low, high = metrics.bootstrap_interval(many, metrics.pck, samples=200)

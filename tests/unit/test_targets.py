@@ -50,7 +50,7 @@ def test_points_outside__are_cut_at_the_edge() -> None:
 
 @pytest.mark.parametrize(
     ("points", "grades", "radius"),
-    [(np.zeros((2, 2)), [N], 6), (np.array([[np.nan, 1.0]]), [N], 6), (np.zeros((1, 2)), [N], 0)],
+    [(np.zeros((2, 2)), [N], 6), (np.array([[np.inf, 1.0]]), [N], 6), (np.zeros((1, 2)), [N], 0)],
 )
 def test_bad_input__is_named(points: np.ndarray, grades: list[Grade], radius: float) -> None:
     with pytest.raises(ValueError, match=r"points|grades"):
@@ -95,3 +95,16 @@ def test_ignored_disc__is_neither_target_nor_background(heatmap: str) -> None:
 def test_heatmap__bad_ones_are_named(heatmap: str, count: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw_targets(FIVE[:count], [N] * count, (140, 48), 6, heatmap=heatmap)
+
+
+@pytest.mark.parametrize("heatmap", ["ocpc", "conventional"])
+def test_level_not_annotated__only_the_surroundings_of_the_others_are_known(heatmap: str) -> None:
+    points = np.array([[40.0, 20 + 84 * k] for k in range(5)])
+    points[2] = np.nan
+    targets = draw_targets(points, [N] * 5, (400, 80), 6, heatmap=heatmap)
+    weight = targets.weight if heatmap == "ocpc" else targets.weight[0]
+    assert weight[20, 40] == weight[104, 40] == weight[104 + 41, 40] == 1
+    assert weight[188, 40] == weight[104 + 43, 40] == 0
+    assert targets.heatmap[:, 188 - 6 : 188 + 7].sum() == 0
+    nothing = draw_targets(np.full((5, 2), np.nan), [None] * 5, (400, 80), 6, heatmap=heatmap)
+    assert nothing.weight.sum() == nothing.heatmap.sum() == 0

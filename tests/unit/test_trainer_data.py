@@ -16,7 +16,7 @@ from spineone_core.phantom_dicom import write_exam
 from spineone_core.preprocessing import PreprocessingConfig
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms, sdid_tc
-from trainer.datasets.exam import Exam
+from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.splits import SplitError, read_splits, select
 from trainer.pictures import pictures_of
 
@@ -78,7 +78,7 @@ def test_reader__yields_the_exam_and_says_what_is_missing(dataset: Path) -> None
     assert exam.patient == str(pydicom.dcmread(exam.volume.sources[0].path).PatientID)
     assert exam.slice_index == exam.volume.middle_index
     assert set(exam.grades.values()) == {Grade.DEGENERATIVE}
-    assert isinstance(skipped, sdid_tc.Skipped)
+    assert isinstance(skipped, Skipped)
     assert "not there" in skipped.why
 
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.dicom_series import SagittalVolume
+from spineone_core.dicom_series import FloatArray, SagittalVolume
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An exam that cannot be used, and why."""
+
+    exam_id: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exam:
-    """A volume with its ten keypoints.
+    """A volume with its keypoints.
 
     Parameters
     ----------
@@ -19,15 +30,22 @@ class Exam:
     patient
         Splits go by this.
     points
-        Level name -> (column, row) in source pixels of slice ``slice_index``; the ten of ``READING_ORDER``, and ``T12-L1``
-        where annotated.
+        Level name -> (column, row) in source pixels of slice ``slice_index``; those of ``READING_ORDER`` that are annotated,
+        and ``T12-L1`` where it is. A level without a point counts neither in losses nor in metrics.
     grades
         Level name -> class, None where unknown.
+    centroids
+        False where the points mark the level only, not the centroid of its structure: such exams measure levels and are
+        neither trained nor calibrated on.
+    manufacturer, field_strength_t
+        Of the scanner; empty and None where unknown.
+    notes
+        What the reader found odd. Nothing was changed because of it unless the note says so.
 
     Raises
     ------
     ValueError
-        If a level is missing or a slice index impossible.
+        If no level has a point, a point lies outside the image, or the slice index is impossible.
     """
 
     exam_id: str
@@ -37,15 +55,87 @@ class Exam:
     slice_index: int
     points: dict[str, tuple[float, float]]
     grades: dict[str, Grade | None]
+    centroids: bool = True
+    manufacturer: str = ""
+    field_strength_t: float | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        missing = [landmark.level for landmark in READING_ORDER if landmark.level not in self.points]
-        if missing:
-            raise ValueError(f"exam {self.exam_id}: no point for {', '.join(missing)}")
         if not 0 <= self.slice_index < len(self.volume.voxels):
             raise ValueError(f"exam {self.exam_id}: slice {self.slice_index} of {len(self.volume.voxels)}")
+        if len(self.missing) == len(READING_ORDER):
+            raise ValueError(f"exam {self.exam_id}: none of the ten levels has a point")
+        rows, columns = self.volume.voxels.shape[1:]
+        for level, (x, y) in self.points.items():
+            # Annotators place points on a pixel's corner as well as on its centre.
+            if not (-0.5 <= x <= columns and -0.5 <= y <= rows):
+                raise ValueError(
+                    f"exam {self.exam_id}: {level} at ({x:g}, {y:g}) lies outside the image of {columns} x {rows} pixels"
+                )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The levels of ``READING_ORDER`` without a point."""
+        return tuple(landmark.level for landmark in READING_ORDER if landmark.level not in self.points)
+
+    @property
+    def point_array(self) -> FloatArray:
+        """(10, 2) column and row in reading order, NaN where a level has no point."""
+        return np.array([self.points.get(landmark.level, (np.nan, np.nan)) for landmark in READING_ORDER])
+
+    @property
+    def grade_row(self) -> tuple[Grade | None, ...]:
+        """The ten classes in reading order; None where unknown or where the level has no point."""
+        return tuple(
+            self.grades.get(landmark.level) if landmark.level in self.points else None for landmark in READING_ORDER
+        )
 
     def of(self, structure: Structure) -> list[tuple[str, tuple[float, float], Grade | None]]:
-        """The five (level, point, grade) of a structure, top to bottom."""
+        """The annotated (level, point, grade) of a structure, top to bottom."""
         levels = [landmark.level for landmark in READING_ORDER if landmark.structure is structure]
-        return [(level, self.points[level], self.grades.get(level)) for level in levels]
+        return [(level, self.points[level], self.grades.get(level)) for level in levels if level in self.points]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VolumeExam:
+    """A CT volume with the centroids of its vertebrae (Table V), for ``spineone_core.volumetric``.
+
+    Parameters
+    ----------
+    part
+        ``train`` or ``test``, as the data set is handed out.
+    voxels
+        (z, y, x) float32, values as in the file (Hounsfield units), axes towards patient left, posterior and head.
+    spacing_mm
+        (x, y, z).
+    points
+        (K, 3) x, y, z in voxels, centres at integers.
+    names
+        Of the K vertebrae, as the annotation calls them.
+
+    Raises
+    ------
+    ValueError
+        If there is no point, or one outside the volume.
+    """
+
+    exam_id: str
+    patient: str
+    part: str
+    voxels: NDArray[np.float32]
+    spacing_mm: tuple[float, float, float]
+    points: FloatArray
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.points) == 0 or self.points.shape != (len(self.names), 3):
+            raise ValueError(f"exam {self.exam_id}: {len(self.names)} vertebrae with points {self.points.shape}")
+        for name, point in zip(self.names, self.points, strict=True):
+            if not inside_volume(point, self.voxels.shape):
+                raise ValueError(f"exam {self.exam_id}: {name} lies outside the volume")
+
+
+def inside_volume(point: FloatArray, shape: tuple[int, ...]) -> bool:
+    """Whether x, y, z lies in a volume of (Z, Y, X) voxels."""
+    return bool((point >= -0.5).all() and (point <= np.array(shape[::-1]) - 0.5).all())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,10 @@ import pydicom
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.dicom_series import FrameHeader, SeriesError, group_series, load_volume, read_headers
-from trainer.datasets.exam import Exam
+from trainer.datasets.exam import Exam, Skipped
 
 # Spellings of the upper disc met in real files.
 _UPPER_DISC_NAMES = {"T12-L1", "T11-T12", "T12"}
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An exam that cannot be used, and why."""
-
-    study_uid: str
-    why: str
 
 
 def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipped]:

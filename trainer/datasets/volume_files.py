@@ -1,0 +1,82 @@
+"""Volumes in ITK's file formats (.mha, .mhd with .raw, .nii, .nii.gz), read by SimpleITK, an optional dependency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd")
+
+
+class MissingLibraryError(Exception):
+    """SimpleITK is not installed; the message says how to get it."""
+
+
+def find_volumes(folder: Path) -> list[Path]:
+    """All volume files below a folder, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its (double) suffix."""
+    suffix = next((s for s in SUFFIXES if path.name.endswith(s)), path.suffix)
+    return path.name[: -len(suffix)]
+
+
+def read_volume(path: Path, orientation: str = "LPS") -> Any:
+    """A 3-D SimpleITK image, its axes (x, y, z) turned towards ``orientation``; left as they are where that is empty.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged or not three-dimensional; the message names it.
+    MissingLibraryError
+        If SimpleITK is not installed.
+    """
+    try:
+        import SimpleITK as sitk  # noqa: N813 (its usual name)
+    except ImportError as error:
+        raise MissingLibraryError("this format needs SimpleITK: pip install 'spineone-node[train]'") from error
+    if not path.is_file():
+        raise ValueError(f"{path.name} is not there")
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} cannot be read as a volume: {_last_line(error)}") from error
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError(f"{path.name} is not a three-dimensional volume of one value a voxel")
+    return sitk.DICOMOrient(image, orientation) if orientation else image
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def values_of(image: Any) -> NDArray[Any]:
+    """(z, y, x) values of a SimpleITK image."""
+    import SimpleITK as sitk  # noqa: N813
+
+    values: NDArray[Any] = sitk.GetArrayFromImage(image)
+    return values
+
+
+def centroids_of(labels: NDArray[Any]) -> dict[int, tuple[tuple[float, float, float], int]]:
+    """Label -> (x, y, z) of its centroid in voxels and its number of voxels; 0 is background.
+
+    Parameters
+    ----------
+    labels
+        (z, y, x) whole numbers.
+    """
+    places = np.nonzero(labels)
+    found = labels[places]
+    result = {}
+    for label in np.unique(found):
+        mine = found == label
+        z, y, x = (float(axis[mine].mean()) for axis in places)
+        result[int(label)] = ((x, y, z), int(mine.sum()))
+    return result
