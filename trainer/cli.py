@@ -82,6 +82,7 @@ def fit(
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
     validate_every: Annotated[int, typer.Option(help="epochs between validations")] = 10,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    init: Annotated[str | None, typer.Option(help='model package (or "default") whose weights to begin with')] = None,
 ) -> None:
     """Train a detector; kill it at any moment and go on with --resume."""
     try:
@@ -108,7 +109,10 @@ def fit(
         phantoms=[pictures_of(e, chosen.preprocessing, reach) for e in invented],
         validation=validation,
     )
-    Run(chosen, prepared, out, seed=seed, device=device).fit(validate_every=validate_every, resume=resume)
+    run = Run(chosen, prepared, out, seed=seed, device=device)
+    if init is not None:
+        run.begin_with(load_package(init).network)
+    run.fit(validate_every=validate_every, resume=resume)
 
 
 @app.command()

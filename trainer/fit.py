@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from spineone_core.model_package import Manifest, save_package
 from spineone_core.network import STRUCTURES, SpineOne, count_parameters
 from spineone_core.targets import GRADES
 from spineone_core.two_stage import TwoStage, build_network, classification_loss
-from trainer.augmentation import Picture, Sample, augment
+from trainer.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.datasets.exam import Exam
 from trainer.evaluate import evaluate_network
 from trainer.recipes import Recipe
@@ -88,6 +88,19 @@ class Run:
         if not decay:
             return None
         return AveragedModel(self.network, avg_fn=warmed_average(decay), use_buffers=True)
+
+    def begin_with(self, network: SpineOne) -> None:
+        """Take over the weights of a trained network; no effect on a run that is resumed afterwards.
+
+        Raises
+        ------
+        TrainingError
+            If its architecture is another than the recipe's.
+        """
+        if network.config != self.recipe.network:
+            raise TrainingError(f"the package to begin with has another network than recipe {self.recipe.name}")
+        self.network.load_state_dict(network.state_dict())
+        self.average = self._make_average()
 
     # ------------------------------------------------------------ the loop
 
@@ -180,11 +193,17 @@ class Run:
             chosen,
             recipe.preprocessing.spacing_mm,
             recipe.decoding.radius_px,
-            recipe.augmentation,
+            self._crops_of(index // recipe.batch),
             rng,
             heatmap=recipe.network.heatmap,
             ignore_upper_disc=recipe.upper_disc == "ignore",
         )
+
+    def _crops_of(self, batch: int) -> AugmentationConfig:
+        """All crops of a batch are of one size."""
+        config = self.recipe.augmentation
+        tall = np.random.default_rng([self.seed, 1_000_037, batch]).random() < config.tall
+        return replace(config, size=config.tall_size) if tall else config
 
     def _choose(self, epoch: int, place: int, rng: np.random.Generator) -> Sequence[Picture]:
         """Every real exam once an epoch in random order, phantoms at random in the places between."""

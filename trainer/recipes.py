@@ -85,12 +85,12 @@ def shipped() -> Recipe:
         augmentation=augmentation.STRONG,
         epochs=200,
         batch=8,
-        learning_rate=1.5e-3,
+        learning_rate=1e-3,
         warmup_steps=200,
         weight_decay=1e-4,
         gradient_clip=5.0,
         average_decay=0.998,
-        phantom_share=0.4,
+        phantom_share=0.5,
         slice_reach_mm=6.0,
     )
 

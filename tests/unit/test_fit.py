@@ -82,6 +82,26 @@ def test_run__resumed_ends_bit_identical_to_unbroken(recipe: Recipe, data: Train
     assert torch.equal(weights(resumed), weights(unbroken))
 
 
+def test_run__begins_with_a_package_of_the_same_network_only(
+    recipe: Recipe, data: TrainingData, tmp_path: Path
+) -> None:
+    first, second = (Run(recipe, data, tmp_path / str(seed), seed=seed, device="cpu") for seed in (1, 2))
+    assert not torch.equal(weights(first), weights(second))
+    second.begin_with(first.evaluated_network())
+    assert torch.equal(weights(first), weights(second))
+    wider = Run(replace(recipe, network=replace(recipe.network, width=16)), data, tmp_path / "c", seed=1, device="cpu")
+    with pytest.raises(TrainingError, match="another network"):
+        wider.begin_with(first.evaluated_network())
+
+
+def test_run__batches_are_of_one_size_and_some_are_tall(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
+    crops = replace(recipe.augmentation, tall=0.5, tall_size=(224, 96))
+    run = Run(replace(recipe, augmentation=crops), data, tmp_path, seed=0, device="cpu")
+    sizes = [{run._sample(batch * 2 + i).images.shape[1:] for i in range(2)} for batch in range(8)]
+    assert all(len(size) == 1 for size in sizes)
+    assert set.union(*sizes) == {(160, 96), (224, 96)}
+
+
 def test_run__loss_falls_and_a_package_comes_out(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
     run = Run(replace(recipe, epochs=12, learning_rate=4e-3), data, tmp_path, seed=0, device="cpu")
     run.fit(validate_every=12)

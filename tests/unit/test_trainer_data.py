@@ -14,6 +14,7 @@ from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.phantom import make_phantom
 from spineone_core.phantom_dicom import write_exam
 from spineone_core.preprocessing import PreprocessingConfig
+from trainer.appearance import AppearanceConfig, change_appearance, tone_curve
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
@@ -129,10 +130,21 @@ def dotted_picture() -> Picture:
     return Picture((np.clip(image, 0, 1) * 255).astype(np.uint8)[None], 0.6, points, grades)
 
 
+GEOMETRY = AugmentationConfig(
+    size=STRONG.size,
+    flip=0.5,
+    zoom=STRONG.zoom,
+    rotation_deg=STRONG.rotation_deg,
+    shift_mm=STRONG.shift_mm,
+    slide_mm=STRONG.slide_mm,
+    mirrored=0.5,
+    shear=STRONG.shear,
+)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_augmentation__targets_follow_the_picture(seed: int) -> None:
-    plain = replace(STRONG, gamma=(1, 1), bias=0.0, noise=0.0, blur=0.0, border=0.0, contrast_jitter=0.0, flip=0.5)
-    sample = augment(dotted_picture(), 0.875, 6.0, plain, np.random.default_rng(seed))
+    sample = augment(dotted_picture(), 0.875, 6.0, GEOMETRY, np.random.default_rng(seed))
     assert sample.images.shape == (1, 320, 256)
     for structure in Structure:
         targets = sample.targets[structure]
@@ -149,3 +161,49 @@ def test_augmentation__is_deterministic_and_normalised() -> None:
     assert abs(float(first.images.mean())) < 0.5
     flat = AugmentationConfig(size=(64, 64))
     assert augment(dotted_picture(), 4.0, 6.0, flat, np.random.default_rng(0)).images.shape == (1, 64, 64)
+
+
+def test_augmentation__a_crop_without_the_lowest_disc_names_nothing() -> None:
+    config = replace(GEOMETRY, partial=1.0)
+    samples = [augment(dotted_picture(), 0.875, 6.0, config, np.random.default_rng(seed)) for seed in range(20)]
+    drawn = [sum(float(t.heatmap.sum()) for t in s.targets.values()) for s in samples]
+    below = [bool(s.points[-1, 1] > config.size[0] - 1) for s in samples]
+    above = [bool(s.points[0, 1] < 0) for s in samples]
+    assert any(below)
+    assert any(above)
+    for total, no_sacrum, no_top in zip(drawn, below, above, strict=True):
+        assert (total == 0) == no_sacrum
+        assert no_sacrum or no_top
+
+
+def test_augmentation__the_mirrored_part_lies_above_and_holds_no_keypoint() -> None:
+    picture = dotted_picture()
+    picture.images[0, 10:14, 100:110] = 255
+    config = AugmentationConfig(size=(512, 320), mirrored=1.0, zoom=(1, 1), shift_mm=0, slide_mm=0)
+    sample = augment(picture, 0.6, 6.0, config, np.random.default_rng(0))
+    rows = np.argwhere(sample.images[0] > 0.8 * sample.images[0].max())[:, 0]
+    assert rows.min() < sample.points[:, 1].min() - 55
+    assert sample.targets[Structure.VERTEBRA].heatmap.sum() == pytest.approx(5 * 113, abs=15)
+
+
+@pytest.mark.parametrize("change", [{"tone": 0.5}, {"coarse": 1.0}, {"wrap": 1.0}, {"metal": 1.0}, {"saturation": 1.0}])
+def test_appearance__changes_the_picture_and_keeps_its_shape_and_range(change: dict[str, float]) -> None:
+    images = dotted_picture().images.astype(np.float32) / 255 + 0.1
+    points = dotted_picture().points
+    plain, changed = (
+        change_appearance(images, points, 0.6, config, np.random.default_rng(3))
+        for config in (AppearanceConfig(), AppearanceConfig(**change))
+    )
+    assert changed.shape == plain.shape
+    assert changed.dtype == np.float32
+    assert np.isfinite(changed).all()
+    assert np.abs(changed - plain).max() > 0.05
+
+
+def test_tone_curve__rises_and_keeps_both_ends() -> None:
+    ramp = np.linspace(0, 1, 101, dtype=np.float32)[None, None]
+    curve = tone_curve(ramp, 0.8, np.random.default_rng(0))[0, 0]
+    assert curve[0] == 0
+    assert curve[-1] == pytest.approx(1)
+    assert (np.diff(curve) > 0).all()
+    assert np.abs(curve - ramp[0, 0]).max() > 0.02
