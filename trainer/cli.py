@@ -18,9 +18,11 @@ from spineone_core.anatomy import Structure
 from spineone_core.inference import choose_device
 from spineone_core.model_package import ModelPackageError, load_package, save_package
 from trainer.calibrate import expected_calibration_error, fit_platt, labelled_probabilities
-from trainer.datasets import phantoms, sdid_tc
+from trainer.datasets import formats, phantoms
 from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS, SplitError, read_splits, select
+from trainer.datasets.tables import DatasetError
+from trainer.datasets.volume_files import MissingLibraryError
 from trainer.evaluate import evaluate_network
 from trainer.fit import Run, TrainingData, TrainingError
 from trainer.pictures import pictures_of
@@ -38,7 +40,10 @@ console = Console(stderr=True)
 EVALUATION_SEED = 1_000_000
 
 DataOption = Annotated[
-    list[Path], typer.Option("--data", help="folder in the SDID-TC layout; may be given several times")
+    list[str],
+    typer.Option(
+        "--data", help=f"folder, or FORMAT:FOLDER ({', '.join(formats.TWO_DIMENSIONAL)}); may be given several times"
+    ),
 ]
 SplitsOption = Annotated[
     Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")
@@ -50,22 +55,40 @@ class UsageError(Exception):
     """Wrong arguments: exit code 2."""
 
 
-def read_exams(folders: list[Path]) -> list[Exam]:
-    """All exams of all folders; what cannot be used is printed with its reason."""
+def read_exams(sources: list[str]) -> list[Exam]:
+    """All exams of all data sets; what cannot be used is printed with its reason."""
     exams: list[Exam] = []
-    for folder in folders:
-        for item in sdid_tc.read(folder):
-            if isinstance(item, Exam):
-                exams.append(item)
-            else:
-                console.print(f"left out: {item.exam_id}: {item.why}", highlight=False)
-    if folders and not exams:
-        raise UsageError(f"no annotated exam in {', '.join(map(str, folders))}")
+    for source in sources:
+        found, skipped = formats.split_skipped(formats.read(source))
+        exams += found
+        for item in skipped:
+            console.print(f"left out: {item.exam_id}: {item.why}", highlight=False, soft_wrap=True)
+    if sources and not exams:
+        raise UsageError(f"no annotated exam in {', '.join(sources)}")
+    odd = sum(bool(exam.notes) for exam in exams)
+    if odd:
+        console.print(f"{odd} of {len(exams)} exams have odd annotations or files: see spineone-train inspect")
     return exams
+
+
+def with_centroids(exams: list[Exam]) -> list[Exam]:
+    """Exams to train and calibrate on; how many only say which level is which is printed."""
+    kept = [exam for exam in exams if exam.centroids]
+    if len(kept) < len(exams):
+        console.print(f"left out: {len(exams) - len(kept)} exams whose points mark levels but are no centroids")
+    return kept
 
 
 def choose_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
     return exams if splits is None else list(select(exams, read_splits(splits), part))
+
+
+def choose_filled_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
+    """The same where an empty part leaves nothing to do."""
+    chosen = choose_part(exams, splits, part)
+    if exams and not chosen:
+        raise UsageError(f"{splits}: none of the {len(exams)} exams belongs to the part {part}")
+    return chosen
 
 
 @app.command()
@@ -93,7 +116,7 @@ def fit(
         torch.set_num_threads(threads)
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
-    exams = read_exams(data)
+    exams = with_centroids(read_exams(data))
     training = choose_part(exams, splits, "train")
     validation = choose_part(exams, splits, "validation") if splits else training
     invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
@@ -129,7 +152,7 @@ def evaluate(
     package = load_package(model)
     network, where = package.network, choose_device(device)
     network.to(where)
-    exams = choose_part(read_exams(data), splits, part)
+    exams = choose_filled_part(read_exams(data), splits, part)
     subsets: dict[str, list[Exam]] = {}
     for exam in exams:
         subsets.setdefault(exam.subset, []).append(exam)
@@ -190,7 +213,8 @@ def calibrate(
     package = load_package(model)
     raw = replace(package.manifest, calibration={})
     where = choose_device(device)
-    outcomes = evaluate_network(package.network.to(where), raw, choose_part(read_exams(data), splits, part), where)
+    exams = choose_filled_part(with_centroids(read_exams(data)), splits, part)
+    outcomes = evaluate_network(package.network.to(where), raw, exams, where)
     scaled = {s.value: fit_platt(*labelled_probabilities(outcomes, s)) for s in Structure}
     identity = save_package(out, package.network, replace(raw, calibration=scaled))
     print(f"{out}: {scaled}; digest {identity.digest}")
@@ -218,7 +242,7 @@ def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 bad usage."""
     try:
         app(standalone_mode=True)
-    except (UsageError, SplitError, FileNotFoundError, ModelPackageError) as error:
+    except (UsageError, SplitError, DatasetError, MissingLibraryError, FileNotFoundError, ModelPackageError) as error:
         console.print(f"spineone-train: {error}", highlight=False)
         sys.exit(2)
     except TrainingError as error:

@@ -18,39 +18,9 @@ from trainer.appearance import AppearanceConfig, change_appearance, tone_curve
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.sdid_points import kind_of
 from trainer.datasets.splits import SplitError, read_splits, select
 from trainer.pictures import pictures_of
-
-
-def point(name: str, kind: str, codes: str, coord: tuple[float, float] = (10.0, 20.0)) -> dict[str, object]:
-    return {"coord": list(coord), "tag": {"identification": name, kind: codes}, "zIndex": 5}
-
-
-@pytest.mark.parametrize(
-    ("codes", "grade"),
-    [
-        ("v1", Grade.NORMAL),
-        ("v2", Grade.DEGENERATIVE),
-        ("v3,v2", Grade.DEGENERATIVE),
-        ("v5", Grade.DEGENERATIVE),
-        ("", None),
-    ],
-)
-def test_grade__v1_is_normal_anything_else_degenerative_nothing_unknown(codes: str, grade: Grade | None) -> None:
-    assert sdid_tc.read_grade(codes) is grade
-
-
-def test_points__the_key_that_the_identification_implies_is_read() -> None:
-    both = {"coord": [1, 2], "tag": {"identification": "L2", "vertebra": "v1", "disc": "v3"}}
-    points, grades = sdid_tc.read_points([both, point("T11-T12", "disc", "v2"), point("L1-L2", "disc", "")])
-    assert grades == {"L2": Grade.NORMAL, "T12-L1": Grade.DEGENERATIVE, "L1-L2": None}
-    assert points["L2"] == (1.0, 2.0)
-
-
-@pytest.mark.parametrize("raw", [[point("L6", "vertebra", "v1")], [point("L1", "vertebra", "v1")] * 2])
-def test_points__unknown_or_doubled_levels_are_errors(raw: list[dict[str, object]]) -> None:
-    with pytest.raises(ValueError, match=r"L6|twice"):
-        sdid_tc.read_points(raw)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +29,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lumbar")
     exam = write_exam(folder / "study1", 3)
     points = [
-        point(level, "disc" if "-" in level else "vertebra", "v2", exam.points[level])
+        {"coord": list(exam.points[level]), "tag": {"identification": level, kind_of(level): "v2"}, "zIndex": 5}
         for level in ("T12-L1", *(landmark.level for landmark in READING_ORDER))
     ]
     series = {

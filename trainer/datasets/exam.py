@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Exam:
         neither trained nor calibrated on.
     manufacturer, field_strength_t
         Of the scanner; empty and None where unknown.
+    raw
+        Level name -> what the data set itself says of it, for people.
     notes
         What the reader found odd. Nothing was changed because of it unless the note says so.
 
@@ -58,6 +60,7 @@ class Exam:
     centroids: bool = True
     manufacturer: str = ""
     field_strength_t: float | None = None
+    raw: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -1,20 +1,50 @@
-"""Reader of the SDID-TC layout: ``studyN/imageM.dcm`` beside ``annotation.json``."""
+"""Reader of the SDID-TC layout: ``studyN/imageM.dcm`` with all series of a study in one folder, and a JSON of annotations.
+
+What real files get wrong is named in an exam's notes; only what the notes say is changed.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pydicom
-
-from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.dicom_series import FrameHeader, SeriesError, group_series, load_volume, read_headers
+from spineone_core.dicom_series import (
+    FrameHeader,
+    SagittalVolume,
+    Series,
+    SeriesError,
+    decode_file,
+    group_series,
+    load_volume,
+    read_headers,
+)
+from spineone_core.series_selection import read_weighting
 from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.scanner import read_patient, read_scanner
+from trainer.datasets.sdid_points import read_points
+from trainer.datasets.tables import DatasetError
 
-# Spellings of the upper disc met in real files.
-_UPPER_DISC_NAMES = {"T12-L1", "T11-T12", "T12"}
+# A DICOM image of a spine is never smaller; such files are what is left of a broken copy.
+TINY_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What lies below the folder, by series and by study folder."""
+
+    folder: Path
+    by_series: dict[str, list[FrameHeader]] = field(default_factory=lambda: defaultdict(list))
+    faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    studies: set[str] = field(default_factory=set)
+
+    def study_of(self, path: Path) -> str:
+        """``SUBSET/STUDY``, from the folder below the data set's."""
+        parts = path.relative_to(self.folder).parts
+        return f"{self.folder.name}/{parts[0]}" if len(parts) > 1 else self.folder.name
 
 
 def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipped]:
@@ -24,49 +54,166 @@ def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipp
     ------
     FileNotFoundError
         If there is no annotation file.
+    DatasetError
+        If it is no JSON list of studies.
     """
-    annotations = annotations or folder / "annotation.json"
-    if not annotations.is_file():
-        raise FileNotFoundError(f"{annotations}: no annotation file")
-    headers, _ = read_headers([folder])
-    by_series: dict[str, list[FrameHeader]] = {}
+    annotations = annotations or find_annotations(folder)
+    if annotations is None or not annotations.is_file():
+        raise FileNotFoundError(f"{annotations or folder / 'annotation.json'}: no annotation file")
+    entries = _read_json(annotations)
+    files = _find_files(folder)
+    seen: set[str] = set()
+    for number, study in enumerate(entries):
+        for item in _read_study(study, number, files):
+            if item.exam_id in seen:
+                item = Skipped(item.exam_id, "annotated more than once; the first annotation is used")
+            seen.add(item.exam_id)
+            yield item
+    for study_id in sorted(files.studies - {name.partition("#")[0] for name in seen}):
+        yield Skipped(study_id, "; ".join(["no annotation", *files.faults[study_id]]))
+
+
+def find_annotations(folder: Path) -> Path | None:
+    """``annotation.json`` in the folder, or ``FOLDER_annotation.json`` in it or beside it, as the challenge hands it out."""
+    name = f"{folder.resolve().name}_annotation.json"
+    candidates = [folder / "annotation.json", folder / name, folder.resolve().parent / name]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_json(path: Path) -> list[Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from error
+    if not isinstance(data, list):
+        raise DatasetError(f"{path}: holds no list of studies")
+    return data
+
+
+def _find_files(folder: Path) -> _Files:
+    headers, unreadable = read_headers(_dicom_candidates(folder))
+    files = _Files(folder)
+    for fault in unreadable:
+        study = files.study_of(fault.path)
+        files.studies.add(study)
+        files.faults[study].append(f"{fault.path.name} cannot be read ({_size(fault.path)}): {fault.why}")
     for header in headers:
-        by_series.setdefault(header.series_uid, []).append(header)
-    for study in json.loads(annotations.read_text(encoding="utf-8")):
-        for data in _as_list(study["data"]):
-            yield _read_one(str(study["studyUid"]), data, by_series, folder)
+        study = files.study_of(header.path)
+        files.studies.add(study)
+        if header.path.stat().st_size < TINY_BYTES:
+            files.faults[study].append(f"{header.path.name} has only {_size(header.path)}: left out")
+        else:
+            files.by_series[header.series_uid].append(header)
+    return files
 
 
-def _read_one(
-    study_uid: str, data: dict[str, Any], by_series: dict[str, list[FrameHeader]], folder: Path
-) -> Exam | Skipped:
-    headers = by_series.get(str(data["seriesUid"]), [])
-    series = next((s for s in group_series(headers) if _holds(s.frames, str(data["instanceUid"]))), None)
-    if series is None:
-        return Skipped(study_uid, "the annotated image is not there")
+def _dicom_candidates(folder: Path) -> list[Path]:
+    """Files in the study folders; what lies beside them is no image."""
+    places = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    return [p for place in places for p in sorted(place.rglob("*")) if p.is_file()]
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size} bytes"
+
+
+def _read_study(study: Any, number: int, files: _Files) -> Iterator[Exam | Skipped]:
+    name = str(study.get("studyUid", f"entry {number + 1}")) if isinstance(study, dict) else f"entry {number + 1}"
+    try:
+        items = _as_list(study["data"])
+    except (KeyError, TypeError):
+        yield Skipped(name, "its annotation has no 'data'")
+        return
+    for k, item in enumerate(items):
+        yield _read_one(item, name, f"#{k + 1}" if k else "", files)
+
+
+def _read_one(data: Any, study_name: str, suffix: str, files: _Files) -> Exam | Skipped:
+    """``suffix`` tells the exams of one study apart."""
+    exam_id = study_name + suffix
+    try:
+        uid, groups = str(data["instanceUid"]), group_series(files.by_series.get(str(data["seriesUid"]), []))
+        series = next((s for s in groups if _holds(s.frames, uid)), None)
+        if series is None:
+            return Skipped(exam_id, "the annotated image is not there")
+        exam_id = files.study_of(series.first.path) + suffix
+        return _build(data, uid, exam_id, series, groups, files)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        return Skipped(exam_id, f"its annotation has not the form of SDID-TC: {type(error).__name__} {error}")
+    except (SeriesError, ValueError) as error:
+        return Skipped(exam_id, str(error))
+
+
+def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups: list[Series], files: _Files) -> Exam:
+    volume = _load(series)
+    index = next((i for i, s in enumerate(volume.sources) if s.sop_instance_uid == uid), None)
+    if index is None:
+        raise ValueError("another image lies at the annotated one's position")
+    annotations = _as_list(data["annotation"])
+    points = _as_list(annotations[0]["data"]["point"])
+    reading = read_points(points)
+    path = volume.sources[index].path
+    manufacturer, field_strength = read_scanner(path)
+    study = exam_id.partition("#")[0]
+    return Exam(
+        exam_id=exam_id,
+        patient=read_patient(path) or study,
+        subset=files.folder.name,
+        volume=volume,
+        slice_index=index,
+        points=reading.points,
+        grades=reading.grades,
+        centroids=bool(data.get("centroids", True)),
+        manufacturer=manufacturer,
+        field_strength_t=field_strength,
+        raw=reading.raw,
+        notes=(
+            *reading.notes,
+            *_annotation_notes(annotations, points, volume),
+            *_series_notes(series, groups),
+            *volume.warnings,
+            *files.faults[study],
+        ),
+    )
+
+
+def _load(series: Series) -> SagittalVolume:
     try:
         # Training data are trusted; decoding in this process is faster.
-        volume = load_volume(series, isolate=False)
-        index = next(i for i, s in enumerate(volume.sources) if s.sop_instance_uid == str(data["instanceUid"]))
-        points, grades = read_points(_as_list(data["annotation"])[0]["data"]["point"])
-        path = volume.sources[index].path
-        return Exam(
-            exam_id=f"{folder.name}/{path.parent.name}",
-            patient=read_patient(path),
-            subset=folder.name,
-            volume=volume,
-            slice_index=index,
-            points=points,
-            grades=grades,
-        )
-    except (SeriesError, StopIteration, KeyError, ValueError) as error:
-        return Skipped(study_uid, str(error) or "the annotated image is a duplicate slice")
+        return load_volume(series, isolate=False)
+    except SeriesError as error:
+        broken = next((f.path for f in series.frames if not _decodes(f.path)), None)
+        raise ValueError(f"{broken.name}: {error}" if broken else str(error)) from error
 
 
-def read_patient(path: Path) -> str:
-    """PatientID, by which splits go; the study's folder name where it is empty."""
-    dataset = pydicom.dcmread(path, specific_tags=["PatientID"], stop_before_pixels=True, force=True)
-    return str(dataset.get("PatientID") or path.parent.name)
+def _decodes(path: Path) -> bool:
+    try:
+        decode_file(path)
+    except SeriesError:
+        return False
+    return True
+
+
+def _annotation_notes(annotations: list[Any], points: list[dict[str, Any]], volume: SagittalVolume) -> Iterator[str]:
+    if len(annotations) > 1:
+        yield f"{len(annotations)} annotations; the first is used"
+    indices = {point["zIndex"] for point in points if "zIndex" in point}
+    if len(indices) > 1:
+        yield f"its points name several slices: zIndex {', '.join(map(str, sorted(indices, key=str)))}"
+    elif any(not isinstance(z, int) or not 0 <= z < len(volume.voxels) for z in indices):
+        yield f"zIndex {indices.pop()} in a series of {len(volume.voxels)} slices"
+
+
+def _series_notes(series: Series, groups: list[Series]) -> Iterator[str]:
+    if len(groups) > 1:
+        others = ", ".join(f"{len(g)} of {g.first.columns} x {g.first.rows}" for g in groups if g is not series)
+        first = series.first
+        yield f"its series mixes images: {len(series)} of {first.columns} x {first.rows} are used, not {others}"
+    kind = read_weighting(series.first)
+    if kind.kind != "T2":
+        yield f"by its {kind.source} the annotated series is {kind.kind}, not T2"
+    elif kind.source != "description":
+        yield f"known as T2 only by its {kind.source}"
 
 
 def _holds(frames: Iterable[FrameHeader], uid: str) -> bool:
@@ -75,35 +222,3 @@ def _holds(frames: Iterable[FrameHeader], uid: str) -> bool:
 
 def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def read_points(raw: list[dict[str, Any]]) -> tuple[dict[str, tuple[float, float]], dict[str, Grade | None]]:
-    """Points and grades by level name; the tag is read under the key that the identification implies (reading 20).
-
-    Raises
-    ------
-    ValueError
-        If an identification is unknown or given twice.
-    """
-    points: dict[str, tuple[float, float]] = {}
-    grades: dict[str, Grade | None] = {}
-    for item in raw:
-        tag = item["tag"]
-        name = str(tag["identification"]).strip()
-        level = UPPER_DISC if name in _UPPER_DISC_NAMES else name
-        if level not in (*VERTEBRAE, *DISCS, UPPER_DISC):
-            raise ValueError(f"unknown identification {name!r}")
-        if level in points:
-            raise ValueError(f"{level} is annotated twice")
-        column, row = item["coord"]
-        points[level] = (float(column), float(row))
-        grades[level] = read_grade(str(tag.get("vertebra" if level in VERTEBRAE else "disc") or ""))
-    return points, grades
-
-
-def read_grade(codes: str) -> Grade | None:
-    """``v1`` is normal, anything else degenerative, nothing unknown."""
-    values = {code.strip() for code in codes.split(",") if code.strip()}
-    if not values:
-        return None
-    return Grade.NORMAL if values == {"v1"} else Grade.DEGENERATIVE

@@ -21,9 +21,14 @@ def read_splits(path: Path) -> dict[str, str]:
     Raises
     ------
     SplitError
-        If a patient stands in two parts.
+        If the file cannot be read as such, or a patient stands in two parts.
     """
-    data = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise SplitError(f"{path}: no split file: {error}") from error
+    if not isinstance(data, dict) or not all(isinstance(data.get(part, []), list) for part in PARTS):
+        raise SplitError(f"{path}: no JSON object with lists of PatientID for {', '.join(PARTS)}")
     part_of: dict[str, str] = {}
     for part in PARTS:
         for patient in data.get(part, []):

@@ -1,0 +1,85 @@
+"""Which reader reads a folder: by its prefix, as in ``spider:PATH``, or by what lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.datasets import node_reviews, rsna2024, sdid_tc, spider
+from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.tables import DatasetError
+from trainer.datasets.volume_files import find_volumes
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A data set's layout: how to know it, and its reader (None for CT volumes, which are no 2-D exams)."""
+
+    recognises: Callable[[Path], bool]
+    read: Callable[[Path], Iterator[Exam | Skipped]] | None
+
+
+FORMATS: dict[str, Format] = {
+    "sdid_tc": Format(lambda folder: sdid_tc.find_annotations(folder) is not None, sdid_tc.read),
+    "spider": Format(lambda folder: any((folder / "images").glob("*.mha")), spider.read),
+    "rsna2024": Format(lambda folder: (folder / "train_label_coordinates.csv").is_file(), rsna2024.read),
+    "node_reviews": Format(lambda folder: next(folder.rglob(node_reviews.FILE), None) is not None, node_reviews.read),
+    "csi2014": Format(lambda folder: bool(find_volumes(folder)), None),
+}
+# For --help and messages.
+TWO_DIMENSIONAL = tuple(name for name, known in FORMATS.items() if known.read)
+
+
+def parse(source: str) -> tuple[str, Path]:
+    """``FORMAT:PATH`` or ``PATH`` -> the format's name and the folder.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is missing or no format fits.
+    """
+    name, separator, rest = source.partition(":")
+    if separator and name in FORMATS:
+        return name, _folder(rest)
+    folder = _folder(source)
+    found = next((known for known, form in FORMATS.items() if form.recognises(folder)), None)
+    if found is None:
+        raise DatasetError(
+            f"{folder}: none of the formats {', '.join(FORMATS)} (SDID-TC needs annotation.json); see docs/training.md"
+        )
+    return found, folder
+
+
+def _folder(path: str) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder")
+    return folder
+
+
+def read(source: str) -> Iterator[Exam | Skipped]:
+    """All exams of a data set given as ``FORMAT:PATH`` or ``PATH``.
+
+    Raises
+    ------
+    DatasetError
+        As `parse`, or if the data set holds CT volumes.
+    """
+    name, folder = parse(source)
+    reader = FORMATS[name].read
+    if reader is None:
+        raise DatasetError(f"{folder}: {name} holds CT volumes for the 3-D variant (Table V), not lumbar MRI")
+    return reader(folder)
+
+
+def split_skipped(items: Iterable[Exam | Skipped]) -> tuple[list[Exam], list[Skipped]]:
+    """Exams, and what was left out."""
+    exams: list[Exam] = []
+    skipped: list[Skipped] = []
+    for item in items:
+        if isinstance(item, Exam):
+            exams.append(item)
+        else:
+            skipped.append(item)
+    return exams, skipped

@@ -1,0 +1,115 @@
+"""Reader of reviews: what people at a hospital confirmed or corrected in the node's results; docs/training.md has the format.
+
+A folder for each study, at any depth: ``review.json`` beside the study's de-identified DICOM files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spineone_core.anatomy import Grade, Landmark, Structure
+from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.scanner import read_scanner
+from trainer.datasets.tables import DatasetError
+
+FILE = "review.json"
+FORMAT, VERSION = "spineone-review", 1
+CONFIRMED, CORRECTED, REJECTED = "confirmed", "corrected", "rejected"
+VERDICTS = (CONFIRMED, CORRECTED, REJECTED)
+
+
+def read(folder: Path) -> Iterator[Exam | Skipped]:
+    """Every reviewed study below ``folder``; a rejected or unusable one is yielded as `Skipped`.
+
+    Raises
+    ------
+    DatasetError
+        If there is no review at all.
+    """
+    reviews = sorted(folder.rglob(FILE))
+    if not reviews:
+        raise DatasetError(f"{folder}: no {FILE} in it")
+    for path in reviews:
+        exam_id = f"{folder.name}/{path.parent.relative_to(folder)}"
+        try:
+            yield _read_one(path, exam_id, folder.name)
+        except (SeriesError, ValueError) as error:
+            yield Skipped(exam_id, str(error))
+
+
+def _read_one(path: Path, exam_id: str, subset: str) -> Exam:
+    review = _read_review(path)
+    if review["verdict"] == REJECTED:
+        raise ValueError(f"rejected: {review.get('reason') or 'no reason given'}")
+    volume, index = _annotated_slice(path.parent, review)
+    points, grades, unmoved = _points(review["points"])
+    manufacturer, field_strength = read_scanner(volume.sources[index].path)
+    notes = [*volume.warnings]
+    if unmoved:
+        notes.append(f"{unmoved} of {len(points)} points are the model's own, confirmed but not moved")
+    return Exam(
+        exam_id=exam_id,
+        patient=str(review["patient"]),
+        subset=subset,
+        volume=volume,
+        slice_index=index,
+        points=points,
+        grades=grades,
+        manufacturer=manufacturer,
+        field_strength_t=field_strength,
+        raw={level: str(grade or "unknown") for level, grade in grades.items()},
+        notes=tuple(notes),
+    )
+
+
+def _read_review(path: Path) -> dict[str, Any]:
+    """The JSON object, its keys and verdict checked."""
+    try:
+        review = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{FILE} is no JSON: {error}") from error
+    if not isinstance(review, dict) or (review.get("format"), review.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{FILE} is not of format {FORMAT}, version {VERSION}")
+    missing = [key for key in ("patient", "series_uid", "sop_instance_uid", "verdict", "points") if key not in review]
+    if missing:
+        raise ValueError(f"{FILE} has no {', '.join(missing)}")
+    if review["verdict"] not in VERDICTS:
+        raise ValueError(f"verdict {review['verdict']!r}; allowed: {', '.join(VERDICTS)}")
+    return review
+
+
+def _annotated_slice(folder: Path, review: dict[str, Any]) -> tuple[SagittalVolume, int]:
+    """The series of the reviewed slice as a volume, and the slice's index in it."""
+    headers, unreadable = read_headers(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
+    wanted = str(review["sop_instance_uid"]), review.get("frame_number")
+    for series in group_series(h for h in headers if h.series_uid == str(review["series_uid"])):
+        if any((f.sop_instance_uid, f.frame_number) == wanted for f in series.frames):
+            volume = load_volume(series)
+            sources = [(s.sop_instance_uid, s.frame_number) for s in volume.sources]
+            if wanted in sources:
+                return volume, sources.index(wanted)
+    faults = f" ({len(unreadable)} files cannot be read, the first {unreadable[0].path.name})" if unreadable else ""
+    raise ValueError(f"the reviewed image is not there{faults}")
+
+
+def _points(items: Any) -> tuple[dict[str, tuple[float, float]], dict[str, Grade | None], int]:
+    """Points and classes by level, and how many of the points are the model's own."""
+    points: dict[str, tuple[float, float]] = {}
+    grades: dict[str, Grade | None] = {}
+    unmoved = 0
+    for item in items:
+        try:
+            level = Landmark(Structure(item["structure"]), item["level"]).level
+            point, said = (float(item["x"]), float(item["y"])), item["class"]
+            grade = None if said is None else Grade(said)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"point {item!r} is not understood: {error}") from error
+        if level in points:
+            raise ValueError(f"{level} has two points")
+        points[level], grades[level] = point, grade
+        unmoved += item.get("source") == "model"
+    return points, grades, unmoved

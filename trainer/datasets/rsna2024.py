@@ -1,0 +1,118 @@
+"""Reader of the RSNA 2024 Lumbar Spine Degenerative Classification data: sagittal T2 series with points of five levels.
+
+``train_images/STUDY/SERIES/INSTANCE.dcm``, ``train.csv``, ``train_label_coordinates.csv``, ``train_series_descriptions.csv``.
+Of the coordinates only those of spinal canal stenosis lie on sagittal T2. They mark the canal at the height of the disc, not the
+disc's centroid, vertebrae have none, and stenosis is no class of a disc: these exams measure whether levels are right
+(`metrics.levels_by_nearest`) on many scanners; they are neither trained nor calibrated on, and all classes are unknown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from spineone_core.anatomy import DISCS
+from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.scanner import read_scanner
+from trainer.datasets.tables import DatasetError, number_in, read_table
+
+CONDITION, DESCRIPTION = "Spinal Canal Stenosis", "Sagittal T2/STIR"
+_LEVELS = {level.replace("-", "/"): level for level in DISCS}
+
+Rows = list[dict[str, str]]
+
+
+def read(folder: Path) -> Iterator[Exam | Skipped]:
+    """One exam for each sagittal T2 series with coordinates; a study without one is yielded as `Skipped`.
+
+    Raises
+    ------
+    DatasetError
+        If a table is missing or lacks a column, or names no study.
+    """
+    severities = {row["study_id"]: row for row in read_table(folder / "train.csv", ["study_id"])}
+    coordinates = read_table(
+        folder / "train_label_coordinates.csv",
+        ["study_id", "series_id", "instance_number", "condition", "level", "x", "y"],
+    )
+    described = read_table(folder / "train_series_descriptions.csv", ["study_id", "series_id", "series_description"])
+    if not severities:
+        raise DatasetError(f"{folder / 'train.csv'}: names no study")
+    sagittal = {(r["study_id"], r["series_id"]) for r in described if r["series_description"] == DESCRIPTION}
+    by_series: dict[tuple[str, str], Rows] = {}
+    for row in coordinates:
+        key = row["study_id"], row["series_id"]
+        if row["condition"] == CONDITION and key in sagittal:
+            by_series.setdefault(key, []).append(row)
+    for study in severities:
+        series = sorted(key for key in by_series if key[0] == study)
+        if not series:
+            why = (
+                "no coordinates on its sagittal T2" if any(s == study for s, _ in sagittal) else "no sagittal T2 series"
+            )
+            yield Skipped(f"rsna2024/{study}", why)
+        for key in series:
+            yield _read_one(folder, *key, by_series[key], severities[study])
+
+
+def _read_one(folder: Path, study: str, series: str, rows: Rows, severities: dict[str, str]) -> Exam | Skipped:
+    exam_id = f"rsna2024/{study}/{series}"
+    place = folder / "train_images" / study / series
+    headers, unreadable = read_headers([place])
+    if not headers:
+        why = unreadable[0].why if unreadable else "not there"
+        return Skipped(exam_id, f"no image in {place.relative_to(folder)}: {why}")
+    try:
+        # The group that most coordinates lie on; a series may hold a scout of another matrix too.
+        wanted = {row["instance_number"] for row in rows}
+        group = max(group_series(headers), key=lambda g: (sum(f.path.stem in wanted for f in g.frames), len(g)))
+        volume = load_volume(group, isolate=False)
+        points, index, notes = _points(rows, volume)
+        manufacturer, field = read_scanner(volume.sources[index].path)
+        return Exam(
+            exam_id=exam_id,
+            patient=f"RSNA-{study}",
+            subset="rsna2024",
+            volume=volume,
+            slice_index=index,
+            points=points,
+            grades={},
+            centroids=False,
+            manufacturer=manufacturer,
+            field_strength_t=field,
+            raw={level: _severity(severities, level) for level in points},
+            notes=(*notes, *(f"{u.path.name} cannot be read: {u.why}" for u in unreadable), *volume.warnings),
+        )
+    except (SeriesError, ValueError) as error:
+        return Skipped(exam_id, str(error))
+
+
+def _points(rows: Rows, volume: SagittalVolume) -> tuple[dict[str, tuple[float, float]], int, list[str]]:
+    """All points on the slice that most of them lie on; those of other slices go there along the slices' normal."""
+    slice_of = {source.path.stem: index for index, source in enumerate(volume.sources)}
+    placed: dict[str, tuple[int, float, float]] = {}
+    notes = []
+    for row in rows:
+        level, index = _LEVELS.get(row["level"]), slice_of.get(row["instance_number"])
+        x, y = number_in(row["x"]), number_in(row["y"])
+        if level is None or index is None or x is None or y is None:
+            notes.append(f"left out: {row['level']} at ({row['x']}, {row['y']}) on image {row['instance_number']}")
+        elif level in placed:
+            notes.append(f"{level} has two points; the first is taken")
+        else:
+            placed[level] = (index, x, y)
+    if not placed:
+        raise ValueError("none of its points lies on an image that is there")
+    common = Counter(index for index, _, _ in placed.values()).most_common(1)[0][0]
+    points = {level: volume.from_patient(volume.to_patient(i, x, y), common) for level, (i, x, y) in placed.items()}
+    missing = [level for level in DISCS if level not in points]
+    if missing:
+        notes.append(f"no point for {', '.join(missing)}")
+    return points, common, notes
+
+
+def _severity(severities: dict[str, str], level: str) -> str:
+    value = severities.get(f"spinal_canal_stenosis_{level.lower().replace('-', '_')}", "")
+    return f"canal stenosis: {value or 'unknown'}"

@@ -1,0 +1,232 @@
+"""Reader of SPIDER (van der Graaf et al., Scientific Data 2024; CC BY 4.0) as published on Zenodo.
+
+``images/N_t2.mha`` and ``N_t2_SPACE.mha`` with ``masks/`` of the same names, ``radiological_gradings.csv``, ``overview.csv``.
+Mask labels: vertebrae 1, 2, ... counted from L5 upwards (101, 102, ... where only partly visible), canal 100, discs 201, 202, ...
+counted from L5-S1 upwards. A keypoint is the centroid of its structure on the slice that shows most of the canal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
+from spineone_core.dicom_series import SagittalVolume, SeriesError, SliceSource, middle_of
+from spineone_core.phantom import MR_IMAGE_STORAGE
+from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.tables import DatasetError, number_in, read_table
+from trainer.datasets.volume_files import name_uid, read_volume, stem_of, values_of
+
+CANAL = 100
+# Label -> level; both are counted from below.
+LEVEL_OF_LABEL = {k + 1: level for k, level in enumerate(reversed(VERTEBRAE))} | {
+    201 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))
+}
+DISC_OF_IVD = {1 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))}
+# Columns towards posterior, rows towards inferior, slices along their cross product.
+SAGITTAL = "PIR"
+# A smaller piece of a structure (mm^2 on the slice) is its edge, whose centroid says nothing.
+MINIMUM_MM2 = 60.0
+DEGENERATIVE_FROM, STRICTLY_FROM = 3, 4
+_COLUMNS = ("Patient", "IVD label", "Modic", "UP endplate", "LOW endplate", "Disc herniation", "Disc bulging")
+
+
+def read(
+    folder: Path, *, sequences: tuple[str, ...] = ("t2", "t2_SPACE"), strict: bool = False
+) -> Iterator[Exam | Skipped]:
+    """Every T2 exam of a SPIDER folder; one that cannot be used is yielded as `Skipped`.
+
+    A disc is degenerative at Pfirrmann grade 3 or more, bulging or herniation; with ``strict`` at grade 4 or more (reading 20).
+    SPIDER does not grade vertebrae; they take a proxy: degenerative with a Modic change at a neighbouring disc or a change of an
+    endplate of their own.
+
+    Raises
+    ------
+    DatasetError
+        If there are no images or the gradings cannot be read.
+    MissingLibraryError
+        If SimpleITK is not installed.
+    """
+    images = sorted((folder / "images").glob("*.mha"), key=_by_patient)
+    wanted = [path for path in images if path.stem.partition("_")[2] in sequences]
+    if not wanted:
+        raise DatasetError(f"{folder / 'images'}: no {' or '.join(f'N_{s}.mha' for s in sequences)}")
+    gradings = read_gradings(folder / "radiological_gradings.csv")
+    scanners = _read_scanners(folder / "overview.csv")
+    for path in wanted:
+        number, _, sequence = path.stem.partition("_")
+        exam_id = f"spider/{path.stem}"
+        try:
+            volume, labels = _read_volumes(path, folder / "masks" / path.name)
+            yield _exam(
+                exam_id, number, sequence, volume, labels, gradings.get(number, {}), scanners.get(path.stem, {}), strict
+            )
+        except (ValueError, SeriesError) as error:
+            yield Skipped(exam_id, str(error))
+
+
+def _by_patient(path: Path) -> tuple[int, str]:
+    number = re.match(r"\d+", path.stem)
+    return int(number[0]) if number else 0, path.stem
+
+
+def _read_volumes(image_path: Path, mask_path: Path) -> tuple[SagittalVolume, NDArray[Any]]:
+    """The image as a sagittal volume, and its mask voxel by voxel."""
+    image, mask = read_volume(image_path, SAGITTAL), read_volume(mask_path, SAGITTAL)
+    if image.GetSize() != mask.GetSize():
+        raise ValueError(f"the mask has {mask.GetSize()} voxels, the image {image.GetSize()}")
+    return _sagittal_volume(image, image_path), values_of(mask).astype(np.int32)
+
+
+def _sagittal_volume(image: Any, path: Path) -> SagittalVolume:
+    directions = np.array(image.GetDirection()).reshape(3, 3)
+    columns, rows, step = image.GetSpacing()
+    count = image.GetSize()[2]
+    names = ("spider", stem_of(path))
+    return SagittalVolume(
+        voxels=values_of(image).astype(np.float32),
+        origins=np.array(image.GetOrigin()) + np.outer(np.arange(count) * step, directions[:, 2]),
+        row_direction=directions[:, 0],
+        column_direction=directions[:, 1],
+        pixel_spacing=(rows, columns),
+        sources=tuple(SliceSource(path, name_uid(*names, k), MR_IMAGE_STORAGE, None) for k in range(count)),
+        study_uid=name_uid("spider", path.stem.partition("_")[0]),
+        series_uid=name_uid(*names),
+    )
+
+
+def _exam(
+    exam_id: str,
+    number: str,
+    sequence: str,
+    volume: SagittalVolume,
+    labels: NDArray[Any],
+    rows: dict[str, dict[str, str]],
+    scanner: dict[str, str],
+    strict: bool,
+) -> Exam:
+    notes = [] if rows else [f"no row of patient {number} in radiological_gradings.csv: no class is known"]
+    index = _canal_slice(volume, labels, notes)
+    points = keypoints_of(labels[index], volume.pixel_spacing)
+    absent = [level for level in LEVEL_OF_LABEL.values() if level not in points and level != UPPER_DISC]
+    if absent:
+        notes.append(f"not on the slice with most canal, so without a point: {', '.join(absent)}")
+    return Exam(
+        exam_id=exam_id,
+        patient=f"SPIDER-{number}",
+        subset=f"spider-{sequence}",
+        volume=volume,
+        slice_index=index,
+        points=points,
+        grades=_disc_grades(rows, strict) | _vertebra_grades(rows),
+        manufacturer=scanner.get("Manufacturer", ""),
+        field_strength_t=number_in(scanner.get("MagneticFieldStrength", "")),
+        raw={level: _raw(row) for level, row in rows.items()},
+        notes=tuple(notes),
+    )
+
+
+def _canal_slice(volume: SagittalVolume, labels: NDArray[Any], notes: list[str]) -> int:
+    canal = (labels == CANAL).sum(axis=(1, 2))
+    if canal.max() == 0:
+        notes.append("the mask has no canal: the middle slice is taken")
+        return middle_of(volume.positions)
+    return int(canal.argmax())
+
+
+def keypoints_of(labels: NDArray[Any], spacing: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """Level -> (column, row) of the centroid of the structure's largest piece on a slice.
+
+    On a middle slice the body of a vertebra and its spinous process are two pieces of one label; the body is the larger.
+
+    Parameters
+    ----------
+    labels
+        (rows, columns) of a slice.
+    spacing
+        mm between rows, between columns.
+    """
+    points = {}
+    for label, level in LEVEL_OF_LABEL.items():
+        pieces, count = ndimage.label(labels == label)
+        if not count:
+            continue
+        sizes = ndimage.sum_labels(pieces > 0, pieces, range(1, count + 1))
+        if sizes.max() * spacing[0] * spacing[1] >= MINIMUM_MM2:
+            row, column = ndimage.center_of_mass(pieces == sizes.argmax() + 1)
+            points[level] = (float(column), float(row))
+    return points
+
+
+# ---------------------------------------------------------------- gradings
+
+
+def read_gradings(path: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Patient number -> disc level -> the row of the table.
+
+    Raises
+    ------
+    DatasetError
+        If the table is missing or lacks a column.
+    """
+    gradings: dict[str, dict[str, dict[str, str]]] = {}
+    for row in read_table(path, _COLUMNS):
+        ivd = number_in(row["IVD label"])
+        if ivd is not None and int(ivd) in DISC_OF_IVD:
+            patient = str(int(number_in(row["Patient"]) or 0))
+            gradings.setdefault(patient, {})[DISC_OF_IVD[int(ivd)]] = row
+    return gradings
+
+
+def _pfirrmann(row: dict[str, str]) -> float | None:
+    """The published table spells it ``Pfirrman grade``."""
+    return number_in(next((value for name, value in row.items() if name.lower().startswith("pfirr")), ""))
+
+
+def _disc_grades(rows: dict[str, dict[str, str]], strict: bool) -> dict[str, Grade | None]:
+    return {level: disc_grade(row, strict=strict) for level, row in rows.items()}
+
+
+def disc_grade(row: dict[str, str], *, strict: bool = False) -> Grade | None:
+    """Class of a disc by its row of the gradings; None where what decides is not filled in."""
+    pfirrmann = _pfirrmann(row)
+    if strict:
+        return None if pfirrmann is None else _grade(pfirrmann >= STRICTLY_FROM)
+    signs = [number_in(row["Disc herniation"]), number_in(row["Disc bulging"])]
+    if any(sign for sign in signs) or (pfirrmann or 0) >= DEGENERATIVE_FROM:
+        return Grade.DEGENERATIVE
+    return None if pfirrmann is None else Grade.NORMAL
+
+
+def _vertebra_grades(rows: dict[str, dict[str, str]]) -> dict[str, Grade | None]:
+    discs = (UPPER_DISC, *DISCS)
+    grades: dict[str, Grade | None] = {}
+    for above, vertebra, below in zip(discs, VERTEBRAE, discs[1:], strict=False):
+        upper, lower = rows.get(above, {}), rows.get(below, {})
+        # The lower endplate of the disc above is the upper one of the vertebra.
+        signs = [upper.get("Modic"), lower.get("Modic"), upper.get("LOW endplate"), lower.get("UP endplate")]
+        known = [value for sign in signs if (value := number_in(sign or "")) is not None]
+        grades[vertebra] = _grade(any(value > 0 for value in known)) if known else None
+    return grades
+
+
+def _grade(degenerative: bool) -> Grade:
+    return Grade.DEGENERATIVE if degenerative else Grade.NORMAL
+
+
+def _raw(row: dict[str, str]) -> str:
+    signs = [name for name in ("Disc herniation", "Disc bulging", "Modic") if number_in(row[name])]
+    return ", ".join([f"Pfirrmann {_pfirrmann(row) or '?'}", *signs])
+
+
+def _read_scanners(path: Path) -> dict[str, dict[str, str]]:
+    """Image name -> its row of ``overview.csv``; empty where there is none, for only the scanner's name comes from it."""
+    if not path.is_file():
+        return {}
+    return {row["new_file_name"].removesuffix(".mha"): row for row in read_table(path, ["new_file_name"])}
