@@ -83,7 +83,11 @@ def _in_order(found: dict[str, tuple[Point, Tag]], notes: list[str]) -> dict[str
     levels = list(found)
     places = np.array([point for point, _ in found.values()]).reshape(-1, 2)
     half = max(1, len(places) // 2)
-    axis = places[-half:].mean(axis=0) - places[:half].mean(axis=0) if len(places) > 1 else np.array([0.0, 1.0])
+    axis = (
+        np.median(places[-half:], axis=0) - np.median(places[:half], axis=0)
+        if len(places) > 1
+        else np.array([0.0, 1.0])
+    )
     order = np.argsort(places @ axis, kind="stable")
     if axis[1] <= 0 or np.abs(order - np.arange(len(order))).max(initial=0) > 1:
         raise ValueError("the points do not run down the spine in the order of their names")
