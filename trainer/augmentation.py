@@ -45,11 +45,14 @@ class AugmentationConfig(AppearanceConfig):
     of view shows half the thoracic spine. Crops move ``shift_mm`` across the spine and ``slide_mm`` along it, at most so far that
     its ends stay in view, but for the share ``partial``, which cuts some off. A share ``mirrored`` goes on above the picture with
     its mirror image: more vertebrae than a short field of view has, to be told from the lumbar ones by counting from the sacrum.
+    With a ``canvas`` the picture's middle is cut or padded to ``canvas`` x ``canvas`` pixels instead and the crop lies anywhere
+    in that, whatever it shows of the spine (reading 5).
     """
 
     size: tuple[int, int] = (512, 512)
     tall_size: tuple[int, int] = (512, 512)
     tall: float = 0.0
+    canvas: int = 0
     flip: float = 0.0
     zoom: tuple[float, float] = (0.7, 1.3)
     rotation_deg: float = 0.0
@@ -61,7 +64,7 @@ class AugmentationConfig(AppearanceConfig):
     blur: float = 0.0
 
 
-PAPER = AugmentationConfig(flip=0.5)
+PAPER = AugmentationConfig(canvas=640, flip=0.5)
 STRONG = AugmentationConfig(
     size=(320, 256),
     tall_size=(448, 288),
@@ -113,14 +116,17 @@ def augment(
     """
     if config.mirrored and rng.random() < config.mirrored:
         picture = _mirrored_above(picture)
+    if config.canvas:
+        picture = centre_cut(picture, config.canvas * spacing_mm)
     matrix = _random_affine(picture, spacing_mm, config, rng)
     images = _warp(picture, matrix, config, rng)
     inverse = np.linalg.inv(matrix[:, :2])
     points = (picture.points - matrix[:, 2]) @ inverse.T
     above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
     images = change_appearance(images, points[np.isfinite(points).all(axis=1)], spacing_mm, config, rng)
-    # Without the lowest disc nobody can count: nothing of such a crop has a name.
-    drawn = np.full_like(points, OUT_OF_VIEW) if points[-1, 1] > config.size[0] - 1 else points
+    # Without the lowest disc nobody can count: nothing of such a crop has a name. The paper makes no such difference.
+    nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
+    drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
     targets = {}
     for structure in STRUCTURES:
         chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
@@ -140,6 +146,16 @@ def _mirrored_above(picture: Picture) -> Picture:
     return replace(picture, images=images, points=picture.points + down, upper_disc=picture.upper_disc + down)
 
 
+def centre_cut(picture: Picture, side_mm: float) -> Picture:
+    """The middle ``side_mm`` x ``side_mm`` of a picture; where it is smaller it stays, and warping pads it with black."""
+    height, width = picture.images.shape[-2:]
+    side = round(side_mm / picture.spacing_mm)
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    corner = np.array([left, top])
+    images = picture.images[:, top : top + side, left : left + side]
+    return replace(picture, images=images, points=picture.points - corner, upper_disc=picture.upper_disc - corner)
+
+
 def _random_affine(
     picture: Picture, spacing_mm: float, config: AugmentationConfig, rng: np.random.Generator
 ) -> FloatArray:
@@ -153,7 +169,11 @@ def _random_affine(
     linear = scale * rotation @ np.array([[1.0, shear], [0.0, 1.0]])
     if rng.random() < config.flip:
         linear = linear @ np.diag([-1.0, 1.0])
-    centre = _crop_centre(picture, linear, config, rng)
+    if config.canvas:
+        canvas = config.canvas * spacing_mm / picture.spacing_mm
+        centre = _anywhere(picture, canvas, scale * np.array([width, height]), rng)
+    else:
+        centre = _crop_centre(picture, linear, config, rng)
     return np.column_stack([linear, centre - linear @ np.array([(width - 1) / 2, (height - 1) / 2])])
 
 
@@ -172,6 +192,16 @@ def _crop_centre(
         cut = max(0.0, room[1]) + rng.uniform(0.15, 0.6) * length[1]
         moved[1] = cut if rng.random() < 0.5 else -cut
     return middle + moved
+
+
+def _anywhere(picture: Picture, canvas: float, crop: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A crop's middle anywhere on the canvas around the picture's middle; a crop larger than that lies centred (reading 25).
+
+    ``canvas`` side and ``crop`` (width, height) in picture pixels.
+    """
+    height, width = picture.images.shape[-2:]
+    room = np.maximum(0.0, (canvas - crop) / 2)
+    return np.array([(width - 1) / 2, (height - 1) / 2]) + rng.uniform(-room, room)
 
 
 def _warp(

@@ -24,9 +24,11 @@ from trainer.datasets.splits import PARTS, SplitError, read_splits, select
 from trainer.datasets.tables import DatasetError
 from trainer.datasets.volume_files import MissingLibraryError
 from trainer.evaluate import evaluate_network
-from trainer.fit import Run, TrainingData, TrainingError
+from trainer.fit import Run, RunOptions
+from trainer.keypoint_task import KeypointTask, TrainingData
 from trainer.pictures import pictures_of
 from trainer.recipes import RECIPES, find_recipe
+from trainer.run_folder import TrainingError
 
 app = typer.Typer(
     add_completion=False,
@@ -103,13 +105,20 @@ def fit(
     seed: int = 0,
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    micro_batches: Annotated[int, typer.Option(help="parts of a batch, one after the other: saves memory")] = 1,
+    workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
+    backbone: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights: a local file")] = None,
     validate_every: Annotated[int, typer.Option(help="epochs between validations")] = 10,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
     init: Annotated[str | None, typer.Option(help='model package (or "default") whose weights to begin with')] = None,
 ) -> None:
-    """Train a detector; kill it at any moment and go on with --resume."""
+    """Train a detector; kill it at any moment and go on with --resume. Under torchrun on all its processes together."""
     try:
         chosen = find_recipe(recipe)
+        options = RunOptions(
+            device=device, precision=precision, micro_batches=micro_batches, workers=workers, backbone=backbone
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
     if threads:
@@ -132,7 +141,7 @@ def fit(
         phantoms=[pictures_of(e, chosen.preprocessing, reach) for e in invented],
         validation=validation,
     )
-    run = Run(chosen, prepared, out, seed=seed, device=device)
+    run = Run(KeypointTask(chosen, prepared), out, seed=seed, options=options)
     if init is not None:
         run.begin_with(load_package(init).network)
     run.fit(validate_every=validate_every, resume=resume)

@@ -1,95 +1,103 @@
-"""The training loop: one run folder, resumable at any moment."""
+"""The training loop: one run folder, resumable at any moment, on one or several processes."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
 
-from spineone_core import metrics
-from spineone_core.anatomy import Structure
-from spineone_core.inference import choose_device
-from spineone_core.losses import branch_loss
-from spineone_core.model_package import Manifest, save_package
-from spineone_core.network import STRUCTURES, SpineOne, count_parameters
-from spineone_core.targets import GRADES
-from spineone_core.two_stage import TwoStage, build_network, classification_loss
-from trainer.augmentation import AugmentationConfig, Picture, Sample, augment
-from trainer.datasets.exam import Exam
-from trainer.evaluate import evaluate_network
-from trainer.recipes import Recipe
+from spineone_core.inference import PRECISIONS, choose_device
+from spineone_core.network import count_parameters
+from trainer.pretrained import load_backbone
+from trainer.ranks import Ranks, local_device
+from trainer.recipes import Schedule
+from trainer.run_folder import RunFolder, TrainingError
+from trainer.task import Batch, Task
 
 
-class TrainingError(Exception):
-    """A run cannot go on; the message says why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a run uses the machine; what it learns stands in the recipe.
 
+    ``precision`` fp32 or bf16 (autocast; losses stay in fp32). ``micro_batches`` parts of a batch go through one after the other
+    and their gradients are averaged, which saves memory; batch normalisation sees one part at a time, as it does with several
+    processes. ``workers`` processes prepare samples beside the training. ``backbone`` is a file of torchvision's weights.
+    """
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainingData:
-    """``real`` and ``phantoms``: for each exam its pictures; ``validation`` exams choose the best checkpoint."""
+    device: str = "auto"
+    precision: str = "fp32"
+    micro_batches: int = 1
+    workers: int = 0
+    backbone: Path | None = None
 
-    real: Sequence[Sequence[Picture]]
-    phantoms: Sequence[Sequence[Picture]]
-    validation: Sequence[Exam]
-
-    def fingerprint(self) -> str:
-        """SHA-256 over all training pictures: a resumed run must see the same data."""
-        digest = hashlib.sha256()
-        for pictures in (*self.real, *self.phantoms):
-            for picture in pictures:
-                digest.update(picture.images.tobytes())
-                digest.update(picture.points.tobytes())
-        return digest.hexdigest()
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
+        if self.micro_batches < 1 or self.workers < 0:
+            raise ValueError(f"micro_batches {self.micro_batches}, workers {self.workers}; allowed: from 1, from 0 on")
 
 
 class Run:
-    """A training run in a folder: ``config.json``, ``log.jsonl``, ``last.pt``, ``best/`` (a model package).
+    """A training run in a folder (`trainer.run_folder`).
 
     Parameters
     ----------
-    recipe, data
+    task
         What to train, on what.
     folder
         Created where missing.
     seed
-        Decides weights, order and augmentation. Randomness depends on (seed, step, place in batch) alone, so that a resumed
-        run sees what an unbroken one would.
+        Decides weights, order and augmentation. Randomness depends on (seed, number of the sample) alone, so that a resumed run,
+        or one on several processes, sees what an unbroken one would.
+    options
+        How the machine is used.
+
+    Raises
+    ------
+    TrainingError
+        If the batch cannot be shared evenly, or the backbone's weights do not fit.
     """
 
-    def __init__(self, recipe: Recipe, data: TrainingData, folder: Path, *, seed: int, device: str = "auto") -> None:
-        self.recipe, self.data, self.folder, self.seed = recipe, data, folder, seed
-        self.device = choose_device(device)
+    def __init__(self, task: Task, folder: Path, *, seed: int, options: RunOptions | None = None) -> None:
+        self.task, self.schedule, self.seed = task, task.schedule, seed
+        self.options = options or RunOptions()
+        self.device = local_device(choose_device(self.options.device))
+        self.ranks = Ranks.join(self.device)
+        self.folder = RunFolder(folder, writes=self.ranks.first)
         torch.manual_seed(seed)
-        self.network = build_network(recipe.network).to(self.device)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        objective = task.objective()
+        if self.options.backbone:
+            load_backbone(objective.network, self.options.backbone)
+        objective.to(self.device).to(memory_format=_memory_format(objective))  # type: ignore[call-overload]
+        self.network = objective.network
+        self.model = self.ranks.wrap(objective)
         self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            self.network.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
         )
         self.average = self._make_average()
         self.step, self.best, self.trained_s = 0, -1.0, 0.0
-        self.samples_per_epoch = max(1, round(len(data.real) / max(1e-9, 1 - recipe.phantom_share)))
-        if not data.real:
-            self.samples_per_epoch = len(data.phantoms)
-        self.steps_per_epoch = max(1, self.samples_per_epoch // recipe.batch)
-        self.steps = recipe.epochs * self.steps_per_epoch
-        self.fingerprint = data.fingerprint()
+        self.steps_per_epoch = max(1, task.samples_per_epoch // self.schedule.batch)
+        self.steps = self.schedule.epochs * self.steps_per_epoch
+        self.fingerprint = task.fingerprint()
 
     def _make_average(self) -> AveragedModel | None:
-        decay = self.recipe.average_decay
+        decay = self.schedule.average_decay
         if not decay:
             return None
         return AveragedModel(self.network, avg_fn=warmed_average(decay), use_buffers=True)
 
-    def begin_with(self, network: SpineOne) -> None:
+    def begin_with(self, network: nn.Module) -> None:
         """Take over the weights of a trained network; no effect on a run that is resumed afterwards.
 
         Raises
@@ -97,30 +105,35 @@ class Run:
         TrainingError
             If its architecture is another than the recipe's.
         """
-        if network.config != self.recipe.network:
-            raise TrainingError(f"the package to begin with has another network than recipe {self.recipe.name}")
+        if network.config != self.network.config:
+            raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
         self.network.load_state_dict(network.state_dict())
         self.average = self._make_average()
 
     # ------------------------------------------------------------ the loop
 
     def fit(self, *, validate_every: int = 10, resume: bool = False) -> None:
-        """Train to the end; validates and keeps the best package every ``validate_every`` epochs.
+        """Train to the end; validates every ``validate_every`` epochs and keeps the best package, without validation the last.
 
         Raises
         ------
         TrainingError
-            If the folder holds a run and ``resume`` is False, the data changed, or the loss is not finite.
+            If the folder holds a run and ``resume`` is False, the data or the recipe changed, the loss is not finite, or a
+            checkpoint cannot be written.
         """
         self._open_folder(resume)
-        while self.step < self.steps:
-            started = time.monotonic()
-            losses = [self._train_step() for _ in range(self._steps_to_epoch_end())]
-            self.trained_s += time.monotonic() - started
-            self._log_epoch(losses)
-            if self.epoch % validate_every == 0 or self.step == self.steps:
-                self._validate()
-            self._save_checkpoint()
+        batches = self.batches()
+        with self._progress() as advance:
+            while self.step < self.steps:
+                started = time.monotonic()
+                losses = [self.train_step(batches) for _ in range(self._steps_to_epoch_end())]
+                self.trained_s += time.monotonic() - started
+                self._log_epoch(losses)
+                if self.epoch % validate_every == 0 or self.step == self.steps:
+                    self._validate()
+                self.folder.save(self._state())
+                advance(self.epoch)
+        self.ranks.wait()
 
     @property
     def epoch(self) -> int:
@@ -130,140 +143,113 @@ class Run:
     def _steps_to_epoch_end(self) -> int:
         return self.steps_per_epoch - self.step % self.steps_per_epoch
 
-    def _train_step(self) -> dict[str, float]:
-        recipe = self.recipe
+    def batches(self) -> Iterator[Batch]:
+        """This process's micro-batches from the present step to the end."""
+        workers = self.options.workers
+        loader = DataLoader(
+            self.task.samples(self.seed),
+            batch_sampler=MicroBatches(self, self.step),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+        return iter(loader)
+
+    def train_step(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """One step of the optimiser; the loss terms, averaged over micro-batches and processes.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, self.step, self.steps)
-        samples = [self._sample(self.step * recipe.batch + i) for i in range(recipe.batch)]
-        images = torch.from_numpy(np.stack([s.images for s in samples]))
-        images = images.to(self.device, memory_format=torch.channels_last)
+            group["lr"] = learning_rate(self.schedule, self.step, self.steps_per_epoch)
         self.network.train()
-        outputs = self.network(images)
-        associate = self.step >= recipe.association_from * self.steps
-        terms: dict[str, Tensor] = {}
-        for structure in STRUCTURES:
-            heatmap, offsets, weight = self._stack(samples, structure)
-            heat, offset = branch_loss(outputs[structure], heatmap, offsets, weight, recipe.loss, associate=associate)
-            terms[f"{structure}_heatmap"], terms[f"{structure}_offset"] = heat, offset
-        if isinstance(self.network, TwoStage):
-            terms["crop_class"] = self._classifier_loss(self.network, images, samples)
-        loss = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(loss):
-            raise TrainingError(f"the loss is not finite at step {self.step}; lower the learning rate")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.gradient_clip)
+        parts = [
+            self._backward(next(batches), last=n == self.options.micro_batches - 1)
+            for n in range(self.options.micro_batches)
+        ]
+        values = self.ranks.mean(torch.stack([torch.stack(list(part.values())) for part in parts]).mean(dim=0))
+        if not torch.isfinite(values).all():
+            raise TrainingError(f"the loss is not finite at step {self.step}; lower the learning rate")
+        if self.schedule.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.network)
         self.step += 1
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return dict(zip(parts[0], values.tolist(), strict=True))
 
-    def _classifier_loss(self, network: TwoStage, images: Tensor, samples: Sequence[Sample]) -> Tensor:
-        """Second stage: crops around the annotated keypoints, moved about as a localiser would err.
+    def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
+        """Adds a micro-batch's share to the gradients; processes exchange them with the last one."""
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        associate = self.step >= self.schedule.association_from * self.steps
+        half = self.options.precision == "bf16"
+        with self._unsynchronised(last):
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+                terms: dict[str, Tensor] = self.model(batch, associate)
+            (torch.stack(list(terms.values())).sum() / self.options.micro_batches).backward()
+        return {name: value.detach() for name, value in terms.items()}
 
-        Both stages share no weight, so training them in one loop is training them one after the other.
-        """
-        spacing, rng = self.recipe.preprocessing.spacing_mm, np.random.default_rng([self.seed, 1_000_033, self.step])
-        # A level that is not annotated has no class, so its crop is out of the loss wherever it lies.
-        points = np.nan_to_num(np.stack([s.points for s in samples]))
-        points = points + rng.normal(0, self.recipe.crop_jitter_mm / spacing, points.shape)
-        labels = [[-1 if g is None else GRADES.index(g) for g in s.grades] for s in samples]
-        logits = network.classify(images, torch.from_numpy(points).float().to(self.device), spacing)
-        return classification_loss(logits, torch.tensor(labels))
-
-    def _stack(self, samples: Sequence[Sample], structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
-        targets = [s.targets[structure] for s in samples]
-        heatmap, offsets, weight = (
-            torch.from_numpy(np.stack([getattr(t, name) for t in targets])).to(self.device)
-            for name in ("heatmap", "offsets", "weight")
-        )
-        return heatmap, offsets, weight
-
-    def _sample(self, index: int) -> Sample:
-        """Training sample number ``index`` of the whole run."""
-        epoch, place = divmod(index, self.samples_per_epoch)
-        rng = np.random.default_rng([self.seed, index])
-        pictures = self._choose(epoch, place, rng)
-        # Half of the time the annotated slice, otherwise one beside it.
-        chosen = pictures[0] if rng.random() < 0.5 else pictures[int(rng.integers(len(pictures)))]
-        recipe = self.recipe
-        return augment(
-            chosen,
-            recipe.preprocessing.spacing_mm,
-            recipe.decoding.radius_px,
-            self._crops_of(index // recipe.batch),
-            rng,
-            heatmap=recipe.network.heatmap,
-            ignore_upper_disc=recipe.upper_disc == "ignore",
-        )
-
-    def _crops_of(self, batch: int) -> AugmentationConfig:
-        """All crops of a batch are of one size."""
-        config = self.recipe.augmentation
-        tall = np.random.default_rng([self.seed, 1_000_037, batch]).random() < config.tall
-        return replace(config, size=config.tall_size) if tall else config
-
-    def _choose(self, epoch: int, place: int, rng: np.random.Generator) -> Sequence[Picture]:
-        """Every real exam once an epoch in random order, phantoms at random in the places between."""
-        order = np.random.default_rng([self.seed, 1_000_003, epoch]).permutation(self.samples_per_epoch)
-        slot = int(order[place])
-        if slot < len(self.data.real):
-            return self.data.real[slot]
-        return self.data.phantoms[int(rng.integers(len(self.data.phantoms)))]
+    def _unsynchronised(self, last: bool) -> AbstractContextManager[None]:
+        if last or self.ranks.world == 1:
+            return nullcontext()
+        return self.model.no_sync()  # type: ignore[operator]
 
     # ------------------------------------------------------------ validation, files
 
-    def evaluated_network(self) -> SpineOne:
-        """The averaged weights where averaging is on."""
-        network = self.network if self.average is None else self.average.module
-        assert isinstance(network, SpineOne)
+    def evaluated_network(self) -> nn.Module:
+        """The averaged weights where averaging is on, ready to be evaluated."""
+        network: nn.Module = self.network if self.average is None else self.average.module
         return network.eval()
 
-    def manifest(self, figures: dict[str, Any]) -> Manifest:
-        return Manifest(
-            name=f"spineone-{self.recipe.name}",
-            version="0.1.0",
-            network=self.recipe.network,
-            preprocessing=self.recipe.preprocessing,
-            decoding=self.recipe.decoding,
-            training={
-                "recipe": self.recipe.name,
-                "seed": self.seed,
-                "step": self.step,
-                "epochs": self.epoch,
-                "data_sha256": self.fingerprint,
-                "real_exams": len(self.data.real),
-                "phantoms": len(self.data.phantoms),
-            },
-            figures=figures,
-        )
-
     def _validate(self) -> None:
-        outcomes = evaluate_network(self.evaluated_network(), self.manifest({}), self.data.validation, self.device)
-        figures = metrics.summary(outcomes)
+        """Keeps the best package; without validation exams the last one."""
+        if not self.ranks.first:
+            return
+        result = self.task.validate(self.evaluated_network(), self.device)
+        if result is None:
+            if self.step == self.steps:
+                self._save_package({})
+            return
+        score, figures = result
         self._log({"validation": figures})
-        score = validation_score(figures)
         if score > self.best:
             self.best = score
-            save_package(self.folder / "best", self.evaluated_network(), self.manifest({"validation": figures}))
+            self._save_package({"validation": figures})
+
+    def _save_package(self, figures: dict[str, Any]) -> None:
+        training = {
+            "recipe": self.schedule.name,
+            "seed": self.seed,
+            "step": self.step,
+            "epochs": self.epoch,
+            "data_sha256": self.fingerprint,
+        }
+        try:
+            self.task.save(self.folder.best, self.evaluated_network(), training, figures)
+        except OSError as error:
+            raise TrainingError(f"package {self.folder.best} cannot be written ({error})") from error
 
     def _open_folder(self, resume: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = self.folder / "last.pt"
-        if checkpoint.exists():
+        if self.folder.checkpoint.exists():
             if not resume:
-                raise TrainingError(f"{self.folder} holds a run already; give --resume or another folder")
-            self._load_checkpoint(checkpoint)
+                raise TrainingError(f"{self.folder.path} holds a run already; give --resume or another folder")
+            self._take_state(self.folder.load(self.device))
             return
-        config = {"recipe": self.recipe.to_json(), "seed": self.seed, "data_sha256": self.fingerprint}
-        (self.folder / "config.json").write_text(json.dumps(config, indent=1, default=str), encoding="utf-8")
+        options = {"precision": self.options.precision, "micro_batches": self.options.micro_batches}
+        machine = {**options, "processes": self.ranks.world, "backbone": self.options.backbone}
+        self.folder.begin(
+            {"recipe": self.task.config(), "seed": self.seed, "data_sha256": self.fingerprint, "machine": machine}
+        )
         self._log({"parameters": count_parameters(self.network), "steps": self.steps, "device": str(self.device)})
 
-    def _save_checkpoint(self) -> None:
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "step": self.step,
+            "steps": self.steps,
             "best": self.best,
             "trained_s": self.trained_s,
             "data_sha256": self.fingerprint,
@@ -271,15 +257,17 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
-        temporary = self.folder / "last.pt.part"
-        torch.save(state, temporary)
-        temporary.replace(self.folder / "last.pt")
 
-    def _load_checkpoint(self, path: Path) -> None:
-        state = torch.load(path, map_location=self.device, weights_only=True)
+    def _take_state(self, state: dict[str, Any]) -> None:
+        place = self.folder.checkpoint
         if state["data_sha256"] != self.fingerprint:
-            raise TrainingError(f"{path}: the run was begun on other data; resume it with the data it began with")
-        self.network.load_state_dict(state["network"])
+            raise TrainingError(f"{place}: the run was begun on other data; resume it with the data it began with")
+        if state["steps"] != self.steps:
+            raise TrainingError(f"{place}: the run was begun for {state['steps']} steps, not {self.steps}")
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise TrainingError(f"{place}: the run was begun with another network") from error
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -288,14 +276,81 @@ class Run:
     def _log_epoch(self, losses: Sequence[dict[str, float]]) -> None:
         means = {name: float(np.mean([step[name] for step in losses])) for name in losses[0]}
         remaining = self.trained_s / self.step * (self.steps - self.step)
-        rate = learning_rate(self.recipe, self.step - 1, self.steps)
-        self._log({"loss": sum(means.values()), **means, "lr": rate, "minutes_left": round(remaining / 60, 1)})
+        rate = learning_rate(self.schedule, self.step - 1, self.steps_per_epoch)
+        per_second = self.step * self.schedule.batch / max(self.trained_s, 1e-9)
+        timing = {"minutes_left": round(remaining / 60, 1), "exams_per_s": round(per_second, 2)}
+        self._log({"loss": sum(means.values()), **means, "lr": rate, **timing})
 
     def _log(self, entry: dict[str, Any]) -> None:
-        line = json.dumps({"epoch": self.epoch, "step": self.step, **entry})
-        print(line, flush=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        line = self.folder.log({"epoch": self.epoch, "step": self.step, **entry})
+        if self.ranks.first and not sys.stdout.isatty():
+            print(line, flush=True)
+
+    def _progress(self) -> AbstractContextManager[Callable[[int], None]]:
+        """A bar with the time left, on a terminal only."""
+        if not self.ranks.first or not sys.stdout.isatty():
+            return nullcontext(lambda epoch: None)
+        return _Bar(self.schedule.name, self.epoch, self.schedule.epochs)
+
+
+class _Bar:
+    """Epochs done and time left."""
+
+    def __init__(self, name: str, done: int, total: int) -> None:
+        columns = (
+            TextColumn(name),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs, left"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns)
+        self._task = self._progress.add_task(name, completed=done, total=total)
+
+    def __enter__(self) -> Callable[[int], None]:
+        self._progress.start()
+        return lambda epoch: self._progress.update(self._task, completed=epoch)
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+
+class MicroBatches:
+    """Numbers of the samples of each micro-batch of one process, from a step to the end of its run.
+
+    A batch has (processes x micro_batches) equal parts; a process takes neighbouring ones.
+
+    Raises
+    ------
+    TrainingError
+        If the batch cannot be shared evenly.
+    """
+
+    def __init__(self, run: Run, first_step: int) -> None:
+        self.run, self.first_step = run, first_step
+        parts = run.ranks.world * run.options.micro_batches
+        if run.schedule.batch % parts:
+            raise TrainingError(
+                f"a batch of {run.schedule.batch} cannot be shared by {run.ranks.world} processes"
+                f" with {run.options.micro_batches} micro-batches each"
+            )
+        self.size = run.schedule.batch // parts
+
+    def __len__(self) -> int:
+        return (self.run.steps - self.first_step) * self.run.options.micro_batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        count = self.run.options.micro_batches
+        for step in range(self.first_step, self.run.steps):
+            for n in range(count):
+                start = step * self.run.schedule.batch + (self.run.ranks.rank * count + n) * self.size
+                yield list(range(start, start + self.size))
+
+
+def _memory_format(module: nn.Module) -> torch.memory_format:
+    """Channels last is faster for 2-D convolutions; weights of 3-D ones have another number of axes."""
+    flat = not any(isinstance(part, nn.Conv3d) for part in module.modules())
+    return torch.channels_last if flat else torch.contiguous_format
 
 
 def warmed_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
@@ -311,13 +366,8 @@ def warmed_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Ten
     return average
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up, then lr (1 - step/steps)^power (Section IV-C)."""
-    warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-    return recipe.learning_rate * warmup * float((1 - step / steps) ** recipe.decay_power)
-
-
-def validation_score(figures: dict[str, float | int]) -> float:
-    """What "best" means: levels first, then points, then classes."""
-    classes = (figures["disc_macro_f1"] + figures["vertebra_macro_f1"]) / 2
-    return float(figures["all_levels_right"] + figures["pck6_level_strict"] + classes)
+def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
+    """Linear warm-up, then lr (1 - i/T)^power of T epochs; i is the epoch or its fraction (Section IV-C)."""
+    warmup = min(1.0, (step + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
+    epoch = step // steps_per_epoch if schedule.decay_by == "epoch" else step / steps_per_epoch
+    return schedule.learning_rate * warmup * float((1 - epoch / schedule.epochs) ** schedule.decay_power)

@@ -12,18 +12,18 @@ import torch
 from spineone_core.anatomy import Structure
 from spineone_core.metrics import Outcome, all_levels_right, confusion, pck
 from spineone_core.model_package import DecodingConfig
-from spineone_core.network import NetworkConfig
+from spineone_core.network import NetworkConfig, SpineOne
 from spineone_core.preprocessing import PreprocessingConfig
 from spineone_core.rows import Row, distinct_rows, table_one
+from tests.fakes.tiny_runs import SPACING, shrunk
 from trainer.augmentation import AugmentationConfig
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
 from trainer.evaluate import evaluate_exam, evaluate_network
-from trainer.fit import Run, TrainingData
+from trainer.fit import Run, RunOptions
+from trainer.keypoint_task import KeypointTask, TrainingData
 from trainer.pictures import pictures_of
-from trainer.recipes import Recipe, find_recipe, paper_row, shipped, stable_row
-
-SPACING = 2.5
+from trainer.recipes import find_recipe, paper_row, shipped
 
 
 @pytest.fixture(scope="module")
@@ -31,38 +31,20 @@ def exams() -> list[Exam]:
     return list(phantoms.read(range(2), slices=1))
 
 
-def tiny(row: Row) -> Recipe:
-    """The row with an eighth of its width on 128 x 64 pictures of one slice."""
-    network = replace(
-        row.network, slices=1, width=8, decoder_channels=16, low_level_channels=8, feature_channels=16, crop_px=32
-    )
-    return replace(
-        stable_row(row),
-        network=network,
-        preprocessing=PreprocessingConfig(spacing_mm=SPACING, slices=1),
-        decoding=DecodingConfig(radius_px=2.0),
-        augmentation=AugmentationConfig(size=(128, 64), zoom=(0.99, 1.01), shift_mm=2),
-        batch=2,
-        epochs=1,
-        warmup_steps=0,
-        learning_rate=3e-3,
-        association_from=0.0 if row.association else 1.0,
-    )
-
-
 @pytest.mark.parametrize("row", table_one(), ids=lambda row: row.name)
 def test_row__lowers_its_loss(row: Row, exams: list[Exam], tmp_path: Path) -> None:
-    recipe = tiny(row)
+    recipe = shrunk(row)
     data = TrainingData(
         real=[pictures_of(e, recipe.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
     )
-    run = Run(recipe, data, tmp_path, seed=0, device="cpu")
-    losses = []
+    task = KeypointTask(recipe, data)
+    run = Run(task, tmp_path, seed=0, options=RunOptions(device="cpu"))
+    batch, losses = next(run.batches()), []
     for _ in range(16 if "hourglass104" in row.name else 6):
-        run.step = 0  # the same batch and rate again
-        losses.append(sum(run._train_step().values()))
+        run.step = 0  # the same rate again
+        losses.append(sum(run.train_step(iter([batch])).values()))
     assert losses[-1] < 0.9 * losses[0]
-    outcome = evaluate_exam(run.evaluated_network(), run.manifest({}), exams[0], run.device)
+    outcome = evaluate_exam(evaluated(run), task.manifest({}, {}), exams[0], run.device)
     assert outcome.predicted is None or np.isfinite(outcome.predicted).all()
 
 
@@ -86,8 +68,8 @@ def test_recipe__refuses_slices_that_do_not_meet() -> None:
         replace(find_recipe("paper"), preprocessing=PreprocessingConfig(slices=3))
 
 
-def test_upper_disc__is_background_or_ignored(exams: list[Exam], tmp_path: Path) -> None:
-    recipe = tiny(table_one()[-1])
+def test_upper_disc__is_background_or_ignored(exams: list[Exam]) -> None:
+    recipe = shrunk(table_one()[-1])
     assert "T12-L1" in exams[0].points
     weights = []
     for choice in ("background", "ignore"):
@@ -95,7 +77,7 @@ def test_upper_disc__is_background_or_ignored(exams: list[Exam], tmp_path: Path)
         data = TrainingData(
             real=[pictures_of(e, chosen.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
         )
-        sample = Run(chosen, data, tmp_path, seed=0, device="cpu")._sample(0)
+        sample = KeypointTask(chosen, data).samples(0).draw(0, np.random.default_rng(0))
         weights.append(float(torch.from_numpy(next(iter(sample.targets.values())).weight).min()))
     assert weights == [1.0, 0.0]
     with pytest.raises(ValueError, match="background, ignore"):
@@ -132,13 +114,20 @@ def test_tiny_spineone__learns_phantoms_by_heart(tmp_path: Path) -> None:
     data = TrainingData(
         real=[pictures_of(e, recipe.preprocessing, 0) for e in learned], phantoms=[], validation=learned
     )
-    run = Run(recipe, data, tmp_path, seed=0, device="cpu")
-    outcomes: list[Outcome] = []
+    task = KeypointTask(recipe, data)
+    run = Run(task, tmp_path, seed=0, options=RunOptions(device="cpu"))
+    batches, outcomes = run.batches(), list[Outcome]()
     while run.step < run.steps and not all_right(outcomes):
-        run._train_step()
+        run.train_step(batches)
         if run.step >= 60 and run.step % 20 == 0:
-            outcomes = evaluate_network(run.evaluated_network(), run.manifest({}), learned, run.device)
+            outcomes = evaluate_network(evaluated(run), task.manifest({}, {}), learned, run.device)
     assert all_right(outcomes)
+
+
+def evaluated(run: Run) -> SpineOne:
+    network = run.evaluated_network()
+    assert isinstance(network, SpineOne)
+    return network
 
 
 def all_right(outcomes: list[Outcome]) -> bool:

@@ -16,12 +16,15 @@ from spineone_core.inference import calibrate as apply_calibration
 from spineone_core.metrics import Outcome
 from spineone_core.model_package import load_package
 from spineone_core.network import NetworkConfig
+from tests.fakes.tiny_runs import start
 from trainer.augmentation import AugmentationConfig
 from trainer.calibrate import expected_calibration_error, fit_platt
 from trainer.datasets import phantoms
-from trainer.fit import Run, TrainingData, TrainingError, learning_rate, warmed_average
+from trainer.fit import Run, learning_rate, warmed_average
+from trainer.keypoint_task import KeypointTask, TrainingData
 from trainer.pictures import pictures_of
 from trainer.recipes import Recipe, paper, shipped
+from trainer.run_folder import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +69,17 @@ def weights(run: Run) -> torch.Tensor:
 
 
 def test_run__resumed_ends_bit_identical_to_unbroken(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
-    unbroken = Run(recipe, data, tmp_path / "a", seed=1, device="cpu")
+    unbroken = start(recipe, data, tmp_path / "a", seed=1)
     unbroken.fit(validate_every=4)
 
-    broken = Run(recipe, data, tmp_path / "b", seed=1, device="cpu")
+    broken = start(recipe, data, tmp_path / "b", seed=1)
     broken._open_folder(resume=False)
+    batches = broken.batches()
     for _ in range(broken._steps_to_epoch_end()):
-        broken._train_step()
-    broken._save_checkpoint()
-    broken._train_step()  # lost: killed before the next checkpoint
-    resumed = Run(recipe, data, tmp_path / "b", seed=1, device="cpu")
+        broken.train_step(batches)
+    broken.folder.save(broken._state())
+    broken.train_step(batches)  # lost: killed before the next checkpoint
+    resumed = start(recipe, data, tmp_path / "b", seed=1)
     resumed.fit(validate_every=4, resume=True)
 
     assert resumed.step == unbroken.step == 8
@@ -85,25 +89,25 @@ def test_run__resumed_ends_bit_identical_to_unbroken(recipe: Recipe, data: Train
 def test_run__begins_with_a_package_of_the_same_network_only(
     recipe: Recipe, data: TrainingData, tmp_path: Path
 ) -> None:
-    first, second = (Run(recipe, data, tmp_path / str(seed), seed=seed, device="cpu") for seed in (1, 2))
+    first, second = (start(recipe, data, tmp_path / str(seed), seed=seed) for seed in (1, 2))
     assert not torch.equal(weights(first), weights(second))
     second.begin_with(first.evaluated_network())
     assert torch.equal(weights(first), weights(second))
-    wider = Run(replace(recipe, network=replace(recipe.network, width=16)), data, tmp_path / "c", seed=1, device="cpu")
+    wider = start(replace(recipe, network=replace(recipe.network, width=16)), data, tmp_path / "c", seed=1)
     with pytest.raises(TrainingError, match="another network"):
         wider.begin_with(first.evaluated_network())
 
 
-def test_run__batches_are_of_one_size_and_some_are_tall(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
+def test_run__batches_are_of_one_size_and_some_are_tall(recipe: Recipe, data: TrainingData) -> None:
     crops = replace(recipe.augmentation, tall=0.5, tall_size=(224, 96))
-    run = Run(replace(recipe, augmentation=crops), data, tmp_path, seed=0, device="cpu")
-    sizes = [{run._sample(batch * 2 + i).images.shape[1:] for i in range(2)} for batch in range(8)]
+    samples = KeypointTask(replace(recipe, augmentation=crops), data).samples(0)
+    sizes = [{samples[batch * 2 + i]["images"].shape[1:] for i in range(2)} for batch in range(8)]
     assert all(len(size) == 1 for size in sizes)
     assert set.union(*sizes) == {(160, 96), (224, 96)}
 
 
 def test_run__loss_falls_and_a_package_comes_out(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
-    run = Run(replace(recipe, epochs=12, learning_rate=4e-3), data, tmp_path, seed=0, device="cpu")
+    run = start(replace(recipe, epochs=12, learning_rate=4e-3), data, tmp_path, seed=0)
     run.fit(validate_every=12)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -111,18 +115,18 @@ def test_run__loss_falls_and_a_package_comes_out(recipe: Recipe, data: TrainingD
     assert any("validation" in line for line in lines)
     manifest = load_package(tmp_path / "best").manifest
     assert manifest.training["data_sha256"] == data.fingerprint()
-    assert manifest.network == run.recipe.network
+    assert manifest.network == recipe.network
 
 
 def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
-    run = Run(recipe, data, tmp_path, seed=0, device="cpu")
+    run = start(recipe, data, tmp_path, seed=0)
     run._open_folder(resume=False)
-    run._save_checkpoint()
+    run.folder.save(run._state())
     with pytest.raises(TrainingError, match="--resume"):
-        Run(recipe, data, tmp_path, seed=0, device="cpu").fit()
+        start(recipe, data, tmp_path, seed=0).fit()
     other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)
     with pytest.raises(TrainingError, match="other data"):
-        Run(recipe, other, tmp_path, seed=0, device="cpu").fit(resume=True)
+        start(recipe, other, tmp_path, seed=0).fit(resume=True)
 
 
 def test_average__forgets_its_start_and_ends_at_the_decay() -> None:
@@ -137,9 +141,12 @@ def test_average__forgets_its_start_and_ends_at_the_decay() -> None:
 
 def test_learning_rate__is_the_papers() -> None:
     recipe = paper()
-    assert learning_rate(recipe, 0, 300) == pytest.approx(0.01)
-    assert learning_rate(recipe, 150, 300) == pytest.approx(0.01 * 0.5**0.9)
-    assert learning_rate(replace(recipe, warmup_steps=10), 0, 300) == pytest.approx(0.001)
+    assert learning_rate(recipe, 0, 25) == learning_rate(recipe, 24, 25) == pytest.approx(0.01)
+    assert learning_rate(recipe, 150 * 25 + 7, 25) == pytest.approx(0.01 * 0.5**0.9)
+    assert learning_rate(replace(recipe, warmup_steps=10), 0, 25) == pytest.approx(0.001)
+    by_step = replace(recipe, decay_by="step")
+    assert learning_rate(by_step, 10, 1) == learning_rate(recipe, 10, 1)
+    assert learning_rate(by_step, 24, 25) < learning_rate(recipe, 24, 25)
 
 
 # ---------------------------------------------------------------- metrics and calibration

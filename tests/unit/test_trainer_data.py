@@ -15,7 +15,7 @@ from spineone_core.phantom import make_phantom
 from spineone_core.phantom_dicom import write_exam
 from spineone_core.preprocessing import PreprocessingConfig
 from trainer.appearance import AppearanceConfig, change_appearance, tone_curve
-from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
+from trainer.augmentation import PAPER, STRONG, AugmentationConfig, Picture, augment, centre_cut
 from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.sdid_points import kind_of
@@ -177,3 +177,33 @@ def test_tone_curve__rises_and_keeps_both_ends() -> None:
     assert curve[-1] == pytest.approx(1)
     assert (np.diff(curve) > 0).all()
     assert np.abs(curve - ramp[0, 0]).max() > 0.02
+
+
+# ---------------------------------------------------------------- the paper's crops
+
+
+def test_paper__crops_lie_anywhere_on_the_canvas_of_640_pixels() -> None:
+    """Reading 5: cut or padded to 640 x 640 first; a zoom of .7 leaves 448 pixels in the middle of the crop (reading 25)."""
+    picture = Picture(np.full((1, 700, 500), 200, np.uint8), 0.4375, np.tile([250.0, 350.0], (10, 1)), (None,) * 10)
+    rng = np.random.default_rng(0)
+    large = replace(PAPER, zoom=(1.3, 1.3), flip=0.0)
+    middles = np.array([augment(picture, 0.4375, 6.0, large, rng).points[0] for _ in range(200)])
+    # 640 * 1.3 = 832 pixels leave 160 to each side of the crop's middle.
+    assert middles.min() >= 255.5 - 161
+    assert middles.max() <= 255.5 + 161
+    assert np.ptp(middles, axis=0).min() > 250
+    small = replace(PAPER, zoom=(0.7, 0.7), flip=0.0)
+    sample = augment(picture, 0.4375, 6.0, small, rng)
+    rows, columns = np.nonzero(sample.images[0] > sample.images[0].min())
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == pytest.approx((448, 350), abs=2)
+    assert sample.points[0] == pytest.approx([255.5, 255.5], abs=1)
+
+
+def test_centre_cut__keeps_points_on_their_pixels() -> None:
+    images = np.arange(100 * 80, dtype=np.uint64).reshape(1, 100, 80).astype(np.uint8)
+    picture = Picture(images, 0.5, np.tile([41.0, 52.0], (10, 1)), (None,) * 10)
+    cut = centre_cut(picture, 20.0)
+    assert cut.images.shape == (1, 40, 40)
+    column, row = cut.points[0].astype(int)
+    assert cut.images[0, row, column] == images[0, 52, 41]
+    assert centre_cut(picture, 45.0).images.shape == (1, 90, 80)

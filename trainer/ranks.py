@@ -1,0 +1,61 @@
+"""The processes of one training: alone, or as many as ``torchrun`` started, on one machine or several."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+# A process that is gone ends the others after this; the longest they wait for each other is the first one's validation.
+TIMEOUT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """``rank`` of ``world`` processes; rank 0 writes and validates."""
+
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def join(cls, device: torch.device) -> Ranks:
+        """What the environment says (``RANK``, ``WORLD_SIZE`` and the address, as torchrun sets them); alone without it."""
+        if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
+            return cls()
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+            atexit.register(dist.destroy_process_group)
+        return cls(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module whose gradients are the mean over all processes."""
+        return module if self.world == 1 else DistributedDataParallel(module)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all processes."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values /= self.world
+        return values
+
+    def wait(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Each process of a machine has a GPU of its own, by torchrun's ``LOCAL_RANK``."""
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    return device

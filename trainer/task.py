@@ -1,0 +1,51 @@
+"""What a run trains, seen from the training loop: SpineOne on MRI slices or its 3-D variant on CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from trainer.recipes import Schedule
+
+Batch = dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """A network with its losses: ``forward(batch, associate)`` gives the named loss terms, each a mean over the batch.
+
+    Losses are inside so that one forward and one backward pass hold everything, as distributed training needs.
+    """
+
+    network: nn.Module
+
+
+class Task(Protocol):
+    """Data, network, losses and validation of one kind of detector."""
+
+    samples_per_epoch: int
+
+    @property
+    def schedule(self) -> Schedule:
+        """The recipe."""
+
+    def config(self) -> dict[str, Any]:
+        """Everything that decides the training but data and seed."""
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the training data: a resumed run must see the same."""
+
+    def objective(self) -> Objective:
+        """A fresh network with its losses; random numbers come from torch's global generator."""
+
+    def samples(self, seed: int) -> Dataset[Batch]:
+        """Training samples by their number in the whole run; randomness depends on (seed, number) alone."""
+
+    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+        """Score (higher is better) and figures on the validation exams; None where there are none."""
+
+    def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
+        """Write the detector as a package."""
