@@ -17,6 +17,7 @@ from spineone_core import metrics
 from spineone_core.anatomy import Structure
 from spineone_core.inference import choose_device
 from spineone_core.model_package import ModelPackageError, load_package, save_package
+from trainer import data_commands
 from trainer.calibrate import expected_calibration_error, fit_platt, labelled_probabilities
 from trainer.datasets import formats, phantoms
 from trainer.datasets.exam import Exam
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate SpineOne; see docs/training.md.",
 )
+app.command()(data_commands.inspect)
 console = Console(stderr=True)
 
 # Phantoms for validation and tests come from seeds that training never sees.

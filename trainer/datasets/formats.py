@@ -51,6 +51,18 @@ def parse(source: str) -> tuple[str, Path]:
     return found, folder
 
 
+def name_of(source: str) -> str:
+    """``FORMAT:FOLDER`` with the folder's own name only, for titles.
+
+    Raises
+    ------
+    DatasetError
+        As `parse`.
+    """
+    name, folder = parse(source)
+    return f"{name}:{folder.resolve().name}"
+
+
 def _folder(path: str) -> Path:
     folder = Path(path)
     if not folder.is_dir():
