@@ -38,6 +38,8 @@ app = typer.Typer(
     help="Train and evaluate SpineOne; see docs/training.md.",
 )
 app.command()(data_commands.inspect)
+app.command("import")(data_commands.import_)
+app.command()(data_commands.phantoms)
 console = Console(stderr=True)
 
 # Phantoms for validation and tests come from seeds that training never sees.

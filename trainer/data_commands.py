@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from spineone_core.phantom import DEFAULT_CONFIG, DEMO_CONFIG
 from trainer.datasets import formats
 from trainer.datasets.splits import read_splits
+from trainer.importing import Imported, import_exams, write_phantoms
 from trainer.inspection import Inspection
 from trainer.pages import as_text
 
@@ -30,3 +32,36 @@ def inspect(
     if out is not None:
         inspection.write(out)
         console.print(f"written: {out / 'inspection.html'}", highlight=False, soft_wrap=True)
+
+
+def import_(
+    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
+) -> None:
+    """Convert data sets into the SDID-TC layout: DICOM studies and one annotation.json. Run again after a kill, it goes on."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    for source in data:
+        formats.parse(source)
+    for source in data:
+        _say(import_exams(formats.read(source), out, tell), out)
+
+
+def phantoms(
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
+    count: Annotated[int, typer.Option(min=1, help="how many")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="of the first; the others follow")] = 0,
+    tidy: Annotated[
+        bool, typer.Option("--tidy", help="the demo's usual scanner in place of the whole variety")
+    ] = False,
+    companions: Annotated[bool, typer.Option("--companions", help="T1, localiser and axial series as well")] = False,
+) -> None:
+    """Write procedural phantoms as DICOM studies with their true keypoints and classes, in the SDID-TC layout."""
+    config = DEMO_CONFIG if tidy else DEFAULT_CONFIG
+    _say(write_phantoms(range(seed, seed + count), out, config=config, companions=companions), out)
+
+
+def _say(done: Imported, out: Path) -> None:
+    print(f"{out}: {done.written} exams written, {done.present} were there, {len(done.skipped)} left out")

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spineone_core.anatomy import Grade
-from spineone_core.phantom import make_phantom
+from spineone_core.phantom import PhantomExam, make_phantom
 from trainer.datasets.exam import Exam
 
 
 def read(seeds: range, slices: int | None = None) -> Iterator[Exam]:
     """One exam a seed; the same seed is the same exam, voxel for voxel. ``slices`` renders only so many around the middle."""
     for seed in seeds:
-        phantom = make_phantom(seed, slices=slices)
-        grades: dict[str, Grade | None] = dict(phantom.grades)
-        yield Exam(
-            exam_id=f"phantom/{seed}",
-            patient=f"phantom-{seed}",
-            subset="phantom",
-            volume=phantom.volume,
-            slice_index=phantom.volume.middle_index,
-            points=dict(phantom.points),
-            grades=grades,
-        )
+        yield exam_of(make_phantom(seed, slices=slices))
+
+
+def exam_of(phantom: PhantomExam) -> Exam:
+    """A phantom with its truth."""
+    grades: dict[str, Grade | None] = dict(phantom.grades)
+    return Exam(
+        exam_id=f"phantom/{phantom.seed}",
+        patient=f"phantom-{phantom.seed}",
+        subset="phantom",
+        volume=phantom.volume,
+        slice_index=phantom.volume.middle_index,
+        points=dict(phantom.points),
+        grades=grades,
+    )

@@ -122,7 +122,7 @@ def read_codes(level: str, tag: Tag, notes: list[str]) -> str:
         notes.append(f"{level} has both keys, {kind} {codes!r} and {other} {tag[other]!r}: {kind} is read")
     elif other in tag:
         notes.append(f"{level} has only a {other} tag, {tag[other]!r}: its class is unknown")
-    elif not codes:
+    elif not codes and level != UPPER_DISC:
         notes.append(f"{level} has no class")
     values = _split(codes)
     if unknown := values - CODES[kind]:

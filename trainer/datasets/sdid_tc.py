@@ -146,7 +146,9 @@ def _read_one(data: Any, study_name: str, suffix: str, files: _Files) -> Exam | 
 
 def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups: list[Series], files: _Files) -> Exam:
     volume = _load(series)
-    index = next((i for i, s in enumerate(volume.sources) if s.sop_instance_uid == uid), None)
+    # The frame is an addition of `importing` for multi-frame images, which SDID-TC does not have.
+    wanted = uid, data.get("frameNumber")
+    index = next((i for i, s in enumerate(volume.sources) if (s.sop_instance_uid, s.frame_number) == wanted), None)
     if index is None:
         raise ValueError("another image lies at the annotated one's position")
     annotations = _as_list(data["annotation"])
@@ -157,7 +159,7 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
     study = exam_id.partition("#")[0]
     return Exam(
         exam_id=exam_id,
-        patient=read_patient(path) or study,
+        patient=str(data.get("patient") or read_patient(path) or study),
         subset=files.folder.name,
         volume=volume,
         slice_index=index,
