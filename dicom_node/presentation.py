@@ -228,13 +228,15 @@ def _label_boxes(volume: SagittalVolume, findings: tuple[Finding, ...]) -> list[
     """Left, top, right, bottom of each label: in front of the spine, none over another, inside the image."""
     rows, columns = volume.voxels.shape[1:]
     row_mm, column_mm = volume.pixel_spacing
-    width, height = min(_LABEL_WIDTH_MM / column_mm, columns), _LABEL_HEIGHT_MM / row_mm
+    width = min(_LABEL_WIDTH_MM / column_mm, columns)
+    height = min(_LABEL_HEIGHT_MM / row_mm, rows / len(findings))
     side = 1 if volume.row_direction[1] < 0 else -1
     boxes = []
-    for finding, middle in zip(findings, spread([f.y + 0.5 for f in findings], height), strict=True):
+    middles = spread([f.y + 0.5 for f in findings], height, height / 2, rows - height / 2)
+    for finding, middle in zip(findings, middles, strict=True):
         near = finding.x + 0.5 + side * _LABEL_DISTANCE_MM / column_mm
         left = min(max(near if side > 0 else near - width, 0), columns - width)
-        top = min(max(middle - height / 2, 0), rows - height)
+        top = middle - height / 2
         boxes.append((left, top, left + width, top + height))
     return boxes
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy.optimize import isotonic_regression
 
 from spineone_core.anatomy import Structure
 from spineone_core.dicom_series import SagittalVolume
@@ -31,6 +32,8 @@ SCALE_BAR_MM = 50.0
 # Distance of a level name from its centroid: beyond the front edge of a vertebral body (half depth about 17 mm).
 LABEL_DISTANCE_MM = 30.0
 LEADER_END_MM = 22.0
+# Between the middles of two level names, in picture pixels: more than the height of one.
+LABEL_GAP = 24.0
 
 Colour = tuple[int, int, int]
 BLACK: Colour = (0, 0, 0)
@@ -98,7 +101,7 @@ def render_overlay(volume: SagittalVolume, detection: Detection) -> RenderedOver
     if detection.analysed:
         _draw_findings(canvas, volume, detection, rendered, (width, height))
     _draw_panel(canvas, detection, left=width + 2 * MARGIN, position=(index + 1, len(volume.voxels)))
-    _draw_footer(canvas)
+    draw_footer(canvas)
     return RenderedOverlay(np.asarray(canvas), rendered.scale, offset, spacing, index)
 
 
@@ -128,7 +131,7 @@ def _slice_image(volume: SagittalVolume, index: int) -> tuple[Image.Image, tuple
     rows, columns = plane.shape
     width, height = _picture_size(rows, columns, volume.pixel_spacing)
     resized = Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS)
-    grey = _windowed(np.asarray(resized), display_window(plane, volume.window))
+    grey = windowed(np.asarray(resized), display_window(plane, volume.window))
     spacing = (rows * volume.pixel_spacing[0] / height, columns * volume.pixel_spacing[1] / width)
     return Image.fromarray(grey).convert("RGB"), spacing
 
@@ -166,7 +169,7 @@ def _shows_picture(plane: NDArray[np.float32], low: float, high: float, value_ra
     return clipped_high < 0.25 and clipped_low < 0.9 and value_range > 0.15 * (high - low)
 
 
-def _windowed(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
+def windowed(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = limits
     share = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(np.round(255 * share), dtype=np.uint8)
@@ -189,7 +192,7 @@ def direction_letters(direction: NDArray[np.float64]) -> str:
 def _draw_frame(
     canvas: Image.Image, volume: SagittalVolume, size: tuple[int, int], spacing: tuple[float, float]
 ) -> None:
-    draw, font = ImageDraw.Draw(canvas), _font(20, bold=True)
+    draw, font = ImageDraw.Draw(canvas), font_of(20, bold=True)
     width, height = size
     middle_x, middle_y = MARGIN + width / 2, MARGIN + height / 2
     places = {
@@ -211,7 +214,7 @@ def _draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, length: float)
     draw.line([(left, y), (right, y)], fill=TEXT, width=2)
     for x in (left, right):
         draw.line([(x, y - 6), (x, y + 6)], fill=TEXT, width=2)
-    draw.text((right + 10, y), "5 cm", font=_font(16), fill=TEXT, anchor="lm")
+    draw.text((right + 10, y), "5 cm", font=font_of(16), fill=TEXT, anchor="lm")
 
 
 # ---------------------------------------------------------------- markers and labels
@@ -289,9 +292,9 @@ def _draw_labels(
     side: int,
     rendered: RenderedOverlay,
 ) -> None:
-    draw, font = ImageDraw.Draw(canvas), _font(19, bold=True)
+    draw, font = ImageDraw.Draw(canvas), font_of(19, bold=True)
     per_mm = 1 / rendered.pixel_spacing[1]
-    heights = spread([y for _, y in centres], 24.0)
+    heights = spread([y for _, y in centres], LABEL_GAP, LABEL_GAP / 2, canvas.height - FOOTER_HEIGHT - LABEL_GAP / 2)
     for finding, (x, y), label_y in zip(findings, centres, heights, strict=True):
         text = finding.level if finding.decided else f"{finding.level} ?"
         label_x = x + side * LABEL_DISTANCE_MM * per_mm
@@ -304,17 +307,14 @@ def _draw_labels(
         draw.text((label_x, label_y), text, font=font, fill=colour, anchor=anchor, stroke_width=2, stroke_fill=BLACK)
 
 
-def spread(wanted: list[float], gap: float) -> list[float]:
-    """Ascending positions near ``wanted`` (ascending or not) that lie at least ``gap`` apart, order kept."""
-    placed = np.array(wanted, dtype=float)
-    for _ in range(200):
-        overlap = gap - np.diff(placed)
-        if (overlap <= 1e-6).all():
-            break
-        push = np.maximum(overlap, 0) / 2
-        placed[:-1] -= push
-        placed[1:] += push
-    return [float(v) for v in placed]
+def spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
+    """The positions nearest to ``wanted`` (least squares) that keep its order, lie ``gap`` apart and from ``low`` to ``high``.
+
+    Where they do not fit, they lie evenly between the two.
+    """
+    steps = np.arange(len(wanted)) * min(gap, (high - low) / max(len(wanted) - 1, 1))
+    placed = isotonic_regression(np.asarray(wanted, dtype=float) - steps).x
+    return [float(v) for v in np.clip(placed, low, high - steps[-1]) + steps]
 
 
 def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[float, float], colour: Colour) -> None:
@@ -328,14 +328,14 @@ def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[flo
 
 
 @cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font_of(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(__file__).parent / "fonts" / name
     # The basic layout engine is the same everywhere; the complex one depends on system libraries.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 
-class _Panel:
+class Panel:
     """Text written downwards beside the image."""
 
     def __init__(self, canvas: Image.Image, left: int) -> None:
@@ -343,11 +343,11 @@ class _Panel:
         self.left, self.right, self.y = left, canvas.width - 24, MARGIN
 
     def line(self, text: str, size: int, colour: Colour = TEXT, *, bold: bool = False, after: int = 8) -> None:
-        self.draw.text((self.left, self.y), text, font=_font(size, bold=bold), fill=colour, anchor="lt")
+        self.draw.text((self.left, self.y), text, font=font_of(size, bold=bold), fill=colour, anchor="lt")
         self.y += size + after
 
     def paragraph(self, text: str, size: int, colour: Colour, *, lines: int = 4) -> None:
-        wrapped = wrap(text, _font(size), self.right - self.left)
+        wrapped = wrap(text, font_of(size), self.right - self.left)
         for row in wrapped[:lines]:
             self.line(row, size, colour, after=5)
 
@@ -372,7 +372,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
 
 
 def _draw_panel(canvas: Image.Image, detection: Detection, left: int, position: tuple[int, int]) -> None:
-    panel = _Panel(canvas, left)
+    panel = Panel(canvas, left)
     panel.line("SpineOne", 26, bold=True, after=6)
     panel.line("Lumbar spine, sagittal T2" if detection.analysed else "Sagittal MRI", 16, FAINT)
     panel.line(f"Slice {position[0]} of {position[1]}", 16, FAINT)
@@ -380,15 +380,15 @@ def _draw_panel(canvas: Image.Image, detection: Detection, left: int, position: 
     if detection.analysed:
         _draw_table(panel, detection.findings)
         panel.rule()
-        _draw_legend(panel)
+        draw_legend(panel)
     else:
         _draw_refusal(panel, detection)
     panel.rule()
     _draw_model(panel, detection)
 
 
-def _draw_table(panel: _Panel, findings: tuple[Finding, ...]) -> None:
-    heading, row_font = _font(14), _font(17)
+def _draw_table(panel: Panel, findings: tuple[Finding, ...]) -> None:
+    heading, row_font = font_of(14), font_of(17)
     columns = (panel.left + 34, panel.left + 124, panel.right)
     for x, text, anchor in zip(columns, ("Level", "Class", "P(degenerative)"), ("lt", "lt", "rt"), strict=True):
         panel.draw.text((x, panel.y), text, font=heading, fill=FAINT, anchor=anchor)
@@ -403,8 +403,8 @@ def _draw_table(panel: _Panel, findings: tuple[Finding, ...]) -> None:
         panel.y += 29
 
 
-def _draw_legend(panel: _Panel) -> None:
-    font = _font(15)
+def draw_legend(panel: Panel) -> None:
+    font = font_of(15)
     rows = [
         [("normal", Structure.DISC, "normal"), ("degenerative", Structure.DISC, "degenerative")],
         [("undecided", Structure.DISC, "undecided")],
@@ -418,7 +418,7 @@ def _draw_legend(panel: _Panel) -> None:
         panel.y += 27
 
 
-def _draw_refusal(panel: _Panel, detection: Detection) -> None:
+def _draw_refusal(panel: Panel, detection: Detection) -> None:
     panel.line("NOT ANALYSABLE", 22, AMBER, bold=True, after=12)
     reason = detection.reason or Reason.INVALID_OUTPUT
     panel.paragraph(REASON_TEXT[reason], 17, TEXT)
@@ -426,7 +426,7 @@ def _draw_refusal(panel: _Panel, detection: Detection) -> None:
         panel.paragraph(detection.reason_detail, 15, FAINT)
 
 
-def _draw_model(panel: _Panel, detection: Detection) -> None:
+def _draw_model(panel: Panel, detection: Detection) -> None:
     model = detection.model
     panel.paragraph(f"Model {model.name}", 15, FAINT, lines=2)
     panel.line(f"Version {model.version}", 15, FAINT, after=5)
@@ -437,9 +437,9 @@ def _draw_model(panel: _Panel, detection: Detection) -> None:
         panel.line(f"and {len(detection.warnings) - 3} more warnings (see report)", 15, AMBER)
 
 
-def _draw_footer(canvas: Image.Image) -> None:
+def draw_footer(canvas: Image.Image) -> None:
     draw = ImageDraw.Draw(canvas)
     top = canvas.height - FOOTER_HEIGHT
     draw.rectangle([0, top, canvas.width, canvas.height], fill=AMBER)
     centre = (canvas.width / 2, top + FOOTER_HEIGHT / 2)
-    draw.text(centre, RESEARCH_USE, font=_font(20, bold=True), fill=BLACK, anchor="mm")
+    draw.text(centre, RESEARCH_USE, font=font_of(20, bold=True), fill=BLACK, anchor="mm")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from spineone_core import drawing
 from spineone_core.anatomy import Structure
@@ -106,13 +107,49 @@ def test_synthetic_detection_shows_every_class() -> None:
     assert set(_classes(analysed())) == {"normal", "degenerative", "undecided"}
 
 
-@given(st.lists(st.floats(0, 1000), min_size=2, max_size=10), st.floats(1, 60))
-def test_names_never_overlap(wanted: list[float], gap: float) -> None:
-    wanted = sorted(wanted)
-    placed = drawing.spread(wanted, gap)
-    assert all(np.diff(placed) >= gap - 1e-3)
-    if all(np.diff(wanted) >= gap):
-        assert placed == wanted
+@given(st.lists(st.floats(-100, 1100), min_size=1, max_size=10), st.floats(1, 60))
+def test_positions_are_spread(wanted: list[float], gap: float) -> None:
+    placed = drawing.spread(wanted, gap, 0, 1000)
+    assert all(np.diff(placed) >= gap - 1e-6)
+    assert min(placed) >= 0
+    assert max(placed) <= 1000 + 1e-6
+    if all(np.diff(wanted) >= gap) and min(wanted) >= 0 and max(wanted) <= 1000:
+        assert placed == pytest.approx(wanted)
+
+
+def test_positions_that_do_not_fit_lie_evenly() -> None:
+    assert drawing.spread([50, 50, 50], 80, 0, 100) == [0, 50, 100]
+
+
+@pytest.mark.parametrize(("rows", "columns", "spacing"), [*SIZES, (40, 300, (2.0, 2.0)), (900, 60, (0.3, 0.3))])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_names_never_overlap(
+    rows: int, columns: int, spacing: tuple[float, float], crowded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the boxes that Pillow really fills; crowded points lie at the lower edge, where there is room upwards only."""
+    boxes: dict[str, tuple[float, ...]] = {}
+    draw_text = ImageDraw.ImageDraw.text
+
+    def text(self: Any, xy: Any, text: str, **options: Any) -> None:
+        if options.get("stroke_width"):
+            kept = {k: options[k] for k in ("font", "anchor", "stroke_width")}
+            boxes[text.split()[0]] = self.textbbox(xy, text, **kept)
+        draw_text(self, xy, text, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    detection = analysed(width=columns, height=rows)
+    if crowded:
+        detection = replace(detection, findings=tuple(replace(f, y=rows - 1.0) for f in detection.findings))
+    rendered = render_overlay(_black(rows, columns, spacing), detection)
+    assert list(boxes) == [f.level for f in detection.findings]
+    for above, below in pairwise(boxes.values()):
+        assert above[3] <= below[1]
+    height, width = rendered.image.shape[:2]
+    for left, top, right, bottom in boxes.values():
+        assert left >= 0
+        assert top >= 0
+        assert right <= width - drawing.PANEL_WIDTH
+        assert bottom <= height - drawing.FOOTER_HEIGHT
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -196,7 +233,7 @@ def test_points_outside_the_image_do_not_end_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "word", "many words " * 30, "x" * 400])
 def test_wrapped_text_fits(text: str) -> None:
-    font = drawing._font(15)
+    font = drawing.font_of(15)
     assert all(font.getlength(line) <= 300 for line in drawing.wrap(text, font, 300))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 
@@ -129,8 +130,20 @@ def test_labels_lie_inside_and_never_overlap() -> None:
             if "AnchorPoint" in t
         )
         assert all(0 <= top < bottom <= height for top, bottom in boxes)
-        if height > 100:
-            assert all(first[1] <= second[0] + 1e-3 for first, second in pairwise(boxes))
+        assert all(first[1] <= second[0] + 1e-3 for first, second in pairwise(boxes))
+
+
+def test_labels_of_crowded_points_at_the_edge_lie_inside_and_never_overlap() -> None:
+    low = tuple(replace(f, y=315 + 0.4 * i) for i, f in enumerate(analysed().findings))
+    state = _state(replace(analysed(), findings=low))
+    boxes = [
+        (t.BoundingBoxTopLeftHandCorner[1], t.BoundingBoxBottomRightHandCorner[1], t.UnformattedTextValue.split()[0])
+        for t in _texts(state)
+        if "AnchorPoint" in t
+    ]
+    assert all(first[1] <= second[0] + 1e-3 for first, second in pairwise(sorted(boxes)))
+    assert max(bottom for _, bottom, _ in boxes) <= 320
+    assert [level for _, _, level in sorted(boxes)] == [f.level for f in low]
 
 
 def test_it_says_research_use() -> None:
