@@ -311,7 +311,9 @@ def _receiving_pacs(folder: Path, external: Destination | None) -> Iterator[tupl
     def store(event: Any) -> int:
         path = folder / f"{event.request.AffectedSOPInstanceUID}.dcm"
         path.write_bytes(event.encoded_dataset())
-        role = "report" if read_dataset(path, pixels=False).get("Modality") == "SR" else "overlay"
+        header = read_dataset(path, pixels=False)
+        # The table of levels is the overlay's second picture.
+        role = "report" if header.get("Modality") == "SR" else "overlay" if header.InstanceNumber == 1 else "table"
         with lock:
             received[role] = path
         return 0x0000

@@ -6,6 +6,7 @@ name attributes and rules, never values of patient attributes.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -130,6 +131,7 @@ _TYPES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # Concept codes of the template, value alone: within one container they are unambiguous.
 _LANGUAGE, _OBSERVER, _DEVICE_OBSERVER_UID, _PROCEDURE = "121049", "121005", "121012", "121058"
 _LIBRARY, _LIBRARY_GROUP, _ROWS, _COLUMNS = "111028", "126200", "110910", "110911"
+_FRAME_OF_REFERENCE = "112227"
 _MEASUREMENTS, _GROUP, _TRACKING_ID, _TRACKING_UID = "126010", "125007", "112039", "112040"
 _FINDING, _SITE, _REGION, _ALGORITHM, _ALGORITHM_VERSION = "121071", "363698007", "111030", "111001", "111003"
 
@@ -281,7 +283,8 @@ def _picture(dataset: Dataset) -> Problems:
     if len(dataset.PixelData) != expected + expected % 2:
         yield "PixelData: length does not match Rows and Columns"
     spacing = [float(v) for v in dataset.get("PixelSpacing") or []]
-    if len(spacing) != 2 or min(spacing) <= 0:
+    # Nothing can be measured on a table; it says so by having no orientation either.
+    if (dataset.PatientOrientation or spacing) and (len(spacing) != 2 or min(spacing) <= 0):
         yield "PixelSpacing: not two positive numbers"
     if list(dataset.ImageType)[:1] != ["DERIVED"]:
         yield "ImageType: a picture made by software is DERIVED"
@@ -452,44 +455,67 @@ def _refusal(dataset: Dataset, group: Dataset) -> Problems:
 def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Problems:
     if sites != [site.value for site in reports.SITES_IN_READING_ORDER]:
         yield f"groups: {len(groups)} groups are neither the ten levels in reading order nor a refusal"
-    sizes = _image_sizes(dataset)
+    images = _library_images(dataset)
     for group in groups:
-        yield from _point(group, sizes)
+        yield from _point(dataset, group, images)
         yield from _numbers(group)
-    places = {_place(group) for group in groups}
+    places = {_place(_children(group, _REGION)[0]) for group in groups}
     if len(places) != 1:
         yield "groups: points lie on different images"
 
 
-def _place(group: Dataset) -> tuple[str, Any]:
-    reference = _reference(_children(group, _REGION)[0].ContentSequence[0])
+def _place(region: Dataset) -> tuple[str, Any]:
+    """The image and its frame, or the frame of reference, that a point counts in."""
+    if region.ValueType == "SCOORD3D":
+        return str(region.ReferencedFrameOfReferenceUID), None
+    reference = _reference(region.ContentSequence[0])
     return str(reference.ReferencedSOPInstanceUID), reference.get("ReferencedFrameNumber")
 
 
-def _image_sizes(dataset: Dataset) -> dict[str, tuple[float, float]]:
-    """Columns and rows of each image in the library."""
-    sizes: dict[str, tuple[float, float]] = {}
-    for library in _children(dataset, _LIBRARY):
-        for group in _children(library, _LIBRARY_GROUP):
-            for image in group.ContentSequence:
-                columns, rows = (_number(_children(image, code)[0]) for code in (_COLUMNS, _ROWS))
-                sizes[str(_reference(image).ReferencedSOPInstanceUID)] = (columns, rows)
-    return sizes
+def _library_images(dataset: Dataset) -> list[Dataset]:
+    return [
+        image
+        for library in _children(dataset, _LIBRARY)
+        for group in _children(library, _LIBRARY_GROUP)
+        for image in group.ContentSequence
+    ]
 
 
-def _point(group: Dataset, sizes: dict[str, tuple[float, float]]) -> Problems:
+def _point(dataset: Dataset, group: Dataset, images: list[Dataset]) -> Problems:
     regions = [item for item in group.ContentSequence if item.get("ValueType") in ("SCOORD", "SCOORD3D")]
-    if len(regions) != 1 or regions[0].GraphicType != "POINT" or len(regions[0].GraphicData) != 2:
-        yield "group: not exactly one two-dimensional point"
+    if len(regions) != 1 or regions[0].GraphicType != "POINT":
+        yield "group: not exactly one point"
+    elif regions[0].ValueType == "SCOORD3D":
+        yield from _point_in_space(dataset, regions[0], images)
+    else:
+        yield from _point_on_image(regions[0], images)
+
+
+def _point_on_image(region: Dataset, images: list[Dataset]) -> Problems:
+    if len(region.GraphicData) != 2:
+        yield "group: the point has not two coordinates"
         return
-    if [child.ValueType for child in regions[0].ContentSequence] != ["IMAGE"]:
+    if [child.ValueType for child in region.ContentSequence] != ["IMAGE"]:
         yield "group: the point does not name exactly one image"
         return
-    size = sizes.get(_place(group)[0])
-    if size is None:
+    place = _place(region)[0]
+    found = [image for image in images if str(_reference(image).ReferencedSOPInstanceUID) == place]
+    if not found:
         yield "group: the point's image is not in the image library"
-    elif not all(0 <= float(v) <= limit for v, limit in zip(regions[0].GraphicData, size, strict=True)):
+        return
+    size = [_number(_children(found[0], code)[0]) for code in (_COLUMNS, _ROWS)]
+    if not all(0 <= float(v) <= limit for v, limit in zip(region.GraphicData, size, strict=True)):
         yield "group: the point lies outside its image"
+
+
+def _point_in_space(dataset: Dataset, region: Dataset, images: list[Dataset]) -> Problems:
+    if dataset.SOPClassUID != reports.SOP_CLASS:
+        yield "group: this SOP class holds no point in space"
+    if len(region.GraphicData) != 3 or not all(math.isfinite(float(v)) for v in region.GraphicData):
+        yield "group: the point has not three coordinates"
+    frames = {str(item.UID) for image in images for item in _children(image, _FRAME_OF_REFERENCE)}
+    if _place(region)[0] not in frames:
+        yield "group: the point counts in a frame of reference of no image in the image library"
 
 
 def _numbers(group: Dataset) -> Problems:

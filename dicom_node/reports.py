@@ -26,6 +26,7 @@ from highdicom.sr import (
     FindingSite,
     ImageContentItem,
     ImageRegion,
+    ImageRegion3D,
     LanguageOfContentItemAndDescendants,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
@@ -44,6 +45,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.headers import is_valid_uid
 from dicom_node.identifiers import MANUFACTURER, ResultKey, model_device_uid, tracking_identifier, tracking_uid
 from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
@@ -139,6 +141,7 @@ def build_report(
     sop_class: str = SOP_CLASS,
     predecessor: Predecessor | None = None,
     degenerative: Mapping[Structure, CodedConcept] = MappingProxyType({}),
+    in_space: bool = False,
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -162,6 +165,9 @@ def build_report(
         The study's report before this one; it is part of what names the object.
     degenerative
         What a finding is called that is degenerative; Abnormal where a structure has no code of its own.
+    in_space
+        Points as SCOORD3D in patient coordinates, not as SCOORD on the slice; where the class holds them (Comprehensive 3D SR)
+        and the slice names its frame of reference.
 
     Raises
     ------
@@ -184,7 +190,9 @@ def build_report(
     if predecessor is not None:
         report.PredecessorDocumentsSequence = DicomSequence([_predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
-    add_content(report, _content(detection, slice_header, sources, predecessor is not None, degenerative))
+    frame = _frame_of_reference(slice_header) if in_space and sop_class == SOP_CLASS else ""
+    content = _content(detection, slice_header, sources, predecessor is not None, degenerative, frame)
+    add_content(report, content)
     return settled(report)
 
 
@@ -292,6 +300,7 @@ def _content(
     sources: list[Dataset],
     superseding: bool,
     degenerative: Mapping[Structure, CodedConcept],
+    frame_of_reference: str,
 ) -> ContainerContentItem:
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
@@ -305,7 +314,7 @@ def _content(
         )
     )
     items.extend(_image_library(sources))
-    items.append(_measurements(detection, slice_header, degenerative))
+    items.append(_measurements(detection, slice_header, degenerative, frame_of_reference))
     items.append(_comments(detection, superseding))
     root.ContentSequence = items
     return root
@@ -324,7 +333,10 @@ def observer(model: ModelIdentity) -> ObservationContext:
 
 
 def _measurements(
-    detection: Detection, slice_header: Dataset | None, degenerative: Mapping[Structure, CodedConcept]
+    detection: Detection,
+    slice_header: Dataset | None,
+    degenerative: Mapping[Structure, CodedConcept],
+    frame_of_reference: str,
 ) -> ContainerContentItem:
     container = ContainerContentItem(
         name=coded("126010", "DCM", "Imaging Measurements"), relationship_type=RelationshipTypeValues.CONTAINS
@@ -334,7 +346,12 @@ def _measurements(
         container.ContentSequence.extend(_refusal_group(detection))
         return container
     for finding in detection.findings:
-        container.ContentSequence.extend(_finding_group(detection, finding, slice_header, degenerative))
+        region = (
+            _point_in_space(finding, frame_of_reference)
+            if frame_of_reference
+            else _point(finding, slice_header, detection.frame_number)
+        )
+        container.ContentSequence.extend(_finding_group(detection, finding, region, degenerative))
     return container
 
 
@@ -353,7 +370,10 @@ def normality(finding: Finding) -> CodedConcept:
 
 
 def _finding_group(
-    detection: Detection, finding: Finding, slice_header: Dataset, degenerative: Mapping[Structure, CodedConcept]
+    detection: Detection,
+    finding: Finding,
+    region: ImageRegion | ImageRegion3D,
+    degenerative: Mapping[Structure, CodedConcept],
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     measurements = [_percent(PROBABILITY, finding.probability)]
     if finding.decided:
@@ -363,7 +383,7 @@ def _finding_group(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(detection.study_uid, finding.landmark), identifier=tracking_identifier(finding.landmark)
         ),
-        referenced_region=_point(finding, slice_header, detection.frame_number),
+        referenced_region=region,
         finding_type=_finding_type(finding, degenerative),
         finding_sites=[FindingSite(anatomic_location=SITES[finding.level])],
         algorithm_id=_algorithm(detection.model),
@@ -392,6 +412,19 @@ def _point(finding: Finding, slice_header: Dataset, frame_number: int | None) ->
     return ImageRegion(
         graphic_type="POINT", graphic_data=np.array([[finding.x + 0.5, finding.y + 0.5]]), source_image=image
     )
+
+
+def _point_in_space(finding: Finding, frame_of_reference: str) -> ImageRegion3D:
+    """SCOORD3D: patient coordinates in mm (PS3.3 C.18.9)."""
+    return ImageRegion3D(
+        graphic_type="POINT", graphic_data=np.array([finding.xyz_mm]), frame_of_reference_uid=frame_of_reference
+    )
+
+
+def _frame_of_reference(image: Dataset | None) -> str:
+    """Frame of Reference UID; empty where it is absent or malformed."""
+    uid = str(image.get("FrameOfReferenceUID") or "") if image is not None else ""
+    return uid if is_valid_uid(uid) and "." in uid else ""
 
 
 def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluations:
@@ -494,7 +527,7 @@ def _descriptors(image: Dataset) -> list[ContentItem]:
     items: list[ContentItem] = [
         CodeContentItem(name=coded("121139", "DCM", "Modality"), value=modality, relationship_type=context)
     ]
-    frame_of_reference = str(image.get("FrameOfReferenceUID") or "")
+    frame_of_reference = _frame_of_reference(image)
     if frame_of_reference:
         name = coded("112227", "DCM", "Frame of Reference UID")
         items.append(UIDRefContentItem(name=name, value=frame_of_reference, relationship_type=context))

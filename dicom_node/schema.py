@@ -100,7 +100,17 @@ JOB_STATES = ("waiting", "running", "done", "failed")
 ACTIVE_JOB_STATES = ("waiting", "running")
 RESULT_STATUSES = ("analysed", "not_analysable")
 OUTBOX_STATES = ("waiting", "sent", "failed")
-RESULT_ROLES = ("report", "report_2d", "overlay", "picture", "presentation", "key_object", "findings")
+RESULT_ROLES = (
+    "report",
+    "report_2d",
+    "overlay",
+    "table",
+    "sheet",
+    "picture",
+    "presentation",
+    "key_object",
+    "findings",
+)
 
 
 class Instance(Base):

@@ -180,7 +180,12 @@ class Results(Section):
     """What is made of a detection."""
 
     structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
+    scoord3d: bool = setting(
+        False, "points of the report in patient coordinates (SCOORD3D) where it is sent as Comprehensive 3D SR"
+    )
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
+    table_page: bool = setting(True, "add the levels as a table, the second picture of the overlay's series")
+    slice_sheet: bool = setting(False, "add all slices of the series side by side, another picture of it")
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
     key_object: bool = setting(False, "make a key object note (KOS) that points at the analysed slice")
     degenerative_disc: Code = setting(

@@ -34,7 +34,7 @@ from dicom_node.jobs import Claim, back_off
 from dicom_node.key_object import build_key_object
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import describe, get_logger
-from dicom_node.overlays import build_overlay, overlay_png
+from dicom_node.overlays import build_overlay, build_sheet, build_table, overlay_png
 from dicom_node.presentation import build_presentation
 from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report, coded
 from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
@@ -186,7 +186,7 @@ def analyse(
     if settings.results.structured_report:
         products += _reports(detection, volume, headers, key, created, history(key), settings)
     if settings.results.secondary_capture and volume is not None and detection.analysed:
-        products += _overlay(detection, volume, headers, key, created)
+        products += _overlay(detection, volume, headers, key, created, settings)
     if settings.results.presentation_state and volume is not None and detection.analysed:
         products.append(_presentation(detection, volume, headers, key, created))
     if settings.results.key_object and detection.analysed:
@@ -256,6 +256,7 @@ def _reports(
         created=created,
         images=[header for uid in sources if (header := headers.of(uid)) is not None],
         degenerative=_degenerative_codes(settings),
+        in_space=settings.results.scoord3d,
     )
     return [
         _checked("report", "sr.dcm", build(predecessor=replaced.get("report"))),
@@ -272,11 +273,22 @@ def _degenerative_codes(settings: NodeSettings) -> dict[Structure, CodedConcept]
 
 
 def _overlay(
-    detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
+    detection: Detection,
+    volume: SagittalVolume,
+    headers: _Headers,
+    key: ResultKey,
+    created: datetime,
+    settings: NodeSettings,
 ) -> list[Product]:
     header = headers.patient(detection.sop_instance_uid)
-    overlay = build_overlay(detection=detection, volume=volume, header=header, key=key, created=created)
-    return [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
+    page = {"detection": detection, "volume": volume, "header": header, "key": key, "created": created}
+    overlay = build_overlay(**page)
+    products = [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
+    if settings.results.table_page:
+        products.append(_checked("table", "overlay-table.dcm", build_table(**page)))
+    if settings.results.slice_sheet:
+        products.append(_checked("sheet", "overlay-sheet.dcm", build_sheet(**page)))
+    return products
 
 
 def _key_object(detection: Detection, headers: _Headers, key: ResultKey, created: datetime) -> Product:

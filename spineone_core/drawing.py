@@ -130,10 +130,14 @@ def _slice_image(volume: SagittalVolume, index: int) -> tuple[Image.Image, tuple
     plane = volume.voxels[index]
     rows, columns = plane.shape
     width, height = _picture_size(rows, columns, volume.pixel_spacing)
-    resized = Image.fromarray(plane).resize((width, height), Image.Resampling.LANCZOS)
-    grey = windowed(np.asarray(resized), display_window(plane, volume.window))
-    spacing = (rows * volume.pixel_spacing[0] / height, columns * volume.pixel_spacing[1] / width)
-    return Image.fromarray(grey).convert("RGB"), spacing
+    picture = slice_picture(plane, (width, height), display_window(plane, volume.window))
+    return picture, (rows * volume.pixel_spacing[0] / height, columns * volume.pixel_spacing[1] / width)
+
+
+def slice_picture(plane: NDArray[np.float32], size: tuple[int, int], limits: tuple[float, float]) -> Image.Image:
+    """A slice as grey RGB picture of a width and height, from the darkest to the brightest value of ``limits``."""
+    resized = Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)
+    return Image.fromarray(_windowed(np.asarray(resized), limits)).convert("RGB")
 
 
 def _picture_size(rows: int, columns: int, spacing: tuple[float, float]) -> tuple[int, int]:
@@ -141,7 +145,12 @@ def _picture_size(rows: int, columns: int, spacing: tuple[float, float]) -> tupl
     height_mm, width_mm = rows * spacing[0], columns * spacing[1]
     per_mm = max(IMAGE_HEIGHT / height_mm, 1 / min(spacing))
     per_mm = min(per_mm, MAX_IMAGE_SIDE / max(height_mm, width_mm))
-    return max(1, round(width_mm * per_mm)), max(1, round(height_mm * per_mm))
+    return scaled_size((rows, columns), spacing, per_mm)
+
+
+def scaled_size(shape: tuple[int, ...], spacing: tuple[float, float], per_mm: float) -> tuple[int, int]:
+    """Width and height in square pixels, ``per_mm`` of them in a millimetre, of a slice of (rows, columns)."""
+    return max(1, round(shape[1] * spacing[1] * per_mm)), max(1, round(shape[0] * spacing[0] * per_mm))
 
 
 def display_window(plane: NDArray[np.float32], window: tuple[float, float] | None) -> tuple[float, float]:
@@ -169,7 +178,7 @@ def _shows_picture(plane: NDArray[np.float32], low: float, high: float, value_ra
     return clipped_high < 0.25 and clipped_low < 0.9 and value_range > 0.15 * (high - low)
 
 
-def windowed(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
+def _windowed(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = limits
     share = np.clip((values - low) / (high - low), 0, 1)
     return np.asarray(np.round(255 * share), dtype=np.uint8)
@@ -206,11 +215,12 @@ def _draw_frame(
     length = SCALE_BAR_MM / spacing[1]
     # Below the image, or, where a narrow image leaves no room before the middle letter, below the panel.
     left = MARGIN if length + 100 < width / 2 else width + 2 * MARGIN
-    _draw_scale_bar(draw, left, MARGIN + height + MARGIN // 2, length)
+    draw_scale_bar(draw, left, MARGIN + height + MARGIN // 2, spacing[1])
 
 
-def _draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, length: float) -> None:
-    right = left + round(length)
+def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, mm_per_pixel: float) -> None:
+    """5 cm, from ``left`` at height ``y``."""
+    right = left + round(SCALE_BAR_MM / mm_per_pixel)
     draw.line([(left, y), (right, y)], fill=TEXT, width=2)
     for x in (left, right):
         draw.line([(x, y - 6), (x, y + 6)], fill=TEXT, width=2)

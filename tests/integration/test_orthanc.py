@@ -43,6 +43,7 @@ class Round:
     folder: Path
     report: Path
     overlay: Path
+    table: Path
 
 
 def settings_text(port: int, orthanc: Orthanc) -> str:
@@ -83,25 +84,26 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
             sent = storescu(port, exam.directory)
             assert sent.returncode == 0, sent.stderr
             found = wait_for(
-                lambda: results(orthanc, exam.study_uid), timeout_s=180, what="report and overlay in Orthanc"
+                lambda: results(orthanc, exam.study_uid), timeout_s=180, what="report and pictures in Orthanc"
             )
             files = {}
             for kind, instance in found.items():
                 files[kind] = folder / f"{kind}.dcm"
                 files[kind].write_bytes(orthanc.file_of(instance))
-            yield Round(exam, orthanc, config, port, folder, files["report"], files["overlay"])
+            yield Round(exam, orthanc, config, port, folder, files["report"], files["overlay"], files["table"])
 
 
 def results(orthanc: Orthanc, study_uid: str) -> dict[str, str] | None:
-    """The identifiers of report and overlay, once both are there."""
+    """The identifiers of report, overlay and table, once all are there."""
     by_modality = orthanc.instances(study_uid)
     reports = by_modality.pop("SR", [])
     by_modality.pop("MR", None)
-    overlays = [instance for instances in by_modality.values() for instance in instances]
-    if not (reports and overlays):
+    pictures = [instance for instances in by_modality.values() for instance in instances]
+    if not reports or len(pictures) < 2:
         return None
-    assert len(reports) == len(overlays) == 1
-    return {"report": reports[0], "overlay": overlays[0]}
+    pictures.sort(key=lambda i: int(orthanc.get(f"/instances/{i}/simplified-tags")["InstanceNumber"]))
+    (report,), (overlay, table) = reports, pictures
+    return {"report": report, "overlay": overlay, "table": table}
 
 
 def node_json(done: Round, *arguments: str) -> Any:
@@ -118,7 +120,7 @@ def findings(done: Round) -> dict[str, Any]:
 
 def test_results__stand_under_the_same_study_and_patient(done: Round) -> None:
     source = pydicom.dcmread(done.exam.files["t2"][0], stop_before_pixels=True)
-    for path in (done.report, done.overlay):
+    for path in (done.report, done.overlay, done.table):
         result = pydicom.dcmread(path)
         for name in ("StudyInstanceUID", "PatientID", "PatientName", "StudyID", "AccessionNumber"):
             assert result.get(name) == source.get(name), name
@@ -128,6 +130,7 @@ def test_results__stand_under_the_same_study_and_patient(done: Round) -> None:
 def test_results__dciodvfy_finds_no_error(done: Round) -> None:
     assert dciodvfy_errors(done.report) == []
     assert dciodvfy_errors(done.overlay) == []
+    assert dciodvfy_errors(done.table) == []
 
 
 def test_report__ten_findings_equal_findings_json(done: Round) -> None:
@@ -162,7 +165,7 @@ def test_status__shows_the_study_as_analysed_and_sent(done: Round) -> None:
 def sent_state(done: Round) -> dict[str, Any] | None:
     studies = node_json(done, "status")["studies"]
     state: dict[str, Any] = next(s for s in studies if s["study_uid"] == done.exam.study_uid)
-    return state if state["sent"] == 2 and not state["to_send"] else None
+    return state if state["sent"] == 3 and not state["to_send"] else None
 
 
 def test_results_sent_back__make_no_new_job(done: Round) -> None:

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from dicom_node.envelope import to_bytes
 from dicom_node.gate import check
 from dicom_node.overlays import build_overlay
-from dicom_node.reports import SOP_CLASS, Predecessor, build_report
+from dicom_node.reports import SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import CREATED, KEY, NAMES, analysed, classic, enhanced, named, poor, refused, volume
 
@@ -29,9 +29,9 @@ GOOD = {
 }
 
 
-def _report(detection: Detection, header: Dataset) -> Dataset:
+def _report(detection: Detection, header: Dataset, **options: bool) -> Dataset:
     chosen = header if detection.sop_instance_uid else None
-    return build_report(detection=detection, header=header, slice_header=chosen, key=KEY, created=CREATED)
+    return build_report(detection=detection, header=header, slice_header=chosen, key=KEY, created=CREATED, **options)
 
 
 def _overlay(detection: Detection, header: Dataset) -> Dataset:
@@ -196,7 +196,7 @@ REPORT: list[tuple[Callable[[Dataset], None], str]] = [
     (_remove_item("125007", "121071"), "not exactly one finding"),
     (_remove_item("125007", "111001"), "not exactly one algorithm name"),
     (_remove_item("125007", "121402"), "not exactly one normality"),
-    (_remove_item("125007", "111030"), "not exactly one two-dimensional point"),
+    (_remove_item("125007", "111030"), "not exactly one point"),
     (_remove_item("125007", "DEGENPROB"), "no probability"),
     (_in_item("111001", _set(TextValue="other")), "algorithm differs"),
     (_in_item("DEGENPROB", _measured("101")), "outside 0 to 100"),
@@ -207,8 +207,8 @@ REPORT: list[tuple[Callable[[Dataset], None], str]] = [
     (_in_item("111030", _set(GraphicData=[256.5, 10.0])), "outside its image"),
     (_in_item("111030", _set(GraphicData=[-0.5, 10.0])), "outside its image"),
     (_in_item("111030", _set(GraphicData=[float("nan"), 10.0])), "outside its image"),
-    (_in_item("111030", _set(GraphicData=[1.0, 2.0, 3.0, 4.0])), "not exactly one two-dimensional point"),
-    (_in_item("111030", _set(GraphicType="CIRCLE")), "not exactly one two-dimensional point"),
+    (_in_item("111030", _set(GraphicData=[1.0, 2.0, 3.0, 4.0])), "has not two coordinates"),
+    (_in_item("111030", _set(GraphicType="CIRCLE")), "not exactly one point"),
     (_in_item("111030", lambda i: i.ContentSequence.append(copy.deepcopy(i.ContentSequence[0]))), "exactly one image"),
     (_in_item("111030", _referenced("2.25.99")), "not listed as evidence"),
     (_in_item("111030", _referenced("2.25.99")), "different images"),
@@ -217,6 +217,14 @@ REPORT: list[tuple[Callable[[Dataset], None], str]] = [
     (_replacing(SeriesInstanceUID=""), "PredecessorDocumentsSequence: a series has no UID"),
     (_replacing(ReferencedSOPClassUID="1.2.840.10008.5.1.4.1.1.4"), "not a report of this node"),
     (_replacing(ReferencedSOPInstanceUID=KEY.uid("sr")), "names the report itself"),
+]
+
+IN_SPACE: list[tuple[Callable[[Dataset], None], str]] = [
+    (_in_item("111030", _set(GraphicData=[1.0, 2.0])), "has not three coordinates"),
+    (_in_item("111030", _set(GraphicData=[1.0, 2.0, float("nan")])), "has not three coordinates"),
+    (_in_item("111030", _set(ReferencedFrameOfReferenceUID="2.25.99")), "frame of reference of no image"),
+    (_in_item("111030", _set(ReferencedFrameOfReferenceUID="2.25.99")), "different images"),
+    (_set(SOPClassUID=SOP_CLASS_2D), "holds no point in space"),
 ]
 
 OVERLAY: list[tuple[Callable[[Dataset], None], str]] = [
@@ -256,6 +264,14 @@ def overlay() -> bytes:
 @pytest.mark.parametrize(("breakage", "message"), [*COMMON, *REPORT])
 def test_broken_reports_are_caught(report: bytes, breakage: Callable[[Dataset], None], message: str) -> None:
     _caught(pydicom.dcmread(BytesIO(report)), breakage, message)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("breakage", "message"), IN_SPACE)
+def test_broken_points_in_space_are_caught(breakage: Callable[[Dataset], None], message: str) -> None:
+    report = _report(analysed(), classic(), in_space=True)
+    assert check(report) == []
+    _caught(report, breakage, message)
 
 
 @pytest.mark.filterwarnings("ignore")

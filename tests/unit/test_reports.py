@@ -77,6 +77,36 @@ def test_ten_findings_are_read_back(header: Dataset, frame: int | None) -> None:
         assert image.ReferencedSOPSequence[0].get("ReferencedFrameNumber") == frame
 
 
+@pytest.mark.parametrize("header", [classic(), enhanced()], ids=["classic", "enhanced"])
+def test_points_in_patient_coordinates_are_read_back(header: Dataset) -> None:
+    detection = analysed()
+    report = _report(detection, header, in_space=True)
+    groups = _read(report).get_planar_roi_measurement_groups()
+    for group, finding in zip(groups, detection.findings, strict=True):
+        assert group.roi.graphic_type.value == "POINT"
+        assert group.roi.frame_of_reference_uid == header.FrameOfReferenceUID
+        assert list(group.roi.value.ravel()) == pytest.approx(finding.xyz_mm, abs=1e-3)
+    assert _items(report, "111030")[0].ValueType == "SCOORD3D"
+
+
+@pytest.mark.parametrize("uid", ["", "none", None])
+def test_without_a_frame_of_reference_points_stay_on_the_image(uid: str | None) -> None:
+    header = classic()
+    if uid is None:
+        del header.FrameOfReferenceUID
+    else:
+        header["FrameOfReferenceUID"] = pydicom.DataElement("FrameOfReferenceUID", "UI", uid, validation_mode=0)
+    report = _report(header=header, in_space=True)
+    assert check(report) == []
+    assert {item.ValueType for item in _items(report, "111030")} == {"SCOORD"}
+    assert _items(report, "112227") == []
+
+
+def test_the_second_form_holds_no_points_in_space() -> None:
+    report = _report(in_space=True, sop_class=SOP_CLASS_2D)
+    assert {item.ValueType for item in _items(report, "111030")} == {"SCOORD"}
+
+
 def test_class_and_certainty() -> None:
     groups = _read(_report()).get_planar_roi_measurement_groups()
     for group, finding in zip(groups, analysed().findings, strict=True):

@@ -50,9 +50,9 @@ def _at_first_schema(url: str) -> Database:
             f"INSERT INTO studies VALUES ('1.2', 'complete', 1, '{now}', '{now}')",
             "INSERT INTO results (id, study_uid, generation, input_hash, model_digest, settings_digest, status, findings,"
             f" created_at) VALUES (1, '1.2', 1, 'a', 'b', 'c', 'analysed', '{{}}', '{now}')",
-            "INSERT INTO result_files (id, result_id, role, path, sha256) VALUES (7, 1, 'report', 'p', 's')",
+            "INSERT INTO result_files (id, result_id, role, path, sha256) VALUES (70, 1, 'report', 'p', 's')",
             "INSERT INTO outbox (id, result_file_id, study_uid, destination, state, attempts, next_attempt_at,"
-            f" created_at, last_message) VALUES (3, 7, '1.2', 'pacs', 'sent', 1, '{now}', '{now}', 'stored')",
+            f" created_at, last_message) VALUES (3, 70, '1.2', 'pacs', 'sent', 1, '{now}', '{now}', 'stored')",
         ):
             connection.exec_driver_sql(statement)
     return database
@@ -65,7 +65,7 @@ def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path, database_ur
     upgrade(database.engine)
     with database.write() as session:
         row = session.get_one(OutboxRow, 3)
-        assert (row.result_file_id, row.state, row.is_bound) == (7, "sent", False)
+        assert (row.result_file_id, row.state, row.is_bound) == (70, "sent", False)
         session.add_all(
             [ResultFile(result_id=1, role=role, path=role, sha256="s") for role in RESULT_ROLES if role != "report"]
         )

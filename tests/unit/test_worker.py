@@ -70,14 +70,14 @@ def test_job__makes_report_overlay_picture_and_findings(
     assert Worker(settings, database, FakeDetector()).run_once()
     assert (last_job(database).state, last_job(database).reason) == ("done", "analysed")
     files = result_files(database, settings)
-    assert set(files) == {"report", "report_2d", "overlay", "picture", "findings"}
-    for role in ("report", "report_2d", "overlay"):
+    assert set(files) == {"report", "report_2d", "overlay", "table", "picture", "findings"}
+    for role in ("report", "report_2d", "overlay", "table"):
         dataset = pydicom.dcmread(files[role])
         assert gate.check(dataset) == []
         assert (dataset.StudyInstanceUID, dataset.PatientName) == (STUDY, "SECRET^NAME")
     assert files["picture"].read_bytes().startswith(b"\x89PNG")
     assert json.loads(files["findings"].read_text())["status"] == "analysed"
-    assert count(database, OutboxRow) == 4
+    assert count(database, OutboxRow) == 6
 
 
 def test_job__nothing_to_do(database: Database, settings: NodeSettings) -> None:
@@ -110,10 +110,29 @@ def test_job__a_study_that_cannot_be_analysed_ends_with_a_report_that_says_so(
 def test_job__the_settings_say_what_is_made(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:
-    changed = NodeSettings(**{**settings.model_dump(), "results": {"structured_report": False}})
+    results = {"structured_report": False, "table_page": False, "slice_sheet": True}
+    changed = NodeSettings(**{**settings.model_dump(), "results": results})
     receive(*exam())
     Worker(changed, database, FakeDetector()).run_once()
-    assert set(result_files(database, settings)) == {"overlay", "picture", "findings"}
+    files = result_files(database, settings)
+    assert set(files) == {"overlay", "sheet", "picture", "findings"}
+    overlay, sheet = pydicom.dcmread(files["overlay"]), pydicom.dcmread(files["sheet"])
+    assert overlay.SeriesInstanceUID == sheet.SeriesInstanceUID
+    assert len(sheet.SourceImageSequence) == 5
+
+
+def test_job__points_in_patient_coordinates_where_they_are_asked_for(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    changed = NodeSettings(**{**settings.model_dump(), "results": {"scoord3d": True}})
+    images = exam()
+    for image in images:
+        image.FrameOfReferenceUID = "1.2.826.0.1.3680043.10.5"
+    receive(*images)
+    Worker(changed, database, FakeDetector()).run_once()
+    files = result_files(database, settings)
+    assert b"SCOORD3D" in files["report"].read_bytes()
+    assert b"SCOORD3D" not in files["report_2d"].read_bytes()
 
 
 def test_job__a_presentation_state_where_it_is_asked_for(
@@ -132,7 +151,7 @@ def test_job__a_presentation_state_where_it_is_asked_for(
     note = pydicom.dcmread(result_files(database, settings)["key_object"])
     assert (state.Modality, state.PatientName) == ("PR", "SECRET^NAME")
     assert (note.Modality, note.PatientName) == ("KO", "SECRET^NAME")
-    assert count(database, OutboxRow) == 8
+    assert count(database, OutboxRow) == 10
 
 
 def test_job__a_retry_makes_the_same_bytes(
@@ -155,7 +174,7 @@ def test_job__a_retry_makes_the_same_bytes(
         session.get_one(Job, last_job(database).id).not_before = utc_now()
     worker.run_once()
     assert {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
-    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 4)
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
 
 
 def test_job__the_same_inputs_again_give_no_second_result(
@@ -170,7 +189,7 @@ def test_job__the_same_inputs_again_give_no_second_result(
     receive(key_object)
     assert worker.run_once()
     assert (last_job(database).generation, last_job(database).state) == (2, "done")
-    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 4)
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
 
 
 def test_job__a_late_image_gives_a_new_result(
@@ -263,7 +282,7 @@ def test_job__own_results_that_come_back_start_nothing(
     worker.run_once()
     with database.read() as session:
         files = session.scalars(select(ResultFile).where(ResultFile.sop_class_uid.is_not(None))).all()
-    assert len(files) == 5
+    assert len(files) == 6
     receive(*(pydicom.dcmread(settings.data_dir / file.path) for file in files))
     assert not worker.run_once()
     assert count(database, ResultRow) == 1
