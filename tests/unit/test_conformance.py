@@ -38,7 +38,13 @@ def test_implementation() -> None:
 
 def test_contexts_accepted() -> None:
     assert f"{len(supported_contexts()) - 1} storage SOP classes" in TEXT
-    assert f"in {len(transfer_syntaxes())} transfer syntaxes" in TEXT
+    assert f"the {len(transfer_syntaxes())} transfer syntaxes of Annex 7.5" in TEXT
+
+
+def test_transfer_syntaxes() -> None:
+    rows = table("transfer syntax")
+    assert [uid for _, uid in rows] == list(transfer_syntaxes())
+    assert [name for name, _ in rows] == [UID(uid).name for _, uid in rows]
 
 
 def test_defaults_named() -> None:
