@@ -9,6 +9,9 @@ refused             an association was refused
 two_patients        a study holds images of two Patient IDs; only those of the newest are analysed
 job_failed          an analysis was given up
 delivery_failed     a destination refuses a result for good
+not_kept            a destination does not have what it had acknowledged; it is sent again
+not_proven          a destination does not answer the question whether it keeps what it got; it is asked again
+commitment_unanswered  a sender that asked us to keep its images could not be given the answer
 destination_down    a destination cannot be reached; delivery goes on trying
 process_restarted   a process of the node ended by itself
 web_unavailable     the web process cannot listen on its port

@@ -1,4 +1,4 @@
-"""The listener: C-ECHO and C-STORE SCP. A process of its own, and never torch in it.
+"""The listener: C-ECHO and C-STORE SCP, storage commitment both ways. A process of its own, and never torch in it.
 
 pynetdicom's server is used with four changes, each for a peer that does not behave: a PDU has a largest length and one
 deadline from its first byte to its last; the TLS handshake happens in the connection's own thread; a connection counts
@@ -21,17 +21,20 @@ from typing import Any, cast
 from pydicom.uid import UID_dictionary
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, build_context, evt, register_uid
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_node import commitment_messages, commitments, promises
 from dicom_node.alerts import close_alert, open_alerts, raise_alert
 from dicom_node.files import exclusive_lock
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.instances import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Incoming, InstanceStore
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import get_logger, printable
+from dicom_node.promises import Promise
 from dicom_node.schema import Database
 from dicom_node.settings import Listener, NodeSettings
 
@@ -42,6 +45,10 @@ _RECEIVE_BLOCK = 65536
 _SPARE_CONNECTIONS = 200
 _STOP_GRACE_S = 10.0
 _STOP_IDLE_GRACE_S = 1.0
+# Commitment requests of senders without an address for the answer: it goes out on their association so long after the
+# response, and is given up after the grace.
+_IN_PLACE_PAUSE_S = 0.3
+_IN_PLACE_GRACE_S = 60.0
 # A command set is a few hundred bytes; a peer waits for each answer, so that requests never pile up.
 _COMMAND_CAP = 65536
 _MOST_REQUESTS_WAITING = 8
@@ -85,9 +92,12 @@ def transfer_syntaxes() -> list[str]:
 
 
 def supported_contexts() -> list[PresentationContext]:
-    """What the node accepts: verification, and storage in all transfer syntaxes."""
+    """What the node accepts: verification, storage commitment in both roles, and storage in all transfer syntaxes."""
     syntaxes = transfer_syntaxes()
-    contexts = [build_context(Verification)]
+    commitment = build_context(commitment_messages.SOP_CLASS)
+    # A destination that reports to us is the SCP (PS3.4 J.3.3), a sender that asks us is the SCU.
+    commitment.scu_role = commitment.scp_role = True
+    contexts = [build_context(Verification), commitment]
     for uid in storage_sop_classes():
         if uid not in _STORAGE_CLASSES.values():
             # Retired classes, which pynetdicom would not serve by itself.
@@ -204,6 +214,8 @@ class GuardedDimse(DIMSEServiceProvider):
         # Message IDs of the objects that were not kept.
         self.too_large: set[int] = set()
         self.is_storing = False
+        # What to do, in a thread of its own, when the response to an N-ACTION was handed over for sending.
+        self.after_response: Callable[[], None] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -231,6 +243,30 @@ class GuardedDimse(DIMSEServiceProvider):
         super().receive_primitive(primitive)
         if self._is_over and message is not None:
             self._forget(message)
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; see `DIMSEServiceProvider`."""
+        super().send_msg(primitive, context_id)
+        if isinstance(primitive, N_ACTION) and self.after_response is not None:
+            threading.Thread(target=self.after_response, daemon=True).start()
+            self.after_response = None
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message. Who waits for a response gets that; requests of the peer that come before it are served."""
+        if not block:
+            return super().get_msg(block=False)
+        deadline = time.monotonic() + (self.dimse_timeout or 0.0)
+        while time.monotonic() < deadline and self.dul.is_alive() and self.dul.peek_next_pdu() is None:
+            context_id, message = super().get_msg(block=False)
+            if message is None:
+                time.sleep(0.01)
+            elif message.is_valid_request:
+                self.assoc._serve_request(message, cast("int", context_id))
+                # Serving ends with the opposite, as in the association's own thread, which is still held.
+                self.assoc._is_paused = True
+            else:
+                return context_id, message
+        return None, None
 
     def _is_hostile(self, fragments: Any) -> bool:
         if any(not data for _, data in fragments) or self.msg_queue.qsize() > _MOST_REQUESTS_WAITING:
@@ -492,6 +528,8 @@ class StorageListener:
             (evt.EVT_ABORTED, self._on_aborted),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_ACTION, self._on_commitment_request),
+            (evt.EVT_N_EVENT_REPORT, self._on_commitment_answer),
         ]
 
     def _judge(self, calling: str, called: str, address: str) -> tuple[int, int, int] | None:
@@ -524,6 +562,8 @@ class StorageListener:
         return SUCCESS
 
     def _on_store(self, event: Any) -> int:
+        if not self._may_send(event):
+            return commitment_messages.NOT_AUTHORISED
         dimse = event.assoc.dimse
         dimse.is_storing = True
         try:
@@ -546,6 +586,74 @@ class StorageListener:
         self._alert("refused", f"{calling}: an object is too large", f"{uid}: over a limit of the settings ({limits})")
         return OUT_OF_RESOURCES
 
+    def _may_send(self, event: Any) -> bool:
+        requestor = event.assoc.requestor
+        return self._peers.may_send(_title(requestor.ae_title), requestor.address)
+
+    # ------------------------------------------------------------ storage commitment
+
+    def _on_commitment_request(self, event: Any) -> tuple[int, None]:
+        """A sender asks us to keep its images: on record first, answered after the response."""
+        calling = _title(event.assoc.requestor.ae_title)
+        if not self._may_send(event):
+            return commitment_messages.NOT_AUTHORISED, None
+        if event.action_type != commitment_messages.REQUEST:
+            return commitment_messages.NO_SUCH_ACTION, None
+        in_place = self._settings.answers_to(calling) is None
+        try:
+            request = commitment_messages.read_request(*_encoded(event.request.ActionInformation, event))
+            with self._database.write() as session:
+                delay = _IN_PLACE_GRACE_S if in_place else 0.0
+                promise = promises.accept(session, request, calling, due_in_s=delay)
+        except commitment_messages.MessageError as error:
+            get_logger().warning("commitment_refused", calling_ae=calling, why=str(error))
+            return error.status, None
+        except Exception:  # nothing that a peer sends may end the process
+            get_logger().exception("commitment_failed")
+            return commitment_messages.PROCESSING_FAILURE, None
+        get_logger().info("commitment_asked", calling_ae=calling, transaction_uid=request.transaction_uid)
+        if in_place:
+            event.assoc.dimse.after_response = lambda: self._answer_in_place(event.assoc, promise)
+        return SUCCESS, None
+
+    def _answer_in_place(self, association: Any, promise: Promise) -> None:
+        """The answer to a sender that has no address for it, while its association lasts."""
+        answer = promises.judge(self._database, self._settings.data_dir, promise)
+        # A sender that does not wait has asked for the end by now.
+        time.sleep(_IN_PLACE_PAUSE_S)
+        if not association.is_established or association.dul.peek_next_pdu() is not None:
+            return
+        try:
+            status, _ = association.send_n_event_report(
+                commitment_messages.encode_answer(answer),
+                answer.event_type,
+                commitment_messages.SOP_CLASS,
+                commitment_messages.SOP_INSTANCE,
+                msg_id=1,
+            )
+        except (OSError, RuntimeError, ValueError, AttributeError):
+            get_logger().exception("commitment_not_answered")
+            return
+        if "Status" in status and status.Status == SUCCESS:
+            with self._database.write() as session:
+                promises.mark_answered(session, promise)
+
+    def _on_commitment_answer(self, event: Any) -> tuple[int, None]:
+        """A destination reports what it keeps of our results."""
+        calling = _title(event.assoc.requestor.ae_title)
+        names = [d.name for d in self._settings.destinations if d.ae_title == calling]
+        try:
+            answer = commitment_messages.read_answer(*_encoded(event.request.EventInformation, event))
+            with self._database.write() as session:
+                commitments.record(session, names, answer, self._settings.delivery)
+        except commitment_messages.MessageError as error:
+            get_logger().warning("commitment_unreadable", calling_ae=calling, why=str(error))
+            return error.status, None
+        except Exception:  # as above; the destination reports again
+            get_logger().exception("commitment_failed")
+            return commitment_messages.PROCESSING_FAILURE, None
+        return SUCCESS, None
+
     def _alert(self, kind: str, subject: str, detail: str) -> None:
         try:
             with self._database.write() as session:
@@ -555,7 +663,8 @@ class StorageListener:
 
 
 class Peers:
-    """Who may send: the settings' peers, or this machine alone if there are none."""
+    """Who may call: the settings' peers and archives send images (this machine alone if there are no peers);
+    destinations report what they keep."""
 
     def __init__(self, settings: NodeSettings) -> None:
         self._rules: dict[str, list[Any]] = {}
@@ -563,19 +672,42 @@ class Peers:
             networks = [ipaddress.ip_network(text, strict=False) for text in peer.addresses]
             everywhere = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
             self._rules.setdefault(peer.ae_title, []).extend(networks or everywhere)
+        self._archives = [(archive.ae_title, archive.host) for archive in settings.archives]
+        self._destinations = [(destination.ae_title, destination.host) for destination in settings.destinations]
 
     def knows_title(self, ae_title: str) -> bool:
-        """Whether some peer has this AE title (any is good where no peers are set)."""
-        return not self._rules or ae_title in self._rules
+        """Whether someone has this AE title (any is good where no peers are set)."""
+        others = {title for title, _ in (*self._archives, *self._destinations)}
+        return not self._rules or ae_title in self._rules or ae_title in others
 
     def allows(self, ae_title: str, address: str) -> bool:
-        """Whether a peer of this AE title may come from this address."""
-        ip = ipaddress.ip_address(address.split("%")[0])
-        mapped = getattr(ip, "ipv4_mapped", None)
-        ip = mapped or ip
-        if not self._rules:
-            return ip.is_loopback
-        return any(ip in network for network in self._rules.get(ae_title, []))
+        """Whether someone of this AE title may come from this address."""
+        return self.may_send(ae_title, address) or _is_one_of(self._destinations, ae_title, address)
+
+    def may_send(self, ae_title: str, address: str) -> bool:
+        """Whether it may send images and ask for them to be kept."""
+        ip = _ip(address)
+        if not self._rules and ip.is_loopback:
+            return True
+        rules = self._rules.get(ae_title, [])
+        return any(ip in network for network in rules) or _is_one_of(self._archives, ae_title, address)
+
+
+def _is_one_of(partners: list[tuple[str, str]], ae_title: str, address: str) -> bool:
+    """Whether the address is that of a partner of this title."""
+    return any(title == ae_title and _ip(address) in _addresses_of(host) for title, host in partners)
+
+
+def _addresses_of(host: str) -> set[Any]:
+    try:
+        return {_ip(str(found[4][0])) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
+
+
+def _ip(address: str) -> Any:
+    ip = ipaddress.ip_address(address.split("%")[0])
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 def tls_context(listener: Listener) -> ssl.SSLContext | None:
@@ -639,6 +771,11 @@ def _incoming(event: Any) -> Incoming:
         calling_ae=_title(event.assoc.requestor.ae_title),
         calling_address=event.assoc.requestor.address,
     )
+
+
+def _encoded(information: Any, event: Any) -> tuple[bytes, str]:
+    """The data set of a DIMSE-N message as it came, and its transfer syntax."""
+    return (information.getvalue() if information else b""), str(event.context.transfer_syntax)
 
 
 def _title(value: object) -> str:

@@ -201,20 +201,23 @@ def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run scheduler and delivery alone: close studies, reclaim jobs, send results."""
+    """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and answer who asks us."""
+    from dicom_node.answers import Answers
     from dicom_node.delivery import Delivery
     from dicom_node.heartbeats import beating
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
+    from dicom_node.prover import Prover
     from dicom_node.scheduler import Scheduler
 
     settings, database, stop = _process(config, "delivery")
     scheduler = Scheduler(settings, database)
+    scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
     scheduler.start()
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
     with beating(database, "delivery"):
-        Delivery(settings, database).run(stop)
+        Delivery(settings, database, Prover(settings, database).prove_due).run(stop)
     scheduler.stop()
     get_logger().info("stopped")
 

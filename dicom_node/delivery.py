@@ -5,7 +5,6 @@ The stored file is sent byte for byte. An association that failed in any way is 
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,22 +14,19 @@ from typing import Any
 
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
-from pynetdicom.sop_class import Verification
 
 from dicom_node import outbox
 from dicom_node.alerts import raise_alert
 from dicom_node.errors import DeliveryError
 from dicom_node.files import exclusive_lock, sha256_of
-from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.jobs import back_off
 from dicom_node.lifecycle import StopFlag
 from dicom_node.log import get_logger
 from dicom_node.outbox import Parcel
+from dicom_node.remote import RemoteAE
 from dicom_node.schema import Database, utc_now
 from dicom_node.settings import Destination, NodeSettings
 
-_MAX_PDU = 131072
 # An unfinished sending is left after it; the same object goes out again at the next start.
 _STOP_GRACE_S = 10.0
 
@@ -52,12 +48,13 @@ class Answer:
     message: str
 
 
+_DUPLICATE = 0x0111
 # C-STORE statuses with a meaning of their own (PS3.4 B.2.3, PS3.7 C). The rest is decided by their class below.
 _STATUSES: dict[int, tuple[Outcome, str]] = {
     0x0000: (Outcome.SENT, "stored"),
     0x0107: (Outcome.SENT, "stored, with a warning about its attributes"),
     0x0110: (Outcome.RETRY, "processing failure"),
-    0x0111: (Outcome.SENT, "was there already"),
+    _DUPLICATE: (Outcome.SENT, "was there already"),
     0x0116: (Outcome.SENT, "stored, with a warning about a value"),
     0x0213: (Outcome.RETRY, "resource limitation"),
     0x0117: (Outcome.FAILED, "the destination takes the UID for invalid"),
@@ -94,43 +91,8 @@ NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted 
 # ---------------------------------------------------------------- associations
 
 
-class Sender:
-    """Opens associations to one destination.
-
-    Parameters
-    ----------
-    destination
-        Whom to call.
-    calling_ae
-        Our AE title.
-    timeout_s
-        For connecting, for an answer, and for a block of data to be taken (seconds).
-    """
-
-    def __init__(self, destination: Destination, *, calling_ae: str, timeout_s: float) -> None:
-        _config.STORE_SEND_CHUNKED_DATASET = True
-        _config.LOG_HANDLER_LEVEL = "none"
-        _config.LOG_REQUEST_IDENTIFIERS = False
-        _config.LOG_RESPONSE_IDENTIFIERS = False
-        self._destination = destination
-        self._calling_ae = calling_ae
-        self._timeout_s = timeout_s
-
-    def echo(self) -> None:
-        """C-ECHO.
-
-        Raises
-        ------
-        DeliveryError
-            If the destination does not answer with success.
-        """
-        association = self._associate([(Verification, None)])
-        try:
-            status = association.send_c_echo()
-            if "Status" not in status or status.Status != 0:
-                raise DeliveryError("no answer to C-ECHO")
-        finally:
-            _end(association)
+class Sender(RemoteAE):
+    """Sends the objects of a study to one destination."""
 
     def send(
         self,
@@ -148,10 +110,9 @@ class Sender:
         DeliveryError
             If there is no association; nothing was sent.
         """
-        contexts = {(parcel.sop_class_uid, _syntax_of(path)) for offer in offers for parcel, path in offer}
-        association = self._associate(sorted(contexts))
-        accepted = {context.abstract_syntax for context in association.accepted_contexts}
-        try:
+        contexts = {(parcel.sop_class_uid, (_syntax_of(path),)) for offer in offers for parcel, path in offer}
+        with self.association(sorted(contexts)) as association:
+            accepted = {context.abstract_syntax for context in association.accepted_contexts}
             for message_id, offer in enumerate(offers, start=1):
                 parcel, path = _acceptable(offer, accepted)
                 if len(offer) > 1 and parcel.sop_class_uid in accepted:
@@ -160,47 +121,6 @@ class Sender:
                 report(parcel, answer)
                 if answer is NO_ANSWER:
                     return
-        finally:
-            _end(association)
-
-    def _associate(self, contexts: Sequence[tuple[str, str | None]]) -> Any:
-        ae = AE(self._calling_ae)
-        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._timeout_s
-        for sop_class, syntax in contexts:
-            ae.add_requested_context(sop_class, syntax) if syntax else ae.add_requested_context(sop_class)
-        association = ae.associate(
-            self._destination.host,
-            self._destination.port,
-            ae_title=self._destination.ae_title,
-            max_pdu=_MAX_PDU,
-            tls_args=self._tls(),
-            evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open)],
-        )
-        if not association.is_established:
-            raise DeliveryError(self._why_not(association))
-        return association
-
-    def _on_open(self, event: Any) -> None:
-        # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
-        event.assoc.dul.socket.socket.settimeout(self._timeout_s)
-
-    def _tls(self) -> tuple[ssl.SSLContext, str] | None:
-        if not self._destination.tls:
-            return None
-        context = ssl.create_default_context(cafile=self._destination.tls_ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context, self._destination.host
-
-    def _why_not(self, association: Any) -> str:
-        where = f"{self._destination.ae_title} at {self._destination.host}:{self._destination.port}"
-        if association.is_rejected:
-            primitive = association.acceptor.primitive
-            return f"{where} rejected the association: {getattr(primitive, 'reason_str', 'no reason given')}"
-        if association.rejected_contexts:
-            return f"{where} accepts none of the objects' SOP classes"
-        return f"{where} cannot be reached, or aborted the association"
 
 
 def _acceptable(offer: Offer, accepted: set[str]) -> tuple[Parcel, Path]:
@@ -220,13 +140,6 @@ def _store(association: Any, parcel: Parcel, path: Path, message_id: int) -> Ans
     return classify(int(status.Status)) if "Status" in status else NO_ANSWER
 
 
-def _end(association: Any) -> None:
-    if association.is_established:
-        association.release()
-    if association.is_alive():
-        association.abort()
-
-
 def _syntax_of(path: Path) -> str:
     return str(read_file_meta_info(path).TransferSyntaxUID)
 
@@ -239,11 +152,23 @@ def _class_name(uid: str) -> str:
 
 
 class Delivery:
-    """Empties the outbox: one thread for each destination, so that a slow one holds up no other."""
+    """Empties the outbox: one thread for each destination, so that a slow one holds up no other.
 
-    def __init__(self, settings: NodeSettings, database: Database) -> None:
+    Parameters
+    ----------
+    prove
+        Asks a destination, after each round, whether it keeps what it got.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        database: Database,
+        prove: Callable[[Destination, StopFlag | None], None] = lambda destination, stop: None,
+    ) -> None:
         self._settings = settings
         self._database = database
+        self._prove = prove
 
     def run(self, stop: StopFlag) -> None:
         """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
@@ -271,6 +196,7 @@ class Delivery:
         while not stop.is_set():
             try:
                 self.deliver_due(destination, stop)
+                self._prove(destination, stop)
             except Exception:  # a full disk or a locked database must not end delivery for good
                 get_logger().exception("delivery_error", destination=destination.name)
             stop.wait(self._settings.delivery.poll_seconds)
@@ -346,12 +272,18 @@ class Delivery:
         rules = self._settings.delivery
         with self._database.write() as session:
             if answer.outcome is Outcome.SENT:
-                outbox.mark_sent(session, parcel, answer.status or 0, answer.message)
+                wants_proof = self._wants_proof(parcel, answer)
+                outbox.mark_sent(session, parcel, answer.status or 0, answer.message, wants_proof=wants_proof)
             elif answer.outcome is Outcome.FAILED:
                 outbox.mark_failed(session, parcel, answer.status, answer.message)
             else:
                 pause = back_off(parcel.attempts + 1, rules.retry_first_s, rules.retry_max_s)
                 outbox.mark_waiting(session, parcel, answer.status, answer.message, after=pause)
+
+    def _wants_proof(self, parcel: Parcel, answer: Answer) -> bool:
+        destination = self._settings.destination(parcel.destination)
+        asks = destination is not None and (destination.storage_commitment or destination.read_back)
+        return asks or answer.status == _DUPLICATE
 
     def _alert_down(self, destination: Destination, message: str) -> None:
         with self._database.write() as session:

@@ -49,7 +49,7 @@ class LeaseLostError(NodeError):
 
 
 class DeliveryError(NodeError):
-    """A destination could not be reached or refused the association. Delivery is tried again later."""
+    """A PACS could not be reached or refused what was asked. Delivery is tried again later; start a pull again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -340,6 +340,12 @@ class InstanceStore:
 # ---------------------------------------------------------------- records
 
 
+def current_instance(session: Session, sop_instance_uid: str) -> Instance | None:
+    """The newest version of an instance; its file may have been purged."""
+    query = select(Instance).where(Instance.sop_instance_uid == sop_instance_uid, Instance.is_current)
+    return session.scalar(query)
+
+
 def inputs_of(session: Session, study_uid: str) -> list[Instance]:
     """The newest version of every instance of a study, own results left out, in a fixed order."""
     query = select(Instance).where(

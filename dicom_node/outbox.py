@@ -75,9 +75,9 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
     )
     groups: dict[str, list[Parcel]] = {}
     for row, file, alternative in session.execute(query).all():
-        parcel = _parcel(row, file)
+        parcel = parcel_of(row, file)
         if alternative is not None:
-            parcel = replace(parcel, alternative=_parcel(row, alternative))
+            parcel = replace(parcel, alternative=parcel_of(row, alternative))
         groups.setdefault(row.study_uid, []).append(parcel)
     return list(groups.values())
 
@@ -93,7 +93,8 @@ def bind(session: Session, parcel: Parcel) -> None:
     row.result_file_id, row.is_bound = parcel.file_id, True
 
 
-def _parcel(row: OutboxRow, file: ResultFile) -> Parcel:
+def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
+    """What a row stands for."""
     assert file.sop_class_uid
     assert file.sop_instance_uid
     return Parcel(
@@ -109,14 +110,15 @@ def _parcel(row: OutboxRow, file: ResultFile) -> Parcel:
     )
 
 
-def mark_sent(session: Session, parcel: Parcel, status: int, message: str) -> None:
-    """The destination has it."""
+def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wants_proof: bool) -> None:
+    """The destination says that it has it; with ``wants_proof`` it will be asked whether it keeps it."""
     row = session.get_one(OutboxRow, parcel.row_id)
     row.state, row.sent_at = "sent", utc_now()
     row.attempts += 1
+    row.proof, row.proof_at, row.proof_attempts = ("wanted", utc_now(), 0) if wants_proof else ("none", None, 0)
     row.last_status, row.last_message = status, message
     close_alert(session, "destination_down", parcel.destination)
-    close_alert(session, "delivery_failed", _subject(parcel))
+    close_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid))
 
 
 def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:
@@ -133,7 +135,7 @@ def mark_failed(session: Session, parcel: Parcel, status: int | None, message: s
     row.state = "failed"
     row.attempts += 1
     row.last_status, row.last_message = status, message
-    raise_alert(session, "delivery_failed", _subject(parcel), message)
+    raise_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid), message)
 
 
 def resend(session: Session, study_uid: str) -> int:
@@ -145,9 +147,16 @@ def resend(session: Session, study_uid: str) -> int:
         .where(ResultFile.result_id == newest)
     ).all()
     for row in rows:
-        row.state, row.attempts, row.next_attempt_at, row.sent_at = "waiting", 0, utc_now(), None
-        row.last_message = "to be sent again"
+        send_again(row, "to be sent again", after=0)
+        row.attempts = row.losses = 0
     return len(rows)
+
+
+def send_again(row: OutboxRow, message: str, *, after: float) -> None:
+    """An object that was sent, or given up, waits to be sent again after so many seconds."""
+    row.state, row.next_attempt_at, row.sent_at = "waiting", utc_now() + timedelta(seconds=after), None
+    row.proof, row.proof_at, row.proof_attempts, row.transaction_uid = "none", None, 0, None
+    row.last_message = message
 
 
 def waiting_destinations(session: Session) -> Sequence[str]:
@@ -155,5 +164,6 @@ def waiting_destinations(session: Session) -> Sequence[str]:
     return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == "waiting").distinct()).all()
 
 
-def _subject(parcel: Parcel) -> str:
-    return f"{parcel.destination} {parcel.sop_instance_uid}"
+def subject_of(destination: str, sop_instance_uid: str) -> str:
+    """What alerts about an object at a destination are about."""
+    return f"{destination} {sop_instance_uid}"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dicom_node import jobs
 from dicom_node.alerts import open_alerts
 from dicom_node.instances import count_instances
-from dicom_node.schema import JOB_STATES, OUTBOX_STATES, Alert, Instance, Job, OutboxRow, ResultRow, StudyRow
+from dicom_node.schema import EVIDENCE, JOB_STATES, OUTBOX_STATES, Alert, Instance, Job, OutboxRow, ResultRow, StudyRow
 from dicom_node.settings import NodeSettings
 
 
@@ -98,6 +98,7 @@ def _destination(session: Session, name: str, settings: NodeSettings) -> dict[st
         "name": name,
         "configured": settings.destination(name) is not None,
         **{state: _count(session, mine & (OutboxRow.state == state)) for state in OUTBOX_STATES},
+        "proven": _count(session, mine & OutboxRow.proof.in_(EVIDENCE)),
         "last_error": last.last_message if last is not None else "",
         "next_attempt_at": _time(next_at),
     }

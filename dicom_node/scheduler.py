@@ -27,8 +27,8 @@ class Scheduler:
     def start(self) -> None:
         """Start the timers."""
         reclaim_every = min(10.0, self._settings.worker.lease_s / 4)
-        self._every(_COMPLETION_EVERY_S, self.complete_studies)
-        self._every(reclaim_every, self.reclaim_leases)
+        self.every(_COMPLETION_EVERY_S, self.complete_studies)
+        self.every(reclaim_every, self.reclaim_leases)
         self._timer.start()
 
     def stop(self) -> None:
@@ -54,7 +54,8 @@ class Scheduler:
         for job in reclaimed:
             get_logger().warning("lease_expired", job=job)
 
-    def _every(self, seconds: float, step: Callable[[], None]) -> None:
+    def every(self, seconds: float, step: Callable[[], None]) -> None:
+        """Run a step every so many seconds, from now on."""
         self._timer.add_job(
             _guarded(step), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
         )

@@ -100,6 +100,9 @@ JOB_STATES = ("waiting", "running", "done", "failed")
 ACTIVE_JOB_STATES = ("waiting", "running")
 RESULT_STATUSES = ("analysed", "not_analysable")
 OUTBOX_STATES = ("waiting", "sent", "failed")
+# Evidence that a destination keeps an object, and how far the node is with getting it.
+EVIDENCE = ("committed", "found")
+PROOFS = ("none", "wanted", "asked", *EVIDENCE)
 RESULT_ROLES = (
     "report",
     "report_2d",
@@ -142,6 +145,8 @@ class Instance(Base):
     calling_address: Mapped[str] = mapped_column(String(64))
     # A result that this node made and that a router sent back: kept, never analysed.
     is_own_result: Mapped[bool] = mapped_column(Boolean)
+    # Its file was deleted by the rules of retention; the row stays, so that late images of its study are not read alone.
+    purged_at: Mapped[datetime | None]
 
 
 class StudyRow(Base):
@@ -254,8 +259,10 @@ class OutboxRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         _one_of("state", OUTBOX_STATES),
+        _one_of("proof", PROOFS),
         UniqueConstraint("result_file_id", "destination"),
         Index("ix_outbox_due", "state", "destination", "next_attempt_at"),
+        Index("ix_outbox_proof", "proof", "destination", "proof_at"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -272,6 +279,48 @@ class OutboxRow(Base):
     last_message: Mapped[str] = mapped_column(Text)
     # The file was put on the wire: from then on it is this one, never an alternative to it.
     is_bound: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    proof: Mapped[str] = mapped_column(String(16), default="none", server_default="none")
+    # When to ask (again); for evidence, when it came.
+    proof_at: Mapped[datetime | None]
+    # Questions since it was last sent.
+    proof_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # How often the destination did not have what it had acknowledged.
+    losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # Of the last commitment request.
+    transaction_uid: Mapped[str | None] = mapped_column(String(64))
+
+
+class CommitmentRow(Base):
+    """A commitment request of ours to a destination (storage commitment as SCU)."""
+
+    __tablename__ = "commitments"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
+class PromiseRow(Base):
+    """A commitment request of a sender to us (storage commitment as SCP), until it was answered."""
+
+    __tablename__ = "promises"
+    __table_args__ = (Index("ix_promises_due", "next_attempt_at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64))
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    # JSON list of [SOP class UID, SOP instance UID]; emptied with the answer.
+    instances: Mapped[str] = mapped_column(Text)
+    # Failure Reason for all of them; None: each is looked at when it is answered.
+    refusal: Mapped[int | None] = mapped_column(Integer)
+    received_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(Integer)
+    # None: nothing (more) to do.
+    next_attempt_at: Mapped[datetime | None]
+    last_message: Mapped[str] = mapped_column(Text)
 
 
 class Alert(Base):

@@ -152,8 +152,14 @@ class Peer(Section):
 
     ae_title: AETitle = setting(..., "AE title the peer calls itself", example="ROUTER")
     addresses: tuple[Network, ...] = setting((), "addresses or networks it may come from; empty: any")
-    host: str = setting("", "where answers to its commitment requests go")
+    host: str = setting("", "where answers to its commitment requests go; empty: on the association of the request")
     port: Port | None = setting(None, "TCP port for those answers")
+
+    @model_validator(mode="after")
+    def _complete_address(self) -> Peer:
+        if bool(self.host) != (self.port is not None):
+            raise ValueError("host and port belong together: give both or none")
+        return self
 
 
 class Study(Section):
@@ -194,18 +200,37 @@ class Results(Section):
     degenerative_vertebra: Code = setting("", "code of a degenerative vertebra, in the same way")
 
 
-class Destination(Section):
-    """Who gets the results."""
+class Partner(Section):
+    """Another application entity that the node calls."""
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")] = setting(
         ..., "short unique name", example="pacs"
     )
-    ae_title: AETitle = setting(..., "AE title of the destination", example="PACS")
+    ae_title: AETitle = setting(..., "AE title of it", example="PACS")
     host: str = setting(..., "host name or address", example="192.0.2.10", min_length=1)
     port: Port = setting(..., "TCP port", example=104)
     tls: bool = setting(False, "use TLS")
     tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; without: the system's")
-    storage_commitment: bool = setting(False, "ask for storage commitment (not available in this version)")
+
+
+class Destination(Partner):
+    """Who gets the results."""
+
+    storage_commitment: bool = setting(
+        False, "ask it for storage commitment of what was sent; its answer may come to the listener"
+    )
+    read_back: bool = setting(
+        False,
+        "look by C-FIND whether it keeps what was sent, where it is not asked for commitment or does not offer it",
+    )
+
+
+class Archive(Partner):
+    """Where `dicom-node pull` finds studies. It may send to the listener."""
+
+    retrieve: Literal["move", "get"] = setting(
+        "move", 'how images are fetched: "move" (it opens an association to the listener) or "get" (on our own)'
+    )
 
 
 class Delivery(Section):
@@ -215,6 +240,9 @@ class Delivery(Section):
     retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
     retry_max_s: float = setting(1800.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
     poll_seconds: float = setting(2.0, "how often the outbox is looked at", unit="s", gt=0, le=3600)
+    commitment_timeout_s: float = setting(
+        3600.0, "time for the answer to a commitment request; then it is asked again", unit="s", gt=0, le=604800
+    )
 
 
 class Worker(Section):
@@ -272,6 +300,7 @@ class NodeSettings(BaseSettings):
     model: Model = Field(default_factory=Model)
     results: Results = Field(default_factory=Results)
     destinations: tuple[Destination, ...] = ()
+    archives: tuple[Archive, ...] = ()
     delivery: Delivery = Field(default_factory=Delivery)
     worker: Worker = Field(default_factory=Worker)
     web: Web = Field(default_factory=Web)
@@ -291,10 +320,11 @@ class NodeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> NodeSettings:
-        names = [destination.name for destination in self.destinations]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"destinations: the name {twice[0]!r} is used twice")
+        for key, partners in (("destinations", self.destinations), ("archives", self.archives)):
+            names = [partner.name for partner in partners]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{key}: the name {twice[0]!r} is used twice")
         return self
 
     @property
@@ -305,6 +335,14 @@ class NodeSettings(BaseSettings):
     def destination(self, name: str) -> Destination | None:
         """The destination of that name, or None where the settings no longer have it."""
         return next((d for d in self.destinations if d.name == name), None)
+
+    def answers_to(self, ae_title: str) -> Partner | None:
+        """Where the answer to a commitment request of this AE goes; None: on the association of the request."""
+        known = next((p for p in (*self.destinations, *self.archives) if p.ae_title == ae_title), None)
+        peer = next((p for p in self.peers if p.ae_title == ae_title and p.host and p.port), None)
+        if peer is None or peer.port is None:
+            return known
+        return Partner(name="peer", ae_title=peer.ae_title, host=peer.host, port=peer.port)
 
 
 def load_settings(path: Path) -> NodeSettings:
@@ -378,11 +416,6 @@ def _plain(error: ErrorDetails) -> str:
 def not_available_yet(settings: NodeSettings) -> list[str]:
     """Settings that ask for something that this version does not do, each as one line."""
     asked = []
-    asked += [
-        f"destinations.{d.name}.storage_commitment: not available in this version; ignored"
-        for d in settings.destinations
-        if d.storage_commitment
-    ]
     if settings.retention.keep_days:
         asked.append("retention.keep_days: deleting is not available in this version; everything is kept")
     return asked

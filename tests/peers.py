@@ -58,6 +58,19 @@ class Orthanc:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
             return json.loads(answer.read())
 
+    def post(self, path: str, body: Any) -> Any:
+        """A text goes as it is, everything else as JSON."""
+        data = body if isinstance(body, str) else json.dumps(body)
+        with urllib.request.urlopen(self._url(path), data.encode(), timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def delete(self, path: str) -> None:
+        request = urllib.request.Request(self._url(path), method="DELETE")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.http_port}{path}"
+
     def file_of(self, instance: str) -> bytes:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{self.http_port}/instances/{instance}/file", timeout=30

@@ -23,6 +23,7 @@ _PEERS = "faults/test_hostile_peers.py::test_"
 _DATABASE = "faults/test_database.py::test_"
 _LISTENER = "integration/test_listener.py::test_"
 _DELIVERY = "integration/test_delivery.py::test_"
+_PROOF = "integration/test_proof.py::test_commitment__"
 _CRASH = "integration/test_listener_crash.py::test_"
 _STOP = "integration/test_worker_stop.py::test_"
 _INSTANCES = "unit/test_instances.py::test_receive__"
@@ -290,9 +291,14 @@ ROWS: tuple[Row, ...] = (
     Row(
         42,
         "storage commitment unanswered, partial, unknown",
-        "resend, report, ignore",
-        (),
-        "storage commitment is not built",
+        "asked again; sent again with an alert; ignored",
+        (
+            f"{_PROOF}never_answered_is_asked_again_under_another_transaction",
+            f"{_PROOF}what_is_not_kept_is_sent_again",
+            f"{_PROOF}of_an_unknown_transaction_is_ignored",
+            f"{_PROOF}of_somebody_else_is_ignored",
+            f"{_PROOF}is_taken_whenever_and_wherever_it_comes",
+        ),
     ),
     Row(
         43,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,12 @@ from sqlalchemy import select
 from dicom_node import outbox, overview
 from dicom_node.delivery import Delivery, Outcome, Sender, classify
 from dicom_node.errors import DeliveryError
-from dicom_node.files import write_atomically
 from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import Database, OutboxRow, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.schema import Database, OutboxRow
 from dicom_node.settings import NodeSettings
-from tests.fakes.datasets import STUDY, mr_image, with_meta
+from tests.fakes.datasets import STUDY
 from tests.fakes.pacs import SC, SR, SR_2D, FakePacs, running_pacs
+from tests.fakes.results import add_result
 from tests.fakes.scu import free_port
 
 STORESCP = Path("/usr/bin/storescp")
@@ -55,47 +53,6 @@ def result(database: Database, settings: NodeSettings) -> list[Dataset]:
 
 
 BOTH_FORMS = (("report", SR), ("overlay", SC), ("report_2d", SR_2D))
-
-
-def add_result(
-    database: Database,
-    settings: NodeSettings,
-    study: str,
-    destinations: list[str],
-    objects: tuple[tuple[str, str], ...] = (("report", SR), ("overlay", SC)),
-) -> list[Dataset]:
-    datasets = []
-    now = utc_now()
-    with database.write() as session:
-        session.add(
-            StudyRow(study_uid=study, state="complete", generation=1, first_received_at=now, last_received_at=now)
-        )
-        session.flush()
-        row = ResultRow(
-            study_uid=study, generation=1, input_hash="a", model_digest="b", settings_digest="c", status="analysed",
-            findings="{}", created_at=now,
-        )  # fmt: skip
-        session.add(row)
-        session.flush()
-        for number, (role, sop_class) in enumerate(objects, start=1):
-            dataset = mr_image(number, study=study)
-            dataset.SOPClassUID = sop_class
-            with_meta(dataset)
-            datasets.append(dataset)
-            buffer = BytesIO()
-            dataset.save_as(buffer, enforce_file_format=True)
-            name = f"results/{study}/{role}.dcm"
-            write_atomically(settings.data_dir / name, buffer.getvalue())
-            session.add(
-                ResultFile(
-                    result_id=row.id, role=role, path=name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-                    sop_class_uid=sop_class, sop_instance_uid=str(dataset.SOPInstanceUID),
-                )
-            )  # fmt: skip
-        session.flush()
-        files = session.scalars(select(ResultFile).order_by(ResultFile.role.desc())).all()
-        outbox.enqueue(session, files, study, destinations)
-    return datasets
 
 
 def deliver(settings: NodeSettings, database: Database, name: str = "pacs") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import UID
 
-from dicom_node import instances, key_object, overlays, presentation, reports
+from dicom_node import commitment_messages, instances, key_object, overlays, presentation, reports
 from dicom_node.associations import supported_contexts, transfer_syntaxes
 from dicom_node.delivery import Outcome, classify
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
@@ -37,7 +37,7 @@ def test_implementation() -> None:
 
 
 def test_contexts_accepted() -> None:
-    assert f"{len(supported_contexts()) - 1} storage SOP classes" in TEXT
+    assert f"{len(supported_contexts()) - 2} storage SOP classes" in TEXT
     assert f"the {len(transfer_syntaxes())} transfer syntaxes of Annex 7.5" in TEXT
 
 
@@ -79,7 +79,7 @@ def test_statuses_received(meaning: str, outcome: str) -> None:
 def test_statuses_sent() -> None:
     named = {int(row[0], 16) for row in table("C-STORE status sent")}
     own = {instances.SUCCESS, instances.OUT_OF_RESOURCES, instances.MISMATCH, instances.CANNOT_UNDERSTAND}
-    assert named == {*own, 0x0122}
+    assert named == {*own, 0x0122, commitment_messages.NOT_AUTHORISED}
 
 
 def test_sites() -> None:

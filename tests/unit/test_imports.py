@@ -17,10 +17,10 @@ ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {
 
 LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
-    | {"alerts", "headers", "lifecycle", "pixels"},
-    {"instances", "studies", "jobs", "outbox", "commitments", "reviews", "overview", "heartbeats"},
+    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages"},
+    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"},
     {"envelope", "reports", "overlays", "presentation", "key_object", "gate"},
-    {"associations", "worker", "delivery", "retrieve", "scheduler", "retention", "web"},
+    {"associations", "worker", "delivery", "prover", "answers", "retrieve", "scheduler", "retention", "web"},
     {"cli", "supervisor", "demo", "process", "backup"},
 )
 # Layers whose modules never import each other.
@@ -87,7 +87,8 @@ def test_node__only_the_worker_imports_the_detector() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["associations", "delivery", "scheduler", "web.server", "reports", "overlays", "gate"]
+    "module",
+    ["associations", "delivery", "prover", "answers", "scheduler", "web.server", "reports", "overlays", "gate"],
 )
 def test_process__never_loads_torch(module: str) -> None:
     code = f"import sys, dicom_node.{module}; sys.exit('torch' in sys.modules)"

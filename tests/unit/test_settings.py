@@ -118,7 +118,11 @@ def test_not_available_yet__names_what_is_ignored(tmp_path: Path) -> None:
 
 
 def all_sections() -> list[type[BaseModel]]:
-    return [NodeSettings, *Section.__subclasses__()]
+    return [NodeSettings, *subclasses(Section)]
+
+
+def subclasses(model: type[BaseModel]) -> list[type[BaseModel]]:
+    return [found for direct in model.__subclasses__() for found in (direct, *subclasses(direct))]
 
 
 @pytest.mark.parametrize("model", all_sections(), ids=lambda model: model.__name__)

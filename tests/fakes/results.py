@@ -1,0 +1,57 @@
+"""Stored results, as a worker leaves them."""
+
+from __future__ import annotations
+
+import hashlib
+from io import BytesIO
+
+from pydicom.dataset import Dataset
+from sqlalchemy import select
+
+from dicom_node import outbox
+from dicom_node.files import write_atomically
+from dicom_node.schema import Database, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.settings import NodeSettings
+from tests.fakes.datasets import mr_image, with_meta
+from tests.fakes.pacs import SC, SR
+
+
+def add_result(
+    database: Database,
+    settings: NodeSettings,
+    study: str,
+    destinations: list[str],
+    objects: tuple[tuple[str, str], ...] = (("report", SR), ("overlay", SC)),
+) -> list[Dataset]:
+    datasets = []
+    now = utc_now()
+    with database.write() as session:
+        session.add(
+            StudyRow(study_uid=study, state="complete", generation=1, first_received_at=now, last_received_at=now)
+        )
+        session.flush()
+        row = ResultRow(
+            study_uid=study, generation=1, input_hash="a", model_digest="b", settings_digest="c", status="analysed",
+            findings="{}", created_at=now,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        for number, (role, sop_class) in enumerate(objects, start=1):
+            dataset = mr_image(number, study=study)
+            dataset.SOPClassUID = sop_class
+            with_meta(dataset)
+            datasets.append(dataset)
+            buffer = BytesIO()
+            dataset.save_as(buffer, enforce_file_format=True)
+            name = f"results/{study}/{role}.dcm"
+            write_atomically(settings.data_dir / name, buffer.getvalue())
+            session.add(
+                ResultFile(
+                    result_id=row.id, role=role, path=name, sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+                    sop_class_uid=sop_class, sop_instance_uid=str(dataset.SOPInstanceUID),
+                )
+            )  # fmt: skip
+        session.flush()
+        files = session.scalars(select(ResultFile).order_by(ResultFile.role.desc())).all()
+        outbox.enqueue(session, files, study, destinations)
+    return datasets
