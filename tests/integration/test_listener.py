@@ -109,7 +109,7 @@ def test_store__in_common_transfer_syntaxes(
 
 def test_contexts__every_storage_class_and_no_private_one(start: Start) -> None:
     assert len(storage_sop_classes()) > 185
-    assert len(supported_contexts()) == len(storage_sop_classes()) + 1
+    assert len(supported_contexts()) == len(storage_sop_classes()) + 2
     assert "1.2.840.10008.1.2.4.201" in transfer_syntaxes()
     assert "1.2.840.10008.1.2.4.94" not in transfer_syntaxes()
     retired_ultrasound = "1.2.840.10008.5.1.4.1.1.6"
