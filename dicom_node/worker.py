@@ -116,7 +116,8 @@ def load_detector(settings: NodeSettings) -> StudyReader:
     Raises
     ------
     ModelError
-        If the model package is missing, damaged or of another architecture, or the device is not there.
+        If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
+        licence), or the device is not there.
     """
     from spineone_core.detector import Detector
     from spineone_core.inference import DeviceError
@@ -127,7 +128,7 @@ def load_detector(settings: NodeSettings) -> StudyReader:
 
         torch.set_num_threads(settings.model.threads)
     try:
-        return Detector.load(settings.model.path, device=settings.model.device)
+        return Detector.load(settings.model.path, device=settings.model.device, released=True)
     except (ModelPackageError, DeviceError) as error:
         raise ModelError(f"model {settings.model.path}: {error}") from error
 

@@ -55,9 +55,9 @@ class Detector:
             self._network.compile(dynamic=True)
 
     @classmethod
-    def load(cls, path: str | Path = "default", *, device: str = "auto") -> Detector:
-        """Raises ``ModelPackageError`` or ``DeviceError``."""
-        return cls(load_package(path), device=device)
+    def load(cls, path: str | Path = "default", *, device: str = "auto", released: bool = False) -> Detector:
+        """Raises ``ModelPackageError`` or ``DeviceError``; ``released`` as in `load_package`."""
+        return cls(load_package(path, released=released), device=device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
         """Choose the sagittal T2 series among DICOM files of one study and analyse it.
@@ -147,7 +147,7 @@ class Detector:
                     structure=landmark.structure,
                     level=landmark.level,
                     probability=probability,
-                    decided=abs(probability - 0.5) >= self.manifest.decoding.undecided_margin,
+                    decided=self.manifest.decides(landmark.structure, probability),
                     x=float(x),
                     y=float(y),
                     xyz_mm=(float(x_mm), float(y_mm), float(z_mm)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from spineone_core.anatomy import Structure
 from spineone_core.findings import ModelIdentity
 from spineone_core.network import ConfigError, NetworkConfig, SpineOne
 from spineone_core.preprocessing import PreprocessingConfig
@@ -23,6 +25,7 @@ from spineone_core.voting import MERGES
 FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+CARD = "model-card.md"
 ASSIGNMENTS = ("chain", "top_five")
 
 
@@ -61,15 +64,34 @@ class DecodingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Platt scaling of a structure's raw probability: sigmoid(slope * logit(p) + intercept)."""
+    """What is done with a structure's raw probability.
+
+    Platt scaling, sigmoid(slope * logit(p) + intercept); a temperature T is slope 1 / T, intercept 0. No class is called where
+    the scaled probability lies in ``undecided`` (both ends included); None leaves it to ``DecodingConfig.undecided_margin``.
+    ``error_rate`` is the share of a class that may be called the other, for which the band was made.
+    """
 
     slope: float = 1.0
     intercept: float = 0.0
+    undecided: tuple[float, float] | None = None
+    error_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.undecided is not None and not 0 <= self.undecided[0] <= 0.5 <= self.undecided[1] <= 1:
+            raise ValueError(f"undecided band {self.undecided}; allowed: from [0, 0.5] to [0.5, 1]")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Calibration:
+        band = data.get("undecided")
+        return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything but the weights. ``training`` and ``figures`` are for people: data, recipe, results with their data sets."""
+    """Everything but the weights.
+
+    ``training``, ``figures`` and ``licence`` are for people: data, recipe, results with their data sets.
+    """
 
     name: str
     version: str
@@ -79,8 +101,18 @@ class Manifest:
     calibration: dict[str, Calibration] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
 
-    def to_json(self, weights_sha256: str) -> dict[str, Any]:
+    def decides(self, structure: Structure, probability: float) -> bool:
+        """Whether a calibrated probability of degeneration is far enough from one half to call a class."""
+        calibration = self.calibration.get(structure.value)
+        if calibration is None or calibration.undecided is None:
+            return abs(probability - 0.5) >= self.decoding.undecided_margin
+        low, high = calibration.undecided
+        return probability < low or probability > high
+
+    def to_json(self, weights_sha256: str, card_sha256: str | None = None) -> dict[str, Any]:
+        card = {} if card_sha256 is None else {"card": {"file": CARD, "sha256": card_sha256}}
         return {
             "format": FORMAT,
             "name": self.name,
@@ -91,7 +123,9 @@ class Manifest:
             "calibration": {structure: asdict(c) for structure, c in sorted(self.calibration.items())},
             "training": self.training,
             "figures": self.figures,
+            "licence": self.licence,
             "weights": {"file": WEIGHTS, "sha256": weights_sha256},
+            **card,
         }
 
     @classmethod
@@ -102,9 +136,10 @@ class Manifest:
             network=NetworkConfig.from_json(data["network"]),
             preprocessing=PreprocessingConfig.from_json(data["preprocessing"]),
             decoding=DecodingConfig(**data["decoding"]),
-            calibration={structure: Calibration(**c) for structure, c in data["calibration"].items()},
+            calibration={structure: Calibration.from_json(c) for structure, c in data["calibration"].items()},
             training=data.get("training", {}),
             figures=data.get("figures", {}),
+            licence=data.get("licence", ""),
         )
 
 
@@ -124,25 +159,52 @@ def locate(path: str | Path) -> Path:
     return Path(path)
 
 
-def load_package(path: str | Path = "default") -> ModelPackage:
+def load_package(path: str | Path = "default", *, released: bool = False) -> ModelPackage:
     """Read and verify a package.
+
+    Parameters
+    ----------
+    released
+        Also demand what people at a site must know of a model: licence, training data, figures and a model card.
 
     Raises
     ------
     ModelPackageError
-        If a file is missing, the manifest is not understood, the weights' SHA-256 differs from the manifest's, or they do not
-        fit the architecture.
+        If a file is missing, the manifest is not understood, the SHA-256 of weights or card differs from the manifest's, the
+        weights do not fit the architecture, or a released package lacks something.
     """
     folder = locate(path)
     manifest_bytes = _read(folder / MANIFEST)
     weights = _read(folder / WEIGHTS)
-    manifest, expected = _parse(manifest_bytes, folder)
-    actual = hashlib.sha256(weights).hexdigest()
-    if actual != expected:
-        raise ModelPackageError(f"{folder / WEIGHTS}: SHA-256 {actual[:12]}… is not {expected[:12]}… of the manifest")
+    manifest, expected, card = _parse(manifest_bytes, folder)
+    _check_digest(folder / WEIGHTS, weights, expected)
+    if card is not None:
+        _check_digest(folder / CARD, _read(folder / CARD), card)
+    if released:
+        _check_released(manifest, card, folder)
     digest = hashlib.sha256(manifest_bytes).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
     return ModelPackage(manifest, identity, _build(manifest, weights, folder))
+
+
+def _check_digest(path: Path, content: bytes, expected: str) -> None:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
+        raise ModelPackageError(f"{path}: SHA-256 {actual[:12]}… is not {expected[:12]}… of the manifest")
+
+
+def _check_released(manifest: Manifest, card: str | None, folder: Path) -> None:
+    present = {
+        "licence": manifest.licence,
+        "training data": manifest.training.get("data"),
+        "figures": manifest.figures,
+        "model card": card,
+    }
+    missing = [name for name, value in present.items() if not value]
+    if missing:
+        raise ModelPackageError(
+            f"{folder}: no released model, {', '.join(missing)} missing; spineone-train package adds what is missing"
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -152,12 +214,14 @@ def _read(path: Path) -> bytes:
         raise ModelPackageError(f"model file {path} cannot be read: {error.strerror}") from error
 
 
-def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str]:
+def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str, str | None]:
+    """The manifest, the SHA-256 of the weights, and that of the model card where there is one."""
     try:
         data = json.loads(manifest_bytes)
         if data["format"] != FORMAT:
             raise ModelPackageError(f"{folder / MANIFEST}: format {data['format']!r}; this version reads {FORMAT}")
-        return Manifest.from_json(data), str(data["weights"]["sha256"])
+        card = str(data["card"]["sha256"]) if "card" in data else None
+        return Manifest.from_json(data), str(data["weights"]["sha256"]), card
     except (KeyError, TypeError, ValueError) as error:
         raise ModelPackageError(f"{folder / MANIFEST}: not a model manifest: {error}") from error
 
@@ -182,16 +246,30 @@ def _with_counters(network: SpineOne, state: dict[str, Tensor]) -> dict[str, Ten
 
 
 def save_package(
-    folder: Path, network: SpineOne, manifest: Manifest, *, dtype: torch.dtype = torch.float16
+    folder: Path,
+    network: SpineOne,
+    manifest: Manifest,
+    *,
+    dtype: torch.dtype = torch.float16,
+    write_card: Callable[[Manifest, str], str] | None = None,
 ) -> ModelIdentity:
-    """Write a package; weights in half precision unless told otherwise."""
+    """Write a package; weights in half precision unless told otherwise.
+
+    ``write_card`` makes the model card's text of the manifest and the weights' SHA-256; the manifest holds the card's, so that
+    the package's digest covers it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {
         k: v.to(dtype).contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
     }
     weights = save(state)
-    text = json.dumps(manifest.to_json(hashlib.sha256(weights).hexdigest()), indent=1, ensure_ascii=False) + "\n"
+    weights_sha256 = hashlib.sha256(weights).hexdigest()
+    card = None if write_card is None else write_card(manifest, weights_sha256).encode()
+    content = manifest.to_json(weights_sha256, None if card is None else hashlib.sha256(card).hexdigest())
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / WEIGHTS).write_bytes(weights)
+    if card is not None:
+        (folder / CARD).write_bytes(card)
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     digest = hashlib.sha256(text.encode()).hexdigest()
     return ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)

@@ -1,8 +1,7 @@
-"""``spineone-train``: fit, evaluate, calibrate, package."""
+"""``spineone-train``: the commands, and how they end."""
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +9,25 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from spineone_core import metrics
-from spineone_core.anatomy import Structure
-from spineone_core.inference import choose_device
-from spineone_core.model_package import ModelPackageError, load_package, save_package
-from trainer import data_commands
-from trainer.calibrate import expected_calibration_error, fit_platt, labelled_probabilities
-from trainer.datasets import formats, phantoms
-from trainer.datasets.exam import Exam
-from trainer.datasets.splits import PARTS, SplitError, read_splits, select
+from spineone_core.model_package import ModelPackageError, load_package
+from trainer import data_commands, model_commands
+from trainer.arguments import (
+    EVALUATION_SEED,
+    DataOption,
+    DeviceOption,
+    SplitsOption,
+    UsageError,
+    choose_part,
+    console,
+    stream_exams,
+    with_centroids,
+)
+from trainer.calibrate import CalibrationError
+from trainer.datasets import phantoms
+from trainer.datasets.splits import SplitError
 from trainer.datasets.tables import DatasetError
 from trainer.datasets.volume_files import MissingLibraryError
-from trainer.evaluate import evaluate_network
 from trainer.fit import Run, RunOptions
 from trainer.keypoint_task import KeypointTask, TrainingData
 from trainer.pictures import pictures_of
@@ -40,61 +43,9 @@ app = typer.Typer(
 app.command()(data_commands.inspect)
 app.command("import")(data_commands.import_)
 app.command()(data_commands.phantoms)
-console = Console(stderr=True)
-
-# Phantoms for validation and tests come from seeds that training never sees.
-EVALUATION_SEED = 1_000_000
-
-DataOption = Annotated[
-    list[str],
-    typer.Option(
-        "--data", help=f"folder, or FORMAT:FOLDER ({', '.join(formats.TWO_DIMENSIONAL)}); may be given several times"
-    ),
-]
-SplitsOption = Annotated[
-    Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
-
-
-class UsageError(Exception):
-    """Wrong arguments: exit code 2."""
-
-
-def read_exams(sources: list[str]) -> list[Exam]:
-    """All exams of all data sets; what cannot be used is printed with its reason."""
-    exams: list[Exam] = []
-    for source in sources:
-        found, skipped = formats.split_skipped(formats.read(source))
-        exams += found
-        for item in skipped:
-            console.print(f"left out: {item.exam_id}: {item.why}", highlight=False, soft_wrap=True)
-    if sources and not exams:
-        raise UsageError(f"no annotated exam in {', '.join(sources)}")
-    odd = sum(bool(exam.notes) for exam in exams)
-    if odd:
-        console.print(f"{odd} of {len(exams)} exams have odd annotations or files: see spineone-train inspect")
-    return exams
-
-
-def with_centroids(exams: list[Exam]) -> list[Exam]:
-    """Exams to train and calibrate on; how many only say which level is which is printed."""
-    kept = [exam for exam in exams if exam.centroids]
-    if len(kept) < len(exams):
-        console.print(f"left out: {len(exams) - len(kept)} exams whose points mark levels but are no centroids")
-    return kept
-
-
-def choose_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
-    return exams if splits is None else list(select(exams, read_splits(splits), part))
-
-
-def choose_filled_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
-    """The same where an empty part leaves nothing to do."""
-    chosen = choose_part(exams, splits, part)
-    if exams and not chosen:
-        raise UsageError(f"{splits}: none of the {len(exams)} exams belongs to the part {part}")
-    return chosen
+app.command()(model_commands.evaluate)
+app.command()(model_commands.calibrate)
+app.command()(model_commands.package)
 
 
 @app.command()
@@ -129,7 +80,7 @@ def fit(
         torch.set_num_threads(threads)
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
-    exams = with_centroids(read_exams(data))
+    exams = with_centroids(stream_exams(data))
     training = choose_part(exams, splits, "train")
     validation = choose_part(exams, splits, "validation") if splits else training
     invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
@@ -151,106 +102,6 @@ def fit(
     run.fit(validate_every=validate_every, resume=resume)
 
 
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
-    data: DataOption = [],  # noqa: B006
-    splits: SplitsOption = None,
-    part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "test",
-    phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to evaluate on as well")] = 0,
-    device: DeviceOption = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
-) -> None:
-    """Measure a model package on exams it was not trained on."""
-    package = load_package(model)
-    network, where = package.network, choose_device(device)
-    network.to(where)
-    exams = choose_filled_part(read_exams(data), splits, part)
-    subsets: dict[str, list[Exam]] = {}
-    for exam in exams:
-        subsets.setdefault(exam.subset, []).append(exam)
-    if phantom_count:
-        subsets["phantom"] = list(phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)))
-    if not subsets:
-        raise UsageError("nothing to evaluate: give --data or --phantoms")
-    outcomes = {name: evaluate_network(network, package.manifest, group, where) for name, group in subsets.items()}
-    real = [o for name, group in outcomes.items() if name != "phantom" for o in group]
-    if len(subsets) - ("phantom" in subsets) > 1:
-        outcomes["all real"] = real
-    results = {name: _figures(group) for name, group in outcomes.items()}
-    if as_json:
-        print(json.dumps({"model": package.identity.to_json(), "part": part if splits else None, "figures": results}))
-        return
-    _print_figures(results, f"{package.identity.name} {package.identity.version}, part: {part if splits else 'all'}")
-    _print_failures(outcomes)
-
-
-def _figures(outcomes: list[metrics.Outcome]) -> dict[str, float | int]:
-    figures = metrics.summary(outcomes)
-    for structure in Structure:
-        figures[f"{structure}_ece"] = expected_calibration_error(*labelled_probabilities(outcomes, structure))
-    return figures
-
-
-def _print_figures(results: dict[str, dict[str, float | int]], title: str) -> None:
-    table = Table("figure", *results, title=title)
-    for name in next(iter(results.values())):
-        cells = [f"{r[name]:.3f}" if isinstance(r[name], float) else str(r[name]) for r in results.values()]
-        table.add_row(name, *cells)
-    Console().print(table)
-
-
-def _print_failures(outcomes: dict[str, list[metrics.Outcome]]) -> None:
-    """Every exam that is not all right, with its worst levels."""
-    seen = set()
-    for group in outcomes.values():
-        for outcome in group:
-            far = {level: e for level, e in metrics.errors_by_level(outcome).items() if e > metrics.HIT_MM}
-            if outcome.exam_id in seen or not far:
-                continue
-            seen.add(outcome.exam_id)
-            bad = [f"{level} {error:.0f} mm" for level, error in far.items()]
-            print(f"{outcome.exam_id}: {'refused' if outcome.predicted is None else ', '.join(bad)}")
-
-
-@app.command()
-def calibrate(
-    model: Annotated[str, typer.Option(help="model package folder")],
-    out: Annotated[Path, typer.Option(help="folder of the calibrated package")],
-    data: DataOption,
-    splits: SplitsOption = None,
-    part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "calibration",
-    device: DeviceOption = "auto",
-) -> None:
-    """Fit Platt scaling on exams kept for it and write a new package."""
-    package = load_package(model)
-    raw = replace(package.manifest, calibration={})
-    where = choose_device(device)
-    exams = choose_filled_part(with_centroids(read_exams(data)), splits, part)
-    outcomes = evaluate_network(package.network.to(where), raw, exams, where)
-    scaled = {s.value: fit_platt(*labelled_probabilities(outcomes, s)) for s in Structure}
-    identity = save_package(out, package.network, replace(raw, calibration=scaled))
-    print(f"{out}: {scaled}; digest {identity.digest}")
-
-
-@app.command()
-def package(
-    model: Annotated[str, typer.Option(help="package of a run (its best/ folder)")],
-    out: Annotated[Path, typer.Option(help="folder of the new package")],
-    name: Annotated[str | None, typer.Option(help="new name")] = None,
-    version: Annotated[str | None, typer.Option(help="new version")] = None,
-    figures: Annotated[Path | None, typer.Option(help="JSON of evaluate --json, kept in the manifest")] = None,
-) -> None:
-    """Name and version a package and put its figures into the manifest."""
-    source = load_package(model)
-    manifest = source.manifest
-    manifest = replace(manifest, name=name or manifest.name, version=version or manifest.version)
-    if figures:
-        manifest = replace(manifest, figures=json.loads(figures.read_text(encoding="utf-8")))
-    identity = save_package(out, source.network, manifest)
-    print(f"{out}: {identity.name} {identity.version}, digest {identity.digest}")
-
-
 def main() -> None:
     """Exit codes: 0 done, 1 failed, 2 bad usage."""
     try:
@@ -258,7 +109,7 @@ def main() -> None:
     except (UsageError, SplitError, DatasetError, MissingLibraryError, FileNotFoundError, ModelPackageError) as error:
         console.print(f"spineone-train: {error}", highlight=False)
         sys.exit(2)
-    except TrainingError as error:
+    except (TrainingError, CalibrationError) as error:
         console.print(f"spineone-train: {error}", highlight=False)
         sys.exit(1)
 

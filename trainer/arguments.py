@@ -1,0 +1,80 @@
+"""Options and checks that several commands of ``spineone-train`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from trainer.datasets import formats
+from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.splits import read_splits, select
+
+console = Console(stderr=True)
+
+# Phantoms for validation and tests come from seeds that training never sees.
+EVALUATION_SEED = 1_000_000
+
+DataOption = Annotated[
+    list[str],
+    typer.Option(
+        "--data", help=f"folder, or FORMAT:FOLDER ({', '.join(formats.TWO_DIMENSIONAL)}); may be given several times"
+    ),
+]
+SplitsOption = Annotated[
+    Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
+
+
+class UsageError(Exception):
+    """Wrong arguments: exit code 2."""
+
+
+def stream_exams(sources: list[str], splits: Path | None = None, part: str = "") -> Iterator[Exam]:
+    """The exams of a part of all data sets, one at a time; what cannot be used is printed with its reason.
+
+    Raises
+    ------
+    UsageError
+        At the end, if there was no exam at all or none of the part.
+    SplitError
+        If the part is unknown or an exam's patient stands in none.
+    """
+    part_of = read_splits(splits) if splits else None
+    seen = odd = chosen = 0
+    for source in sources:
+        for item in formats.read(source):
+            if isinstance(item, Skipped):
+                console.print(f"left out: {item.exam_id}: {item.why}", highlight=False, soft_wrap=True)
+                continue
+            seen, odd = seen + 1, odd + bool(item.notes)
+            for exam in [item] if part_of is None else select([item], part_of, part):
+                chosen += 1
+                yield exam
+    if sources and not seen:
+        raise UsageError(f"no annotated exam in {', '.join(sources)}")
+    if seen and not chosen:
+        raise UsageError(f"{splits}: none of the {seen} exams belongs to the part {part}")
+    if odd:
+        console.print(f"{odd} of {seen} exams have odd annotations or files: see spineone-train inspect")
+
+
+def with_centroids(exams: Iterable[Exam]) -> list[Exam]:
+    """Exams to train and calibrate on; how many only say which level is which is printed."""
+    kept, left_out = [], 0
+    for exam in exams:
+        if exam.centroids:
+            kept.append(exam)
+        else:
+            left_out += 1
+    if left_out:
+        console.print(f"left out: {left_out} exams whose points mark levels but are no centroids")
+    return kept
+
+
+def choose_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
+    return exams if splits is None else list(select(exams, read_splits(splits), part))
