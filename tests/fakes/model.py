@@ -23,7 +23,14 @@ def write_tiny_model(folder: Path) -> Path:
         attention_stride=32,
     )
     network = SpineOne(config).eval()
-    save_package(
-        folder, network, Manifest(name="tiny", version="0", network=config, preprocessing=PreprocessingConfig())
+    manifest = Manifest(
+        name="tiny",
+        version="0",
+        network=config,
+        preprocessing=PreprocessingConfig(),
+        training={"data": "none"},
+        figures={"note": "none: random weights"},
+        licence="none",
     )
+    save_package(folder, network, manifest, write_card=lambda *_: "# Random weights\n")
     return folder

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from spineone_core.model_package import (
+    CARD,
     MANIFEST,
     WEIGHTS,
     Calibration,
@@ -88,3 +90,36 @@ def test_damaged_package__is_refused_with_the_reason(folder: Path, kind: str, me
 def test_missing_folder__is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelPackageError, match="nowhere"):
         load_package(tmp_path / "nowhere")
+
+
+def test_released_package__names_all_that_is_missing(folder: Path) -> None:
+    load_package(folder)
+    with pytest.raises(
+        ModelPackageError, match="licence, training data, figures, model card missing; spineone-train package"
+    ):
+        load_package(folder, released=True)
+
+
+def released(folder: Path) -> Path:
+    package = load_package(folder)
+    manifest = replace(package.manifest, licence="CC0", training={"data": "phantoms"}, figures={"pck6": 0.5})
+    save_package(folder, package.network, manifest, write_card=lambda m, sha256: f"# {m.name} {sha256}\n")
+    return folder
+
+
+def test_released_package__has_a_card_that_the_digest_covers(folder: Path) -> None:
+    package = load_package(released(folder), released=True)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert (folder / CARD).read_text() == f"# tiny {manifest['weights']['sha256']}\n"
+    assert package.manifest.licence == "CC0"
+    (folder / CARD).write_text("# praise\n")
+    with pytest.raises(ModelPackageError, match=r"model-card\.md: SHA-256"):
+        load_package(folder)
+    (folder / CARD).unlink()
+    with pytest.raises(ModelPackageError, match=r"model-card\.md cannot be read"):
+        load_package(folder)
+
+
+def test_shipped_package__is_a_released_one() -> None:
+    package = load_package("default", released=True)
+    assert package.manifest.training["data"]
