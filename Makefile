@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Each file of tests stays in one process, since its fixtures start servers.
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test check install clean configuration viewers sbom campaign
+.PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -26,6 +26,11 @@ sbom: install
 	build/sbom-tools/bin/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) cyclonedx-bom pip-licenses
 	build/sbom-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.cdx.json $(BIN)/python
 	build/sbom-tools/bin/pip-licenses --python=$(BIN)/python --with-urls --format=markdown --output-file=build/licences.md
+
+# Every table and figure of the paper on phantoms with tiny networks: trains each row a step or two and evaluates it.
+reproduce-smoke: install
+	rm -rf build/reproduction
+	OMP_NUM_THREADS=1 $(BIN)/spineone-train reproduce all --smoke --device cpu --out build/reproduction
 
 # docs/configuration.md, from the settings' own table; a test holds them equal.
 configuration: install

@@ -101,7 +101,10 @@ class SpineOneVolume(nn.Module):
             raise ValueError(
                 f"input {tuple(volumes.shape)} is not (B, 1, Z, Y, X) in multiples of {tuple(STRIDE * f for f in factors)}"
             )
-        reduced = F.avg_pool3d(volumes, factors)
+        return self.maps(F.avg_pool3d(volumes, factors))
+
+    def maps(self, reduced: Tensor) -> VolumeOutput:
+        """The same from a (B, 1, Z, Y, X) volume that is reduced already, as training keeps it."""
         middle = self.middle(self.stem(reduced))
         deep = self._attend(self.deep(middle))
         deep = F.interpolate(deep, size=middle.shape[2:], mode="trilinear", align_corners=False)

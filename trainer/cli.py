@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
 
-import torch
 import typer
 
-from spineone_core.model_package import ModelPackageError, load_package
-from trainer import data_commands, model_commands
-from trainer.arguments import (
-    EVALUATION_SEED,
-    DataOption,
-    DeviceOption,
-    SplitsOption,
-    UsageError,
-    choose_part,
-    console,
-    stream_exams,
-    with_centroids,
-)
+from spineone_core.model_package import ModelPackageError
+from trainer import data_commands, model_commands, training_commands
+from trainer.arguments import UsageError, console
 from trainer.calibrate import CalibrationError
-from trainer.datasets import phantoms
 from trainer.datasets.splits import SplitError
 from trainer.datasets.tables import DatasetError
 from trainer.datasets.volume_files import MissingLibraryError
-from trainer.fit import Run, RunOptions
-from trainer.keypoint_task import KeypointTask, TrainingData
-from trainer.pictures import pictures_of
-from trainer.recipes import RECIPES, find_recipe
+from trainer.reproduce.command import reproduce
 from trainer.run_folder import TrainingError
 
 app = typer.Typer(
@@ -40,66 +22,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate SpineOne; see docs/training.md.",
 )
+app.command()(training_commands.fit)
+app.command()(reproduce)
 app.command()(data_commands.inspect)
 app.command("import")(data_commands.import_)
 app.command()(data_commands.phantoms)
 app.command()(model_commands.evaluate)
 app.command()(model_commands.calibrate)
 app.command()(model_commands.package)
-
-
-@app.command()
-def fit(
-    out: Annotated[Path, typer.Option(help="run folder")],
-    data: DataOption = [],  # noqa: B006
-    splits: SplitsOption = None,
-    recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, paper/ROW or stable/ROW")] = "shipped",
-    phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
-    phantom_slices: Annotated[int, typer.Option(help="slices to render of each phantom")] = 3,
-    epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
-    seed: int = 0,
-    device: DeviceOption = "auto",
-    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    micro_batches: Annotated[int, typer.Option(help="parts of a batch, one after the other: saves memory")] = 1,
-    workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
-    backbone: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights: a local file")] = None,
-    validate_every: Annotated[int, typer.Option(help="epochs between validations")] = 10,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
-    init: Annotated[str | None, typer.Option(help='model package (or "default") whose weights to begin with')] = None,
-) -> None:
-    """Train a detector; kill it at any moment and go on with --resume. Under torchrun on all its processes together."""
-    try:
-        chosen = find_recipe(recipe)
-        options = RunOptions(
-            device=device, precision=precision, micro_batches=micro_batches, workers=workers, backbone=backbone
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    if threads:
-        torch.set_num_threads(threads)
-    if epochs is not None:
-        chosen = replace(chosen, epochs=epochs)
-    exams = with_centroids(stream_exams(data))
-    training = choose_part(exams, splits, "train")
-    validation = choose_part(exams, splits, "validation") if splits else training
-    invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
-    if not training and not invented:
-        raise UsageError("nothing to train on: give --data or --phantoms")
-    if not invented:
-        chosen = replace(chosen, phantom_share=0.0)
-    if not validation:
-        validation = list(phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + 10), slices=phantom_slices))
-    reach = chosen.slice_reach_mm
-    prepared = TrainingData(
-        real=[pictures_of(e, chosen.preprocessing, reach) for e in training],
-        phantoms=[pictures_of(e, chosen.preprocessing, reach) for e in invented],
-        validation=validation,
-    )
-    run = Run(KeypointTask(chosen, prepared), out, seed=seed, options=options)
-    if init is not None:
-        run.begin_with(load_package(init).network)
-    run.fit(validate_every=validate_every, resume=resume)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from spineone_core import metrics
 from spineone_core.anatomy import Structure
 from spineone_core.inference import choose_device
 from spineone_core.model_package import Calibration, Manifest, load_package, save_package
+from spineone_core.volume_package import is_volume_package, load_volume_package
 from trainer.arguments import (
     EVALUATION_SEED,
     DataOption,
@@ -27,12 +29,14 @@ from trainer.arguments import (
     with_centroids,
 )
 from trainer.calibrate import METHODS, calibration_of
-from trainer.datasets import phantoms
+from trainer.datasets import ct_phantoms, phantoms
 from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS
 from trainer.evaluate import evaluate_exam, evaluate_network
 from trainer.evaluation import Case, Evaluation, rows_of, without_nan
 from trainer.model_card import model_card
+from trainer.scans import read_scans
+from trainer.volume_evaluation import evaluate_volumes, volume_figures
 
 
 def evaluate(
@@ -46,7 +50,10 @@ def evaluate(
     report: Annotated[Path | None, typer.Option(help="folder for evaluation.html and evaluation.json")] = None,
     bootstrap: Annotated[int, typer.Option(help="samples for the report's intervals; 0 for none")] = 1000,
 ) -> None:
-    """Measure a model package on exams it was not trained on."""
+    """Measure a model package on exams it was not trained on; a package of the 3-D variant on the test part of CT data."""
+    if is_volume_package(model):
+        _evaluate_scans(model, data, phantom_count, device, as_json)
+        return
     if not data and not phantom_count:
         raise UsageError("nothing to evaluate: give --data or --phantoms")
     if bootstrap and bootstrap < 10:
@@ -67,6 +74,24 @@ def evaluate(
         return
     _print_figures(evaluation)
     _print_failures(evaluation.cases)
+
+
+def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str, as_json: bool) -> None:
+    """Detection rates of the 3-D variant (Table V)."""
+    manifest, network = load_volume_package(model)
+    where = choose_device(device)
+    invented = ct_phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count), part="test")
+    outcomes = evaluate_volumes(network.to(where), manifest, chain(read_scans(data, "test"), invented), where)
+    if not outcomes:
+        raise UsageError("nothing to evaluate: give --data with CT scans of a test part, or --phantoms")
+    figures = volume_figures(outcomes)
+    if as_json:
+        print(json.dumps({"model": {"name": manifest.name}, "part": "test", "figures": figures}))
+        return
+    table = Table("figure", "test", title=manifest.name)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
+    Console().print(table)
 
 
 def _exams(data: list[str], splits: Path | None, part: str, phantom_count: int) -> Iterator[Exam]:

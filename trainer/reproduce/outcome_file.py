@@ -1,0 +1,77 @@
+"""Outcomes of a test set on disk, so that a table is written again without running a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spineone_core.anatomy import Grade
+from spineone_core.dicom_series import FloatArray
+from spineone_core.metrics import Outcome
+from trainer.volume_evaluation import VolumeOutcome
+
+
+def write(path: Path, outcomes: Sequence[Outcome] | Sequence[VolumeOutcome]) -> None:
+    """Replaces the file in one step. Patients are hashed: intervals need to know which exams belong together, no more."""
+    entries = [_volume_entry(o) if isinstance(o, VolumeOutcome) else _entry(o) for o in outcomes]
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(entries), encoding="utf-8")
+    part.replace(path)
+
+
+def read(path: Path) -> list[Outcome]:
+    return [_outcome(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def read_volumes(path: Path) -> list[VolumeOutcome]:
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        VolumeOutcome(e["exam"], e["patient"], np.reshape(e["truth"], (-1, 3)), np.reshape(e["found"], (-1, 3)))
+        for e in entries
+    ]
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "exam": outcome.exam_id,
+        "patient": _hashed(outcome.patient),
+        "truth": _list(outcome.truth),
+        "grades": [None if grade is None else grade.value for grade in outcome.grades],
+        "predicted": _list(outcome.predicted),
+        "probabilities": _list(outcome.probabilities),
+    }
+
+
+def _volume_entry(outcome: VolumeOutcome) -> dict[str, Any]:
+    truth, found = outcome.truth.tolist(), outcome.found.tolist()
+    return {"exam": outcome.exam_id, "patient": _hashed(outcome.patient), "truth": truth, "found": found}
+
+
+def _outcome(entry: dict[str, Any]) -> Outcome:
+    predicted, probabilities = entry["predicted"], entry["probabilities"]
+    return Outcome(
+        exam_id=entry["exam"],
+        patient=entry["patient"],
+        truth=np.array(entry["truth"], dtype=float),  # null -> NaN
+        grades=tuple(None if grade is None else Grade(grade) for grade in entry["grades"]),
+        predicted=None if predicted is None else np.array(predicted, dtype=float),
+        probabilities=None if probabilities is None else np.array(probabilities, dtype=float),
+    )
+
+
+def _list(values: FloatArray | None) -> list[Any] | None:
+    """NaN, which JSON does not have, as null."""
+    if values is None:
+        return None
+    if values.ndim == 2:
+        return [_list(row) for row in values]
+    return [None if np.isnan(v) else round(float(v), 4) for v in values]
+
+
+def _hashed(patient: str) -> str:
+    return hashlib.sha256(patient.encode()).hexdigest()[:16]

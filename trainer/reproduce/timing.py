@@ -1,0 +1,44 @@
+"""Seconds an exam: one-stage against two-stage inference (Section IV-D)."""
+
+from __future__ import annotations
+
+import platform
+import time
+from contextlib import suppress
+
+import numpy as np
+import torch
+
+from spineone_core.dicom_series import SeriesError
+from spineone_core.inference import choose_device, decode
+from spineone_core.preprocessing import prepare
+from spineone_core.rows import Row
+from trainer.reproduce.scores import Score
+from trainer.reproduce.trainings import Trainings
+
+# Enough for a median; more only costs time.
+MOST_EXAMS = 20
+
+
+def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
+    """Median and range over test exams, from the prepared picture to ten keypoints (or to the refusal), one at a time."""
+    package = trainings.package(row)
+    device = choose_device(trainings.options.device)
+    network = package.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    exams = [prepare(exam.volume, package.manifest.preprocessing) for exam in trainings.exams.test[:MOST_EXAMS]]
+    seconds = []
+    for prepared in (exams[0], *exams):  # the first one warms up
+        began = time.perf_counter()
+        with suppress(SeriesError):
+            decode(network, prepared, package.manifest, device)
+        seconds.append(time.perf_counter() - began)
+    timed = seconds[1:]
+    return Score(float(np.median(timed)), min(timed), max(timed))
+
+
+def machine_of(trainings: Trainings) -> str:
+    """The machine that timed."""
+    device = choose_device(trainings.options.device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,130 @@
+"""The distinct trainings behind the tables: trained where missing, resumed where broken off, skipped where there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from spineone_core.inference import choose_device
+from spineone_core.metrics import Outcome
+from spineone_core.model_package import ModelPackage, load_package
+from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.rows import Row, distinct_rows
+from spineone_core.volume_package import load_volume_package
+from trainer.augmentation import Picture
+from trainer.evaluate import evaluate_network
+from trainer.fit import Run, RunOptions
+from trainer.keypoint_task import KeypointTask, TrainingData
+from trainer.pictures import pictures_of
+from trainer.recipes import Schedule
+from trainer.reproduce import outcome_file
+from trainer.reproduce.budget import Budget
+from trainer.reproduce.exams import ExamSet
+from trainer.run_folder import TrainingError
+from trainer.task import Task
+from trainer.volume_evaluation import VolumeOutcome, evaluate_volumes
+from trainer.volume_task import VolumeTask
+
+OUTCOMES = "outcomes.json"
+
+
+@dataclass(slots=True, eq=False)
+class Trainings:
+    """Trainings of one budget, seed and set of exams, each in a folder of its own below ``folder``.
+
+    A folder's name ends with a digest of everything that decides the training, so that another budget, seed or data never takes
+    over a training that was not made with it.
+    """
+
+    exams: ExamSet
+    budget: Budget
+    seed: int
+    folder: Path
+    options: RunOptions
+    failures: dict[str, str] = field(default_factory=dict)
+    _pictures: tuple[PreprocessingConfig, list[list[Picture]]] | None = None
+
+    def outcomes(self, row: Row) -> list[Outcome]:
+        """Of the row's detector on the test exams.
+
+        Raises
+        ------
+        TrainingError
+            If its training cannot end, as where the loss is not finite; asked again, the same error comes at once.
+        """
+        place = self.place(row)
+        if not (place / OUTCOMES).exists():
+            package = self.package(row)
+            device = choose_device(self.options.device)
+            network = package.network.to(device)
+            outcome_file.write(place / OUTCOMES, evaluate_network(network, package.manifest, self.exams.test, device))
+        return outcome_file.read(place / OUTCOMES)
+
+    def package(self, row: Row) -> ModelPackage:
+        """The trained detector of a row."""
+        place = self.place(row)
+        if not (place / OUTCOMES).exists():
+            self._train(self._canonical(row), place)
+        return load_package(place / "best")
+
+    def volume_outcomes(self) -> list[VolumeOutcome]:
+        """Of Table V's variant on the test scans."""
+        if self.exams.scans is None:
+            raise TrainingError("no CT scans; give --ct-data")
+        recipe = self.budget.volume_recipe()
+        task = VolumeTask(recipe, self.exams.scans("train"))
+        if not task.volumes:
+            raise TrainingError(f"{self.exams.scans_name}: no training scan")
+        place = self._place("table5", recipe, task.fingerprint())
+        if not (place / OUTCOMES).exists():
+            self._fit("table5", task, place)
+            manifest, network = load_volume_package(place / "best")
+            device = choose_device(self.options.device)
+            outcomes = evaluate_volumes(network.to(device), manifest, self.exams.scans("test"), device)
+            if not outcomes:
+                raise TrainingError(f"{self.exams.scans_name}: no test scan")
+            outcome_file.write(place / OUTCOMES, outcomes)
+        return outcome_file.read_volumes(place / OUTCOMES)
+
+    def place(self, row: Row) -> Path:
+        """The run folder of a row; rows of one training share it."""
+        row = self._canonical(row)
+        return self._place(row.name, self.budget.recipe(row, len(self.exams.training)), self.exams.digest)
+
+    def _canonical(self, row: Row) -> Row:
+        return next(other for other in distinct_rows() if other.digest == row.digest)
+
+    def _place(self, name: str, recipe: Schedule, data: str) -> Path:
+        content = json.dumps({"recipe": recipe.to_json(), "seed": self.seed, "data": data}, sort_keys=True)
+        return self.folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+    def _train(self, row: Row, place: Path) -> None:
+        recipe = self.budget.recipe(row, len(self.exams.training))
+        data = TrainingData(self._prepared(recipe.preprocessing), [], self.exams.validation)
+        self._fit(row.name, KeypointTask(recipe, data), place)
+
+    def _fit(self, name: str, task: Task, place: Path) -> None:
+        if name in self.failures:
+            raise TrainingError(self.failures[name])
+        Console(stderr=True).print(f"training {name} in {place}", highlight=False, soft_wrap=True)
+        try:
+            Run(task, place, seed=self.seed, options=self.options).fit(resume=True)
+        except TrainingError as error:
+            self.failures[name] = str(error)
+            raise
+
+    def _prepared(self, preprocessing: PreprocessingConfig) -> list[list[Picture]]:
+        """Training pictures; most rows want the same, so the last are kept."""
+        if self._pictures is None or self._pictures[0] != preprocessing:
+            self._pictures = preprocessing, [pictures_of(exam, preprocessing, 0.0) for exam in self.exams.training]
+        return self._pictures[1]
+
+
+def chosen(rows: Sequence[Row], text: str) -> list[tuple[int, Row]]:
+    """Rows whose name holds the text, with their places in the table."""
+    return [(place, row) for place, row in enumerate(rows) if text in row.name]
