@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def import_(
     for source in data:
         formats.parse(source)
     for source in data:
-        _say(import_exams(formats.read(source), out, tell), out)
+        _say(import_exams(partial(formats.read, source), out, tell), out)
 
 
 def phantoms(

@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from spineone_core.phantom import DEFAULT_CONFIG, PhantomConfig
 from spineone_core.phantom_dicom import write_exam
@@ -44,8 +44,9 @@ class Target:
         self.folder, self.records = folder, folder / RECORDS
         self.records.mkdir(parents=True, exist_ok=True)
 
-    def has(self, exam_id: str) -> bool:
-        return self._record(exam_id).is_file()
+    def known(self) -> set[str]:
+        """The exams that are there whole."""
+        return {json.loads(path.read_text(encoding="utf-8"))["exam"] for path in self.records.glob("*.json")}
 
     def add(self, exam_id: str, write: Callable[[Path], dict[str, Any]], notes: Sequence[str] = ()) -> None:
         """``write`` puts the images of the exam into the folder it is given and returns the study's annotation.
@@ -82,25 +83,26 @@ def write_whole(path: Path, content: Any) -> None:
     os.replace(part, path)
 
 
-def import_exams(
-    items: Iterable[Exam | Skipped], out: Path, tell: Callable[[str], None] = lambda line: None
-) -> Imported:
-    """Write everything a reader yields; ``tell`` hears one line for each exam written or left out."""
+class Reading(Protocol):
+    """Yields all exams of a data set but those known."""
+
+    def __call__(self, *, known: Collection[str]) -> Iterable[Exam | Skipped]: ...
+
+
+def import_exams(read: Reading, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
+    """Write what ``read`` yields when it is told which exams are there; ``tell`` hears a line for each written or left out."""
     target = Target(out)
-    written = present = 0
-    skipped = []
-    for item in items:
+    known, written, skipped = target.known(), 0, []
+    for item in read(known=known):
         if isinstance(item, Skipped):
             skipped.append(item)
             tell(f"left out: {item.exam_id}: {item.why}")
-        elif target.has(item.exam_id):
-            present += 1
         else:
             target.add(item.exam_id, partial(_write_exam, item), item.notes)
             written += 1
             tell(f"written: {item.exam_id}")
     target.finish()
-    return Imported(written, present, tuple(skipped))
+    return Imported(written, len(known), tuple(skipped))
 
 
 def _write_exam(exam: Exam, folder: Path) -> dict[str, Any]:
@@ -153,15 +155,13 @@ def write_phantoms(
     seeds: range, out: Path, *, config: PhantomConfig = DEFAULT_CONFIG, companions: bool = False
 ) -> Imported:
     """One study a seed, with complete headers; ``companions`` adds T1, localiser and axial series to each."""
-    target, present = Target(out), 0
-    for seed in seeds:
-        exam_id = f"phantom/{seed}"
-        if target.has(exam_id):
-            present += 1
-            continue
-        target.add(exam_id, partial(_write_phantom, seed, config, companions))
+    target = Target(out)
+    known = target.known()
+    missing = [seed for seed in seeds if f"phantom/{seed}" not in known]
+    for seed in missing:
+        target.add(f"phantom/{seed}", partial(_write_phantom, seed, config, companions))
     target.finish()
-    return Imported(len(seeds) - present, present, ())
+    return Imported(len(missing), len(known), ())
 
 
 def _write_phantom(seed: int, config: PhantomConfig, companions: bool, folder: Path) -> dict[str, Any]:

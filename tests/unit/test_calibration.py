@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spineone_core.anatomy import Grade, Structure
+from spineone_core.detector import Detector
 from spineone_core.inference import calibrate
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import Calibration, Manifest
+from spineone_core.model_package import Calibration, Manifest, load_package
 from spineone_core.network import NetworkConfig
+from spineone_core.phantom import DEMO_CONFIG, make_phantom
 from spineone_core.preprocessing import PreprocessingConfig
 from trainer.calibrate import (
     CalibrationError,
@@ -121,3 +125,15 @@ def test_calibration__too_little_names_the_structure() -> None:
 def test_band__must_hold_one_half() -> None:
     with pytest.raises(ValueError, match="allowed"):
         Calibration(undecided=(0.6, 0.8))
+
+
+def test_detector__calls_no_class_inside_the_band() -> None:
+    package = load_package("default")
+    manifest = replace(package.manifest, calibration={"disc": Calibration(undecided=(0.0, 1.0))})
+    detector = Detector(replace(package, manifest=manifest), device="cpu")
+    detection = detector.detect(make_phantom(4, config=DEMO_CONFIG, slices=3).volume)
+    assert detection.analysed
+    margin = manifest.decoding.undecided_margin
+    for finding in detection.findings:
+        expected = finding.structure is Structure.VERTEBRA and abs(finding.probability - 0.5) >= margin
+        assert finding.decided is expected

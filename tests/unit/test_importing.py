@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ def same(first: Exam, second: Exam) -> None:
 def test_spider__becomes_dicom_that_reads_the_same(tmp_path: Path) -> None:
     write_spider(tmp_path / "spider")
     source = str(tmp_path / "spider")
-    done = import_exams(formats.read(source), tmp_path / "out")
+    done = import_exams(lambda known: formats.read(source, known=known), tmp_path / "out")
     assert (done.written, done.present, done.skipped) == (1, 0, ())
     exam = single(sdid_tc.read(tmp_path / "out"))
     same(single(formats.read(source)), exam)
@@ -48,7 +48,7 @@ def test_spider__becomes_dicom_that_reads_the_same(tmp_path: Path) -> None:
 def test_rsna__keeps_that_points_are_no_centroids(tmp_path: Path) -> None:
     write_rsna(tmp_path / "rsna")
     said: list[str] = []
-    done = import_exams(formats.read(str(tmp_path / "rsna")), tmp_path / "out", said.append)
+    done = import_exams(lambda known: formats.read(str(tmp_path / "rsna"), known=known), tmp_path / "out", said.append)
     assert len(done.skipped) == 2
     assert "left out: rsna2024/6: no sagittal T2 series" in said
     first, *_ = formats.read(str(tmp_path / "rsna"))
@@ -58,7 +58,7 @@ def test_rsna__keeps_that_points_are_no_centroids(tmp_path: Path) -> None:
 
 def test_sdid__files_are_copied_byte_for_byte(tmp_path: Path) -> None:
     write_sdid(tmp_path / "in")
-    import_exams(sdid_tc.read(tmp_path / "in"), tmp_path / "out")
+    import_exams(lambda known: sdid_tc.read(tmp_path / "in", known=known), tmp_path / "out")
     copies = {path.read_bytes() for path in (tmp_path / "out" / "in_study1").iterdir()}
     assert copies == {path.read_bytes() for path in (tmp_path / "in" / "study1").iterdir()}
 
@@ -66,7 +66,7 @@ def test_sdid__files_are_copied_byte_for_byte(tmp_path: Path) -> None:
 def test_killed_import__goes_on_where_it_was(tmp_path: Path) -> None:
     write_sdid(tmp_path / "in", ["study1", "study2", "study3"])
 
-    def killed() -> Iterator[Exam | Skipped]:
+    def killed(known: Collection[str]) -> Iterator[Exam | Skipped]:
         exams = list(sdid_tc.read(tmp_path / "in"))
         yield exams[0]
         (tmp_path / "out" / "in_study2.part").mkdir()
@@ -74,16 +74,28 @@ def test_killed_import__goes_on_where_it_was(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_exams(killed(), tmp_path / "out")
+        import_exams(killed, tmp_path / "out")
     first = tmp_path / "out" / "in_study1" / "image001.dcm"
     written = first.stat().st_mtime_ns
-    done = import_exams(sdid_tc.read(tmp_path / "in"), tmp_path / "out")
+    done = import_exams(lambda known: sdid_tc.read(tmp_path / "in", known=known), tmp_path / "out")
     assert (done.written, done.present) == (2, 1)
     assert first.stat().st_mtime_ns == written
     assert len(list(sdid_tc.read(tmp_path / "out"))) == 3
     assert not list((tmp_path / "out").glob("*.part"))
     record = json.loads((tmp_path / "out" / ".imported" / "in_study1.json").read_text())
     assert record["notes"] == []
+
+
+@pytest.mark.parametrize("write", [write_spider, write_rsna, write_sdid])
+def test_known_exams__are_passed_over_by_every_reader(tmp_path: Path, write: Callable[[Path], object]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write(folder)
+    exams, skipped = formats.split_skipped(formats.read(str(folder)))
+    again, skipped_again = formats.split_skipped(formats.read(str(folder), known={e.exam_id for e in exams}))
+    assert len(exams) == 1
+    assert again == []
+    assert skipped_again == skipped
 
 
 def test_phantoms__dicom_studies_with_their_truth(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from trainer.datasets import node_reviews, rsna2024, sdid_tc, spider
 from trainer.datasets.exam import Exam, Skipped
@@ -12,12 +13,18 @@ from trainer.datasets.tables import DatasetError
 from trainer.datasets.volume_files import find_volumes
 
 
+class Reader(Protocol):
+    """Yields the exams of a folder; those whose ``exam_id`` is ``known`` are passed over without being loaded."""
+
+    def __call__(self, folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A data set's layout: how to know it, and its reader (None for CT volumes, which are no 2-D exams)."""
 
     recognises: Callable[[Path], bool]
-    read: Callable[[Path], Iterator[Exam | Skipped]] | None
+    read: Reader | None
 
 
 FORMATS: dict[str, Format] = {
@@ -70,8 +77,8 @@ def _folder(path: str) -> Path:
     return folder
 
 
-def read(source: str) -> Iterator[Exam | Skipped]:
-    """All exams of a data set given as ``FORMAT:PATH`` or ``PATH``.
+def read(source: str, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
+    """All exams of a data set given as ``FORMAT:PATH`` or ``PATH``, but those whose ``exam_id`` is ``known``.
 
     Raises
     ------
@@ -82,7 +89,7 @@ def read(source: str) -> Iterator[Exam | Skipped]:
     reader = FORMATS[name].read
     if reader is None:
         raise DatasetError(f"{folder}: {name} holds CT volumes for the 3-D variant (Table V), not lumbar MRI")
-    return reader(folder)
+    return reader(folder, known=known)
 
 
 def split_skipped(items: Iterable[Exam | Skipped]) -> tuple[list[Exam], list[Skipped]]:

@@ -6,7 +6,7 @@ A folder for each study, at any depth: ``review.json`` beside the study's de-ide
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ CONFIRMED, CORRECTED, REJECTED = "confirmed", "corrected", "rejected"
 VERDICTS = (CONFIRMED, CORRECTED, REJECTED)
 
 
-def read(folder: Path) -> Iterator[Exam | Skipped]:
-    """Every reviewed study below ``folder``; a rejected or unusable one is yielded as `Skipped`.
+def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
+    """Every reviewed study below ``folder`` but those ``known``; a rejected or unusable one is yielded as `Skipped`.
 
     Raises
     ------
@@ -35,6 +35,8 @@ def read(folder: Path) -> Iterator[Exam | Skipped]:
         raise DatasetError(f"{folder}: no {FILE} in it")
     for path in reviews:
         exam_id = f"{folder.name}/{path.parent.relative_to(folder)}"
+        if exam_id in known:
+            continue
         try:
             yield _read_one(path, exam_id, folder.name)
         except (SeriesError, ValueError) as error:

@@ -9,7 +9,7 @@ disc's centroid, vertebrae have none, and stenosis is no class of a disc: these 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from spineone_core.anatomy import DISCS
@@ -24,8 +24,8 @@ _LEVELS = {level.replace("-", "/"): level for level in DISCS}
 Rows = list[dict[str, str]]
 
 
-def read(folder: Path) -> Iterator[Exam | Skipped]:
-    """One exam for each sagittal T2 series with coordinates; a study without one is yielded as `Skipped`.
+def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
+    """One exam for each sagittal T2 series with coordinates but those ``known``; a study without one is yielded as `Skipped`.
 
     Raises
     ------
@@ -54,11 +54,16 @@ def read(folder: Path) -> Iterator[Exam | Skipped]:
             )
             yield Skipped(f"rsna2024/{study}", why)
         for key in series:
-            yield _read_one(folder, *key, by_series[key], severities[study])
+            if _exam_id(*key) not in known:
+                yield _read_one(folder, *key, by_series[key], severities[study])
+
+
+def _exam_id(study: str, series: str) -> str:
+    return f"rsna2024/{study}/{series}"
 
 
 def _read_one(folder: Path, study: str, series: str, rows: Rows, severities: dict[str, str]) -> Exam | Skipped:
-    exam_id = f"rsna2024/{study}/{series}"
+    exam_id = _exam_id(study, series)
     place = folder / "train_images" / study / series
     headers, unreadable = read_headers([place])
     if not headers:

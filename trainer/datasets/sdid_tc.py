@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ class _Files:
         return f"{self.folder.name}/{parts[0]}" if len(parts) > 1 else self.folder.name
 
 
-def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipped]:
-    """Every annotated exam below ``folder``; one that cannot be used is yielded as `Skipped`, never dropped silently.
+def read(folder: Path, annotations: Path | None = None, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
+    """Every annotated exam below ``folder`` but those ``known``; one that cannot be used is yielded as `Skipped`.
 
     Raises
     ------
@@ -64,11 +64,12 @@ def read(folder: Path, annotations: Path | None = None) -> Iterator[Exam | Skipp
     files = _find_files(folder)
     seen: set[str] = set()
     for number, study in enumerate(entries):
-        for item in _read_study(study, number, files):
-            if item.exam_id in seen:
-                item = Skipped(item.exam_id, "annotated more than once; the first annotation is used")
-            seen.add(item.exam_id)
-            yield item
+        for exam_id, item in _read_study(study, number, files, known):
+            if exam_id in seen:
+                item = Skipped(exam_id, "annotated more than once; the first annotation is used")
+            seen.add(exam_id)
+            if item is not None:
+                yield item
     for study_id in sorted(files.studies - {name.partition("#")[0] for name in seen}):
         yield Skipped(study_id, "; ".join(["no annotation", *files.faults[study_id]]))
 
@@ -117,31 +118,36 @@ def _size(path: Path) -> str:
     return f"{path.stat().st_size} bytes"
 
 
-def _read_study(study: Any, number: int, files: _Files) -> Iterator[Exam | Skipped]:
+def _read_study(
+    study: Any, number: int, files: _Files, known: Collection[str]
+) -> Iterator[tuple[str, Exam | Skipped | None]]:
+    """The exams of a study by name; None for those known."""
     name = str(study.get("studyUid", f"entry {number + 1}")) if isinstance(study, dict) else f"entry {number + 1}"
     try:
         items = _as_list(study["data"])
     except (KeyError, TypeError):
-        yield Skipped(name, "its annotation has no 'data'")
+        yield name, Skipped(name, "its annotation has no 'data'")
         return
     for k, item in enumerate(items):
-        yield _read_one(item, name, f"#{k + 1}" if k else "", files)
+        yield _read_one(item, name, f"#{k + 1}" if k else "", files, known)
 
 
-def _read_one(data: Any, study_name: str, suffix: str, files: _Files) -> Exam | Skipped:
+def _read_one(
+    data: Any, study_name: str, suffix: str, files: _Files, known: Collection[str]
+) -> tuple[str, Exam | Skipped | None]:
     """``suffix`` tells the exams of one study apart."""
     exam_id = study_name + suffix
     try:
         uid, groups = str(data["instanceUid"]), group_series(files.by_series.get(str(data["seriesUid"]), []))
         series = next((s for s in groups if _holds(s.frames, uid)), None)
         if series is None:
-            return Skipped(exam_id, "the annotated image is not there")
+            return exam_id, Skipped(exam_id, "the annotated image is not there")
         exam_id = files.study_of(series.first.path) + suffix
-        return _build(data, uid, exam_id, series, groups, files)
+        return exam_id, None if exam_id in known else _build(data, uid, exam_id, series, groups, files)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        return Skipped(exam_id, f"its annotation has not the form of SDID-TC: {type(error).__name__} {error}")
+        return exam_id, Skipped(exam_id, f"its annotation has not the form of SDID-TC: {type(error).__name__} {error}")
     except (SeriesError, ValueError) as error:
-        return Skipped(exam_id, str(error))
+        return exam_id, Skipped(exam_id, str(error))
 
 
 def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups: list[Series], files: _Files) -> Exam:

@@ -8,7 +8,7 @@ counted from L5-S1 upwards. A keypoint is the centroid of its structure on the s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,13 @@ _COLUMNS = ("Patient", "IVD label", "Modic", "UP endplate", "LOW endplate", "Dis
 
 
 def read(
-    folder: Path, *, sequences: tuple[str, ...] = ("t2", "t2_SPACE"), strict: bool = False
+    folder: Path,
+    *,
+    known: Collection[str] = (),
+    sequences: tuple[str, ...] = ("t2", "t2_SPACE"),
+    strict: bool = False,
 ) -> Iterator[Exam | Skipped]:
-    """Every T2 exam of a SPIDER folder; one that cannot be used is yielded as `Skipped`.
+    """Every T2 exam of a SPIDER folder but those ``known``; one that cannot be used is yielded as `Skipped`.
 
     A disc is degenerative at Pfirrmann grade 3 or more, bulging or herniation; with ``strict`` at grade 4 or more (reading 20).
     SPIDER does not grade vertebrae; they take a proxy: degenerative with a Modic change at a neighbouring disc or a change of an
@@ -62,6 +66,8 @@ def read(
     for path in wanted:
         number, _, sequence = path.stem.partition("_")
         exam_id = f"spider/{path.stem}"
+        if exam_id in known:
+            continue
         try:
             volume, labels = _read_volumes(path, folder / "masks" / path.name)
             yield _exam(
