@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from spineone_core.phantom import DEFAULT_CONFIG, DEMO_CONFIG
-from trainer.datasets import formats
+from trainer.datasets import csi2014, formats
 from trainer.datasets.splits import read_splits
+from trainer.datasets.tables import DatasetError
 from trainer.importing import Imported, import_exams, write_phantoms
 from trainer.inspection import Inspection
 from trainer.pages import as_text
+from trainer.volume_inspection import VolumeInspection
 
 console = Console(stderr=True)
 
@@ -25,14 +27,33 @@ def inspect(
     splits: Annotated[Path | None, typer.Option(help="count by part, and name exams in none")] = None,
 ) -> None:
     """Show what data sets hold and everything in them that looks wrong; changes nothing."""
-    part_of = read_splits(splits) if splits else {}
-    inspection = Inspection(f"Inspection of {', '.join(formats.name_of(source) for source in data)}", part_of)
-    for source in data:
-        inspection.look_at(formats.read(source))
+    title = f"Inspection of {', '.join(formats.name_of(source) for source in data)}"
+    inspection = _inspect_volumes(data, title) if _are_volumes(data) else _inspect(data, title, splits)
     print(as_text(inspection.title, inspection.sections()))
     if out is not None:
         inspection.write(out)
         console.print(f"written: {out / 'inspection.html'}", highlight=False, soft_wrap=True)
+
+
+def _are_volumes(data: list[str]) -> bool:
+    found = {formats.parse(source)[0] == "csi2014" for source in data}
+    if len(found) > 1:
+        raise DatasetError("CT volumes and lumbar MRI cannot be inspected together")
+    return found == {True}
+
+
+def _inspect(data: list[str], title: str, splits: Path | None) -> Inspection:
+    inspection = Inspection(title, read_splits(splits) if splits else {})
+    for source in data:
+        inspection.look_at(formats.read(source))
+    return inspection
+
+
+def _inspect_volumes(data: list[str], title: str) -> VolumeInspection:
+    inspection = VolumeInspection(title)
+    for source in data:
+        inspection.look_at(csi2014.read(formats.parse(source)[1]))
+    return inspection
 
 
 def import_(

@@ -112,7 +112,7 @@ class Inspection:
             "left_out": [{"exam": s.exam_id, "why": s.why} for s in self.skipped],
             "odd": [{"exam": r.exam_id, "notes": list(r.notes), "suspicions": list(r.suspicions)} for r in self.odd],
             "classes": {level: dict(counts) for level, counts in self._class_counts().items()},
-            "geometry": {name: _quantiles(values) for name, values in self._geometry().items()},
+            "geometry": {name: quantiles(values) for name, values in self._geometry().items()},
             "scanners": dict(Counter(r.scanner for r in self.records)),
         }
 
@@ -167,7 +167,7 @@ class Inspection:
 
     def _geometry_section(self) -> Section:
         rows = [
-            (name, *(f"{value:.4g}" for value in _quantiles(values).values()))
+            (name, *(f"{value:.4g}" for value in quantiles(values).values()))
             for name, values in self._geometry().items()
             if values
         ]
@@ -179,16 +179,29 @@ class Inspection:
 
     def write(self, out: Path) -> None:
         """``inspection.json``, ``.txt`` and ``.html``, ``examples.png`` and ``suspicious.png`` in a folder."""
-        out.mkdir(parents=True, exist_ok=True)
-        sections = self.sections()
-        (out / "inspection.json").write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", "utf-8")
-        (out / "inspection.txt").write_text(as_text(self.title, sections), "utf-8")
-        for name, pictures in (("examples", self.examples), ("suspicious", self.suspicious)):
-            if pictures:
-                png = png_of(contact_sheet(pictures))
-                (out / f"{name}.png").write_bytes(png)
-                sections.append(Section(heading=f"Pictures: {name}", pictures=[as_source(png)], lines=[LEGEND]))
-        (out / "inspection.html").write_text(render(self.title, sections), "utf-8")
+        sheets = {"examples": self.examples, "suspicious": self.suspicious}
+        write_report(out, self.title, self.sections(), self.to_json(), sheets, LEGEND)
+
+
+def write_report(
+    out: Path,
+    title: str,
+    sections: Sequence[Section],
+    content: dict[str, Any],
+    sheets: dict[str, list[Image.Image]],
+    legend: str,
+) -> None:
+    """An inspection as text, JSON and HTML, and each sheet of pictures by its name."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "inspection.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (out / "inspection.txt").write_text(as_text(title, sections), "utf-8")
+    pages = list(sections)
+    for name, pictures in sheets.items():
+        if pictures:
+            png = png_of(contact_sheet(pictures))
+            (out / f"{name}.png").write_bytes(png)
+            pages.append(Section(heading=f"Pictures: {name}", pictures=[as_source(png)], lines=[legend]))
+    (out / "inspection.html").write_text(render(title, pages), "utf-8")
 
 
 LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."
@@ -219,7 +232,7 @@ def scanner_of(exam: Exam) -> str:
     return f"{exam.manufacturer or 'maker unknown'}, {field_strength}"
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
+def quantiles(values: Sequence[float]) -> dict[str, float]:
     if not values:
         return {}
     found = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))

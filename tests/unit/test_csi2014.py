@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from trainer.cli import app
 from trainer.datasets import csi2014
 from trainer.datasets.exam import Skipped, VolumeExam
+from trainer.volume_inspection import volume_suspicions
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed (extra: train)")
 
@@ -109,3 +114,27 @@ def test_faults__are_named_with_the_scan(tmp_path: Path) -> None:
 def test_empty_folder__is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no CT volume"):
         next(csi2014.read(tmp_path))
+
+
+def test_inspection__counts_scans_and_shows_them(tmp_path: Path) -> None:
+    write_landmarks(write_case(tmp_path / "data/patient0001/4511471", ct()), extra="4 L3_center 10 10 900")
+    write_case(tmp_path / "data/test/case7", ct())
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "data"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "1 scans (1 train) of 1 patients, 3 vertebrae; 1 left out" in result.stdout
+    assert "left out, outside the volume: L3" in result.stdout
+    assert "neither case7.lml nor a mask" in result.stdout
+    report = json.loads((tmp_path / "out" / "inspection.json").read_text())
+    assert report["geometry"]["mm, z"]["median"] == 2.0
+    assert (tmp_path / "out" / "examples.png").stat().st_size > 500
+
+
+def test_suspicions__distances_and_values(tmp_path: Path) -> None:
+    write_landmarks(write_case(tmp_path / "patient0001/4511471", ct()))
+    exam = only(tmp_path)
+    assert list(volume_suspicions(exam)) == []
+    near = replace(exam, points=exam.points * [1, 1, 0.1])
+    assert "two neighbouring vertebrae are 3 mm apart; usual are 8 to 55" in list(volume_suspicions(near))
+    assert list(volume_suspicions(replace(exam, voxels=np.abs(exam.voxels) / 10))) == [
+        "values from 40 to 100 are not those of CT in Hounsfield units"
+    ]
