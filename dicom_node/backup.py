@@ -162,7 +162,7 @@ def _stored_files(copy: Path) -> dict[str, str]:
     database = Database(f"sqlite:///{copy}")
     try:
         with database.read() as session:
-            received = session.execute(select(Instance.path, Instance.sha256)).all()
+            received = session.execute(select(Instance.path, Instance.sha256).where(Instance.purged_at.is_(None))).all()
             made = session.execute(select(ResultFile.path, ResultFile.sha256)).all()
     finally:
         database.close()

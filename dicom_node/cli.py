@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.log import configure_logging, describe
-from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings, not_available_yet
+from dicom_node.settings import CONFIG_NAME, NodeSettings, load_settings
 from dicom_node.settings_text import render_toml
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ ConfigOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 DEFAULT_CONFIG = Path(CONFIG_NAME)
+_PURGE_EVERY_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,8 +102,6 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Check settings, database and model (exit 2), then every destination by C-ECHO (exit 1)."""
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config)
-    for line in not_available_yet(settings):
-        print(f"warning: {line}", file=sys.stderr)
     problems = [*_database_problems(settings), *_model_problems(settings)]
     if problems:
         raise SettingsError(problems)
@@ -156,14 +156,11 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from dicom_node.heartbeats import beating
     from dicom_node.instances import prepare_folders
     from dicom_node.lifecycle import StopFlag
-    from dicom_node.log import get_logger
     from dicom_node.schema import prepare_database
     from dicom_node.supervisor import Supervisor
 
     settings = load_settings(config)
     configure_logging(settings.log_level, process="supervisor")
-    for line in not_available_yet(settings):
-        get_logger().warning("setting_ignored", detail=line)
     prepare_folders(settings.data_dir)
     database = prepare_database(settings.database)
     supervisor = Supervisor(settings, database, config.resolve())
@@ -208,11 +205,13 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
     from dicom_node.prover import Prover
+    from dicom_node.retention import Retention
     from dicom_node.scheduler import Scheduler
 
     settings, database, stop = _process(config, "delivery")
     scheduler = Scheduler(settings, database)
     scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
+    scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
     scheduler.start()
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
@@ -437,6 +436,38 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if problems:
         raise NodeError(f"{len(problems)} files are not as they were received")
     print("ok: every file is as it was received")
+
+
+@app.command()
+def purge(
+    config: ConfigOption = DEFAULT_CONFIG,
+    study: Annotated[str | None, typer.Option("--study", help="this study alone, whatever its age")] = None,
+    older_than: Annotated[
+        int | None, typer.Option("--older-than", min=0, help="days; without: retention.keep_days")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would be deleted")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete the images of studies whose results are safe (`[retention] evidence`), and say which are kept and why."""
+    from dicom_node.retention import Retention
+
+    settings, database = _open(config)
+    days = settings.retention.keep_days if older_than is None else older_than
+    if study is None and older_than is None and not days:
+        raise NodeError("retention.keep_days is 0, so nothing is old enough: give --older-than DAYS or --study UID")
+    retention = Retention(settings, database)
+    studies = [study] if study else retention.older_than(days)
+    verdicts = [retention.judge(uid) if dry_run else retention.purge(uid) for uid in studies]
+    if as_json:
+        print(json.dumps([asdict(verdict) for verdict in verdicts], indent=2))
+    else:
+        for verdict in verdicts:
+            print(verdict.line(done=not dry_run))
+        deleted = [verdict for verdict in verdicts if not verdict.kept_because]
+        size = sum(verdict.size for verdict in deleted) / 1e6
+        print(f"{'would delete' if dry_run else 'deleted'}: {len(deleted)} of {len(verdicts)} studies, {size:.0f} MB")
+    if study and verdicts[0].kept_because:
+        raise typer.Exit(1)
 
 
 @app.command()

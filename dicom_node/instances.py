@@ -30,7 +30,7 @@ from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.files import move_into_place, safe_path, sha256_of, sync_folder, write_spool_file
 from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
-from dicom_node.log import get_logger, printable
+from dicom_node.log import describe, get_logger, printable
 from dicom_node.schema import Database, Instance, ResultFile, utc_now
 
 # C-STORE statuses (PS3.4 B.2.3).
@@ -157,7 +157,10 @@ class InstanceStore:
                 self._log("duplicate", incoming)
                 return SUCCESS
             current = next((row for row in known if row.is_current), None)
-            if current is not None:
+            if any(row.sha256 == sha256 for row in known):
+                # Its file was lost, damaged or purged: the very same bytes are welcome.
+                conflict = ""
+            elif current is not None:
                 conflict = self._conflict(current, header, identity, meta, incoming)
             else:
                 conflict = self._other_patient(identity)
@@ -175,8 +178,7 @@ class InstanceStore:
             return list(session.scalars(select(Instance).where(Instance.sop_instance_uid == sop_instance_uid)))
 
     def _is_in_place(self, row: Instance) -> bool:
-        path = self.data_dir / row.path
-        return path.is_file() and path.stat().st_size == row.size
+        return row.purged_at is None and is_intact(row, self.data_dir)
 
     def _conflict(
         self, current: Instance, header: InstanceHeader, identity: _Identity, meta: bytes, incoming: Incoming
@@ -221,6 +223,8 @@ class InstanceStore:
     def _same_pixels(self, current: Instance, header: InstanceHeader, meta: bytes, incoming: Incoming) -> bool:
         stored_path = self.data_dir / current.path
         try:
+            if not is_intact(current, self.data_dir):
+                raise HeaderError("damaged")
             stored = read_header(_data_set_bytes(stored_path), current.transfer_syntax_uid)
         except (OSError, HeaderError):
             # The stored file is lost or damaged (there is an alert for it): the new one is the better one.
@@ -257,9 +261,7 @@ class InstanceStore:
                 return False
             again = next((row for row in rows if row.sha256 == sha256), None)
             if again is not None:
-                # The index had it, the disk had lost it: now it is whole again.
-                close_alert(session, "missing_file", uid)
-                return True
+                return self._whole_again(session, again, target)
             if current is not None:
                 current.is_current = False
                 session.flush()
@@ -283,6 +285,17 @@ class InstanceStore:
             )
             if not identity.is_own_result:
                 studies.image_arrived(session, identity.study_uid, now)
+        return True
+
+    def _whole_again(self, session: Session, row: Instance, target: Path) -> bool:
+        """The index had it, the disk had lost it, or retention has deleted it: its study is complete anew."""
+        if not target.is_file():
+            # Retention has deleted the new file with the old one: once more.
+            return False
+        close_alert(session, "missing_file", row.sop_instance_uid)
+        row.purged_at = None
+        if row.is_current and not row.is_own_result:
+            studies.image_arrived(session, row.study_uid, utc_now())
         return True
 
     def _quarantine(self, meta: bytes, incoming: Incoming, sha256: str, why: str) -> None:
@@ -311,22 +324,33 @@ class InstanceStore:
         """
         for path in (self.data_dir / "spool").glob("*.tmp"):
             path.unlink(missing_ok=True)
-        on_disk = {str(path.relative_to(self.data_dir)) for path in _files_below(self.data_dir / "instances")}
+        on_disk = dict(_files_below(self.data_dir, "instances"))
         with self._database.read() as session:
-            indexed = dict(session.execute(select(Instance.path, Instance.sop_instance_uid)).all())
-        for name in sorted(on_disk - indexed.keys()):
+            rows = session.execute(
+                select(Instance.path, Instance.sop_instance_uid, Instance.size, Instance.purged_at)
+            ).all()
+        for name in sorted(on_disk.keys() - {row.path for row in rows}):
             self._adopt(self.data_dir / name)
-        for name in sorted(indexed.keys() - on_disk):
-            self._alert("missing_file", indexed[name], f"{name} is in the index but not on disk")
+        for row in rows:
+            if row.purged_at is not None:
+                if row.path in on_disk:
+                    delete_purged(self._database, self.data_dir, row.path)
+            elif on_disk.get(row.path) != row.size:
+                what = (
+                    "has not the size that the index says" if row.path in on_disk else "is in the index but not on disk"
+                )
+                self._alert("missing_file", row.sop_instance_uid, f"{row.path} {what}")
 
     def _adopt(self, path: Path) -> None:
         """Index a file that a crash left without a row, by the same rules as a received one."""
         try:
+            _check_name(path)
             incoming = _incoming_from_file(path)
         except Exception as error:  # whatever is wrong with it, it must not keep the node from starting
             target = safe_path(self.data_dir / "quarantine", f"{sha256_of(path)[:32]}.dcm")
             move_into_place(path, target)
-            why = f"a file without index row cannot be read ({type(error).__name__}); kept as quarantine/{target.name}"
+            reason = str(error) if isinstance(error, HeaderError) else describe(error)
+            why = f"a file without index row cannot be indexed ({reason}); kept as quarantine/{target.name}"
             self._alert("quarantine", target.stem, why)
             return
         status = self.receive(incoming)
@@ -340,6 +364,30 @@ class InstanceStore:
 # ---------------------------------------------------------------- records
 
 
+def is_intact(row: Instance, data_dir: Path) -> bool:
+    """Whether the file of an instance has the bytes that were received. A file may be cut where an element ends, and still
+    be read without an error; size and SHA-256 show it."""
+    path = data_dir / row.path
+    return path.is_file() and path.stat().st_size == row.size and sha256_of(path) == row.sha256
+
+
+def count_purged(session: Session, study_uid: str) -> int:
+    """How many current images of a study were deleted by retention."""
+    query = select(func.count()).select_from(Instance)
+    mine = (Instance.study_uid == study_uid, Instance.is_current, Instance.is_own_result.is_(False))
+    return session.scalar(query.where(*mine, Instance.purged_at.is_not(None))) or 0
+
+
+def delete_purged(database: Database, data_dir: Path, *names: str) -> None:
+    """Delete files whose rows say that they were purged. A file that has come again in the meantime stays: whoever receives it
+    locks its row too."""
+    for name in names:
+        with database.write() as session:
+            row = session.scalar(select(Instance).where(Instance.path == name).with_for_update())
+            if row is not None and row.purged_at is not None:
+                (data_dir / name).unlink(missing_ok=True)
+
+
 def current_instance(session: Session, sop_instance_uid: str) -> Instance | None:
     """The newest version of an instance; its file may have been purged."""
     query = select(Instance).where(Instance.sop_instance_uid == sop_instance_uid, Instance.is_current)
@@ -349,7 +397,10 @@ def current_instance(session: Session, sop_instance_uid: str) -> Instance | None
 def inputs_of(session: Session, study_uid: str) -> list[Instance]:
     """The newest version of every instance of a study, own results left out, in a fixed order."""
     query = select(Instance).where(
-        Instance.study_uid == study_uid, Instance.is_current, Instance.is_own_result.is_(False)
+        Instance.study_uid == study_uid,
+        Instance.is_current,
+        Instance.is_own_result.is_(False),
+        Instance.purged_at.is_(None),
     )
     return list(session.scalars(query.order_by(Instance.sop_instance_uid)))
 
@@ -385,14 +436,16 @@ def _patient_id(dataset: Dataset) -> str:
 
 
 def count_instances(session: Session) -> int:
-    """Number of current instances."""
-    return session.scalar(select(func.count()).select_from(Instance).where(Instance.is_current)) or 0
+    """Number of current instances that are on disk."""
+    kept = (Instance.is_current, Instance.purged_at.is_(None))
+    return session.scalar(select(func.count()).select_from(Instance).where(*kept)) or 0
 
 
 def verify_files(database: Database, data_dir: Path) -> Iterator[tuple[str, str, str]]:
     """Check the bytes of every received and every made file against its SHA-256: UID or role, path, what is wrong."""
     with database.read() as session:
-        received = session.execute(select(Instance.sop_instance_uid, Instance.path, Instance.sha256)).all()
+        kept = select(Instance.sop_instance_uid, Instance.path, Instance.sha256).where(Instance.purged_at.is_(None))
+        received = session.execute(kept).all()
         made = session.execute(select(ResultFile.role, ResultFile.path, ResultFile.sha256)).all()
     for subject, name, sha256 in [*received, *made]:
         path = data_dir / name
@@ -499,7 +552,23 @@ def _decode_to_same(first: Path, second: Path) -> bool:
     return child.returncode == 0
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            yield Path(parent) / name
+def _check_name(path: Path) -> None:
+    """A file is named after its content: one that was cut or changed shows it.
+
+    Raises
+    ------
+    HeaderError
+        If name and content differ.
+    """
+    if sha256_of(path)[:16] != path.stem.rpartition("-")[2]:
+        raise HeaderError("it has other bytes than its name says")
+
+
+def _files_below(root: Path, name: str) -> Iterator[tuple[str, int]]:
+    """Names below ``root`` and sizes of the files in a folder. Plain texts: a hundred thousand paths would take seconds."""
+    with os.scandir(root / name) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(root, f"{name}/{entry.name}")
+            else:
+                yield f"{name}/{entry.name}", entry.stat(follow_symlinks=False).st_size

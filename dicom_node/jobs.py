@@ -42,6 +42,8 @@ class Event(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     HANDED_BACK = "handed_back"
     RETRIED = "retried"
+    # Nothing changes for the job; its history says that its images were deleted.
+    PURGED = "purged"
 
 
 TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
@@ -54,6 +56,7 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (JobState.RUNNING, Event.HANDED_BACK): JobState.WAITING,
     (JobState.WAITING, Event.RETRIED): JobState.WAITING,
     (JobState.FAILED, Event.RETRIED): JobState.WAITING,
+    (JobState.DONE, Event.PURGED): JobState.DONE,
 }
 
 
@@ -168,6 +171,17 @@ def retry(session: Session, job_id: int) -> Job:
     return job
 
 
+def note_purge(session: Session, job_id: int, detail: str) -> None:
+    """The images of a finished job were deleted; in the transaction that decides it.
+
+    Raises
+    ------
+    InvalidTransitionError
+        If the job is not done.
+    """
+    _apply(session, session.get_one(Job, job_id, with_for_update=True), Event.PURGED, detail)
+
+
 class LeaseWatch:
     """Finds running jobs whose worker has fallen silent. Keeps what it saw in memory; one instance per reclaimer."""
 
@@ -227,7 +241,8 @@ def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
     job.state = after
     if after is not JobState.RUNNING:
         job.lease_token = job.lease_owner = None
-    job.finished_at = utc_now() if after in (JobState.DONE, JobState.FAILED) else None
+    if after is not before:
+        job.finished_at = utc_now() if after in (JobState.DONE, JobState.FAILED) else None
     session.add(
         JobEvent(job_id=job.id, at=utc_now(), event=event, from_state=before, to_state=after, detail=detail[:500])
     )

@@ -59,6 +59,7 @@ def _study(session: Session, study: StudyRow) -> dict[str, Any]:
     job = session.scalar(select(Job).where(Job.study_uid == study.study_uid).order_by(Job.id.desc()).limit(1))
     result = session.get(ResultRow, job.result_id) if job is not None and job.result_id is not None else None
     images = (Instance.study_uid == study.study_uid) & Instance.is_current & Instance.is_own_result.is_(False)
+    images = images & Instance.purged_at.is_(None)
     return {
         "study_uid": study.study_uid,
         "state": _study_state(study, job, result),

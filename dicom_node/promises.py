@@ -24,8 +24,7 @@ from dicom_node.commitment_messages import (
     Reference,
     Request,
 )
-from dicom_node.files import sha256_of
-from dicom_node.instances import current_instance
+from dicom_node.instances import current_instance, is_intact
 from dicom_node.schema import Database, PromiseRow, utc_now
 
 # A requester that was not reached for so long has asked again, or does not wait any more.
@@ -116,8 +115,7 @@ def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
         return NO_SUCH_INSTANCE
     if row.sop_class_uid != reference.sop_class_uid:
         return CLASS_CONFLICT
-    path = data_dir / row.path
-    if path.is_file() and sha256_of(path) == row.sha256:
+    if is_intact(row, data_dir):
         return 0
     with database.write() as session:
         raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")

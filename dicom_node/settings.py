@@ -272,10 +272,31 @@ class Web(Section):
 
 
 class Retention(Section):
-    """Keeping and deleting."""
+    """Keeping and deleting received images. Results are kept."""
 
-    keep_days: int = setting(0, "days images are kept; 0: for ever (deleting is not available yet)", unit="days", ge=0)
+    keep_days: int = setting(
+        0,
+        "days after its last image at which a study's images are deleted, if the evidence allows; 0: never",
+        unit="days",
+        ge=0,
+    )
+    evidence: Literal["proven", "sent", "analysed"] = setting(
+        "proven",
+        'what images are deleted on: "proven" (every destination proved that it keeps the results), "sent" (acknowledged), '
+        '"analysed" (a result was made; what has destinations must have reached them)',
+    )
+    purge_below_gb: float = setting(
+        0.0, "free space below which the oldest such studies are deleted before their time; 0: never", unit="GB", ge=0
+    )
     disk_reserve_gb: float = setting(1.0, "free space below which nothing more is accepted", unit="GB", ge=0)
+
+    @model_validator(mode="after")
+    def _purges_before_it_refuses(self) -> Retention:
+        if 0 < self.purge_below_gb < self.disk_reserve_gb:
+            raise ValueError(
+                f"purge_below_gb ({self.purge_below_gb:g}) must not be less than disk_reserve_gb ({self.disk_reserve_gb:g})"
+            )
+        return self
 
 
 class NodeSettings(BaseSettings):
@@ -411,11 +432,3 @@ def _plain(error: ErrorDetails) -> str:
     shown = isinstance(error["input"], str | int | float | bool) and not secret
     value = f" (is {error['input']!r})" if shown else ""
     return f"{key}: {rule}{value}" if key else rule
-
-
-def not_available_yet(settings: NodeSettings) -> list[str]:
-    """Settings that ask for something that this version does not do, each as one line."""
-    asked = []
-    if settings.retention.keep_days:
-        asked.append("retention.keep_days: deleting is not available in this version; everything is kept")
-    return asked

@@ -29,7 +29,7 @@ from dicom_node.envelope import to_bytes
 from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
 from dicom_node.files import safe_path, write_atomically
 from dicom_node.identifiers import ResultKey
-from dicom_node.instances import inputs_of, of_newest_patient
+from dicom_node.instances import count_purged, inputs_of, is_intact, of_newest_patient
 from dicom_node.jobs import Claim, back_off
 from dicom_node.key_object import build_key_object
 from dicom_node.lifecycle import StopFlag, notify_ready
@@ -37,7 +37,7 @@ from dicom_node.log import describe, get_logger
 from dicom_node.overlays import build_overlay, build_sheet, build_table, overlay_png
 from dicom_node.presentation import build_presentation
 from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report, coded
-from dicom_node.schema import Database, ResultFile, ResultRow, utc_now
+from dicom_node.schema import Database, Instance, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings, code_parts
 from spineone_core.anatomy import Structure
 from spineone_core.dicom_series import SagittalVolume, read_dataset
@@ -71,6 +71,10 @@ class StudyReader(Protocol):
 
 class RefusedByGateError(NodeError):
     """A result did not pass the check before sending; nothing was sent. This is a defect of the node: report it."""
+
+
+class IncompleteError(NodeError):
+    """Images of the study are not on disk as they were received. Send or pull the study again; it is analysed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +374,7 @@ class Worker:
             return self._do(claim)
         except LeaseLostError:
             return Reject("the job was given to another worker")
-        except RefusedByGateError as error:
+        except (RefusedByGateError, IncompleteError) as error:
             outcome = Reject(str(error))
         except Exception as error:  # out of memory, device lost, disk full: may pass; the attempts are counted
             get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
@@ -416,13 +420,29 @@ class Worker:
     def _inputs(self, study_uid: str) -> list[Input]:
         with self._database.read() as session:
             rows = inputs_of(session, study_uid)
+            purged = count_purged(session, study_uid)
         data_dir = self._settings.data_dir
+        if purged:
+            raise IncompleteError(
+                f"{purged} images of the study were deleted by retention: send or pull all of it again"
+            )
         rows, others = of_newest_patient(rows, data_dir)
         self._tell_of_two_patients(study_uid, others)
+        self._check_bytes(rows)
         return [
             Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256, r.version, r.received_at)
             for r in rows
         ]
+
+    def _check_bytes(self, rows: Sequence[Instance]) -> None:
+        """A file that was cut or changed on disk may still be read, and would be measured wrongly."""
+        damaged = [row for row in rows if not is_intact(row, self._settings.data_dir)]
+        if not damaged:
+            return
+        with self._database.write() as session:
+            for row in damaged:
+                raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")
+        raise IncompleteError(f"{len(damaged)} images are missing or damaged on disk: send or pull the study again")
 
     def _tell_of_two_patients(self, study_uid: str, others: int) -> None:
         with self._database.write() as session:

@@ -27,6 +27,8 @@ from tests.fakes.scu import free_port
 
 STORESCP = Path("/usr/bin/storescp")
 
+pytestmark = pytest.mark.both_databases
+
 
 @pytest.fixture
 def ports() -> dict[str, int]:

@@ -301,3 +301,53 @@ def test_verify__finds_changed_and_missing_files(store: InstanceStore, database:
 def test_save_and_read__helper_round_trip(tmp_path: Path) -> None:
     dataset: Dataset = mr_image()
     assert np.all(pydicom.dcmread(save(dataset, tmp_path / "a.dcm")).pixel_array == 7)
+
+
+def cut_where_an_element_ends(path: Path) -> None:
+    """The file without its last element, the pixels: pydicom reads it without an error."""
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData
+    dataset.save_as(path, enforce_file_format=True)
+    assert pydicom.dcmread(path).SOPInstanceUID
+
+
+def test_reconcile__a_file_cut_where_an_element_ends_is_reported(
+    store: InstanceStore, database: Database, node_settings: NodeSettings
+) -> None:
+    store.receive(incoming(mr_image()))
+    path = node_settings.data_dir / rows(database)[0].path
+    whole = path.read_bytes()
+    cut_where_an_element_ends(path)
+    InstanceStore(database, node_settings.data_dir).reconcile()
+    (alert,) = alerts(database)
+    assert (alert.kind, "size" in alert.detail) == ("missing_file", True)
+    # Its sender sends it again: whole, and analysed again.
+    assert store.receive(incoming(mr_image())) == SUCCESS
+    assert path.read_bytes() == whole
+    assert alerts(database) == []
+
+
+def test_receive__a_stored_file_of_the_same_size_with_other_bytes_is_no_duplicate(
+    store: InstanceStore, database: Database, node_settings: NodeSettings
+) -> None:
+    store.receive(incoming(mr_image()))
+    path = node_settings.data_dir / rows(database)[0].path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert store.receive(incoming(mr_image())) == SUCCESS
+    assert path.read_bytes() == whole
+
+
+def test_reconcile__a_file_without_row_that_was_cut_goes_to_quarantine(
+    store: InstanceStore, database: Database, node_settings: NodeSettings
+) -> None:
+    store.receive(incoming(mr_image()))
+    path = node_settings.data_dir / rows(database)[0].path
+    with database.write() as session:
+        session.delete(session.get(Instance, 1))
+    cut_where_an_element_ends(path)
+    InstanceStore(database, node_settings.data_dir).reconcile()
+    assert rows(database) == []
+    (alert,) = alerts(database)
+    assert (alert.kind, "other bytes than its name says" in alert.detail) == ("quarantine", True)
+    assert len(list((node_settings.data_dir / "quarantine").iterdir())) == 1

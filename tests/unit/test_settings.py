@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from dicom_node.errors import SettingsError
-from dicom_node.settings import NodeSettings, Section, load_settings, not_available_yet
+from dicom_node.settings import NodeSettings, Section, load_settings
 from dicom_node.settings_text import render_markdown, render_toml, section_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,12 +109,6 @@ def test_load__the_environment_overrides_the_file(tmp_path: Path, monkeypatch: p
 def test_load__a_code_that_no_report_can_hold_is_refused(tmp_path: Path, code: str) -> None:
     with pytest.raises(SettingsError, match="degenerative_disc"):
         load_settings(write(tmp_path, f'[results]\ndegenerative_disc = "{code}"'))
-
-
-def test_not_available_yet__names_what_is_ignored(tmp_path: Path) -> None:
-    asked = not_available_yet(load_settings(write(tmp_path, "[retention]\nkeep_days = 3")))
-    assert len(asked) == 1
-    assert "retention.keep_days" in asked[0]
 
 
 def all_sections() -> list[type[BaseModel]]:

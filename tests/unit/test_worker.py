@@ -345,3 +345,24 @@ def test_job__a_lost_lease_leaves_no_result(
     Worker(settings, database, FakeDetector(steal)).run_once()
     assert count(database, ResultRow) == 0
     assert last_job(database).state == "running"
+
+
+def test_job__a_file_that_was_cut_on_disk_is_never_read(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    receive(*exam())
+    path = next((settings.data_dir / "instances").rglob("*.dcm"))
+    whole = path.read_bytes()
+    dataset = pydicom.dcmread(path)
+    del dataset.PixelData
+    dataset.save_as(path, enforce_file_format=True)
+    assert Worker(settings, database, FakeDetector()).run_once()
+    assert (last_job(database).state, count(database, ResultRow)) == ("failed", 0)
+    assert "1 images are missing or damaged" in last_job(database).reason
+    # Sent again, it is whole, and the study is analysed.
+    receive(*exam())
+    assert path.read_bytes() == whole
+    assert Worker(settings, database, FakeDetector()).run_once()
+    assert (last_job(database).state, count(database, ResultRow)) == ("done", 1)
+    with database.read() as session:
+        assert overview.status(session, settings)["alerts"] == []
