@@ -569,7 +569,10 @@ class StorageListener:
         try:
             if event.request.MessageID in dimse.too_large:
                 return self._refuse_too_large(event)
-            return self._store.receive(_incoming(event))
+            requestor = event.assoc.requestor
+            return self._store.receive(
+                Incoming.of(event, calling_ae=_title(requestor.ae_title), calling_address=requestor.address)
+            )
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("store_failed")
             return CANNOT_UNDERSTAND
@@ -759,18 +762,6 @@ def _close_disk_alert(settings: NodeSettings, database: Database, store: Instanc
     if is_open:
         with database.write() as session:
             close_alert(session, "disk_reserve", str(settings.data_dir))
-
-
-def _incoming(event: Any) -> Incoming:
-    request, context = event.request, event.context
-    return Incoming(
-        sop_class_uid=str(request.AffectedSOPClassUID),
-        sop_instance_uid=str(request.AffectedSOPInstanceUID),
-        transfer_syntax_uid=str(context.transfer_syntax),
-        data=request.DataSet.getvalue(),
-        calling_ae=_title(event.assoc.requestor.ae_title),
-        calling_address=event.assoc.requestor.address,
-    )
 
 
 def _encoded(information: Any, event: Any) -> tuple[bytes, str]:

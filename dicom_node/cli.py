@@ -1,7 +1,6 @@
 """`dicom-node`: the node's command line. Exit status: 0 done, 1 failed, 2 bad usage or settings.
 
-Modules are imported inside the commands, so that the listener's process never loads what the worker needs. `pull`
-is not available in this version.
+Modules are imported inside the commands, so that the listener's process never loads what the worker needs.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from dicom_node.settings_text import render_toml
 if TYPE_CHECKING:
     from dicom_node.lifecycle import StopFlag
     from dicom_node.schema import Database
+    from dicom_node.settings import Archive
     from dicom_node.worker import Analysis
 
 app = typer.Typer(
@@ -99,14 +99,14 @@ def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shal
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination by C-ECHO (exit 1)."""
+    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO (exit 1)."""
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config)
     problems = [*_database_problems(settings), *_model_problems(settings)]
     if problems:
         raise SettingsError(problems)
     print("ok: settings, database, model")
-    if not _check_destinations(settings):
+    if not _check_partners(settings):
         raise typer.Exit(1)
 
 
@@ -130,19 +130,20 @@ def _model_problems(settings: NodeSettings) -> list[str]:
     return []
 
 
-def _check_destinations(settings: NodeSettings) -> bool:
-    from dicom_node.delivery import Sender
+def _check_partners(settings: NodeSettings) -> bool:
+    from dicom_node.remote import RemoteAE
 
     good = True
-    for destination in settings.destinations:
-        sender = Sender(
-            destination, calling_ae=settings.listener.ae_title, timeout_s=min(10, settings.delivery.timeout_s)
+    partners = [("destination", d) for d in settings.destinations] + [("archive", a) for a in settings.archives]
+    for what, partner in partners:
+        remote = RemoteAE(
+            partner, calling_ae=settings.listener.ae_title, timeout_s=min(10, settings.delivery.timeout_s)
         )
         try:
-            sender.echo()
-            print(f"ok: destination {destination.name} answers")
+            remote.echo()
+            print(f"ok: {what} {partner.name} answers")
         except (DeliveryError, OSError) as error:
-            print(f"error: destination {destination.name}: {error}", file=sys.stderr)
+            print(f"error: {what} {partner.name}: {error}", file=sys.stderr)
             good = False
     return good
 
@@ -436,6 +437,65 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if problems:
         raise NodeError(f"{len(problems)} files are not as they were received")
     print("ok: every file is as it was received")
+
+
+@app.command()
+def pull(
+    config: ConfigOption = DEFAULT_CONFIG,
+    study: Annotated[list[str] | None, typer.Option("--study", help="Study Instance UID; may be repeated")] = None,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--query", metavar="KEY=VALUE", help="e.g. AccessionNumber=1, StudyDate=20240101-20240131; may be repeated"
+        ),
+    ] = None,
+    archive: Annotated[
+        str | None, typer.Option("--archive", help="name in [[archives]]; without: the only one")
+    ] = None,
+    modality: Annotated[str, typer.Option("--modality", help='of the series; "" for all')] = "MR",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="most studies that a query may find")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the studies found")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch studies from an archive (C-FIND, then C-MOVE or C-GET); the running node analyses them."""
+    from dicom_node.retrieve import Retriever
+
+    settings, database = _open(config)
+    retriever = Retriever(settings, database, _archive(settings, archive))
+    wanted = [{"StudyInstanceUID": uid} for uid in study or []] + ([_query_keys(query)] if query else [])
+    if not wanted:
+        raise typer.BadParameter("give --study UID or --query KEY=VALUE")
+    found = list(dict.fromkeys(match for keys in wanted for match in retriever.find_studies(keys)))
+    if not found:
+        raise NodeError("the archive has no such study")
+    if len(found) > limit:
+        raise NodeError(f"{len(found)} studies found, more than --limit {limit}; nothing was fetched")
+    if dry_run:
+        rows = [asdict(match) for match in found]
+    else:
+        rows = [asdict(retriever.pull(match.study_uid, modality)) for match in found]
+    print(json.dumps(rows, indent=2)) if as_json else _print_table("studies", rows)
+    missing = sum(row.get("missing", 0) for row in rows)
+    if missing:
+        raise NodeError(f"{missing} images are missing still; start the same command again")
+
+
+def _archive(settings: NodeSettings, name: str | None) -> Archive:
+    named = [archive for archive in settings.archives if name in (None, archive.name)]
+    if len(named) != 1:
+        known = ", ".join(archive.name for archive in settings.archives) or "none"
+        raise SettingsError([f"--archive must name one of [[archives]] (there are: {known})"])
+    return named[0]
+
+
+def _query_keys(pairs: list[str]) -> dict[str, str]:
+    from pydicom.datadict import tag_for_keyword
+
+    keys = dict(pair.partition("=")[::2] for pair in pairs)
+    for key, value in keys.items():
+        if tag_for_keyword(key) is None or not value:
+            raise typer.BadParameter(f"--query {key}: must be a DICOM keyword and a value, such as AccessionNumber=1")
+    return keys
 
 
 @app.command()

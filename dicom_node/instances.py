@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -75,6 +76,19 @@ class Incoming:
     data: bytes
     calling_ae: str
     calling_address: str
+
+    @staticmethod
+    def of(event: Any, *, calling_ae: str, calling_address: str) -> Incoming:
+        """The request of pynetdicom's C-STORE event."""
+        request = event.request
+        return Incoming(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+            data=request.DataSet.getvalue(),
+            calling_ae=calling_ae,
+            calling_address=calling_address,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

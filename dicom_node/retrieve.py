@@ -1,0 +1,278 @@
+"""Pulling studies from an archive: C-FIND says what there is, C-MOVE or C-GET brings what is missing here.
+
+What comes by C-MOVE goes through the listener, what comes by C-GET through the same store: on disk and indexed before it is
+acknowledged. A pull that was interrupted goes on where it stopped when it is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom import evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+from sqlalchemy import select
+
+from dicom_node.errors import DeliveryError
+from dicom_node.instances import Incoming, InstanceStore
+from dicom_node.log import get_logger
+from dicom_node.remote import FIND, Context, RemoteAE, find
+from dicom_node.schema import Database, Instance
+from dicom_node.settings import Archive, NodeSettings
+
+MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+GET = str(StudyRootQueryRetrieveInformationModelGet)
+# An archive may say nothing until the last image of a series has arrived.
+_RETRIEVE_TIMEOUT_S = 600.0
+_MOST_CONTEXTS = 128
+# The archive chooses; the usual ones first.
+_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+_PENDING = (0xFF00, 0xFF01)
+_SOME_FAILED = 0xB000
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStudy:
+    """A study of the archive. No patient data: they are asked for, and never shown."""
+
+    study_uid: str
+    date: str
+    modalities: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image of the archive."""
+
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull of one study did: images of the archive, of these already here, received, and missing still."""
+
+    study_uid: str
+    images: int
+    were_here: int
+    received: int
+    missing: int
+    # What the archive said where it could not send all.
+    problem: str = ""
+
+
+class Retriever:
+    """Finds and fetches studies of one archive.
+
+    Parameters
+    ----------
+    settings
+        Of the whole node.
+    database
+        Says what is here.
+    archive
+        Where to look.
+    """
+
+    def __init__(self, settings: NodeSettings, database: Database, archive: Archive) -> None:
+        self._settings = settings
+        self._database = database
+        self._archive = archive
+        self._remote = RemoteAE(archive, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
+
+    def find_studies(self, keys: Mapping[str, str]) -> list[FoundStudy]:
+        """Studies that match keys such as StudyInstanceUID, AccessionNumber, PatientID, StudyDate (``20240101-20240131``).
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        query = Dataset()
+        query.QueryRetrieveLevel = "STUDY"
+        for keyword in ("StudyInstanceUID", "StudyDate", "ModalitiesInStudy"):
+            setattr(query, keyword, "")
+        for keyword, value in keys.items():
+            setattr(query, keyword, value)
+        with self._remote.association([(FIND, ())]) as association:
+            matches = find(association, query)
+        studies = {_text(m, "StudyInstanceUID"): m for m in matches if _text(m, "StudyInstanceUID")}
+        return sorted(
+            (FoundStudy(uid, _text(m, "StudyDate"), _text(m, "ModalitiesInStudy")) for uid, m in studies.items()),
+            key=lambda study: (study.date, study.study_uid),
+        )
+
+    def find_images(self, study_uid: str, modality: str = "") -> list[FoundImage]:
+        """The images of a study, of one modality or (empty) of all.
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        with self._remote.association([(FIND, ())]) as association:
+            all_series = find(association, _query("SERIES", study_uid, SeriesInstanceUID="", Modality=modality))
+            images = []
+            for series in all_series:
+                if modality and _text(series, "Modality") not in ("", modality):
+                    continue
+                uid = _text(series, "SeriesInstanceUID")
+                query = _query("IMAGE", study_uid, SeriesInstanceUID=uid, SOPInstanceUID="", SOPClassUID="")
+                found = find(association, query)
+                images += [FoundImage(uid, _text(m, "SOPClassUID"), _text(m, "SOPInstanceUID")) for m in found]
+        return [image for image in images if image.sop_instance_uid]
+
+    def pull(self, study_uid: str, modality: str = "") -> Pulled:
+        """Fetch the series of a study of which an image is missing here.
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        images = self.find_images(study_uid, modality)
+        missing = self._missing(images)
+        problems = self._fetch(study_uid, missing) if missing else []
+        left = self._missing(images)
+        pulled = Pulled(
+            study_uid,
+            images=len(images),
+            were_here=len(images) - len(missing),
+            received=len(missing) - len(left),
+            missing=len(left),
+            problem="; ".join(dict.fromkeys(problems)),
+        )
+        get_logger().info(
+            "pulled",
+            archive=self._archive.name,
+            study_uid=study_uid,
+            images=pulled.images,
+            received=pulled.received,
+            missing=pulled.missing,
+        )
+        return pulled
+
+    def _missing(self, images: Sequence[FoundImage]) -> list[FoundImage]:
+        here: set[str] = set()
+        uids = sorted({image.sop_instance_uid for image in images})
+        with self._database.read() as session:
+            for at in range(0, len(uids), 500):
+                known = Instance.sop_instance_uid.in_(uids[at : at + 500])
+                here |= set(
+                    session.scalars(
+                        select(Instance.sop_instance_uid).where(
+                            known, Instance.is_current, Instance.purged_at.is_(None)
+                        )
+                    )
+                )
+        return [image for image in images if image.sop_instance_uid not in here]
+
+    def _fetch(self, study_uid: str, missing: Sequence[FoundImage]) -> list[str]:
+        """Fetch the series of these images; what went wrong."""
+        series = dict.fromkeys(image.series_uid for image in missing)
+        queries = [_query("SERIES", study_uid, SeriesInstanceUID=uid) for uid in series]
+        return self._move(queries) if self._archive.retrieve == "move" else self._get(queries, missing)
+
+    def _move(self, queries: Iterable[Dataset]) -> list[str]:
+        own = self._settings.listener.ae_title
+        with self._remote.association([(MOVE, ())]) as association:
+            _be_patient(association)
+            outcomes = [_outcome(association.send_c_move, query, own, MOVE) for query in queries]
+        return [problem for problem in outcomes if problem]
+
+    def _get(self, queries: Iterable[Dataset], missing: Sequence[FoundImage]) -> list[str]:
+        reserve = int(self._settings.retention.disk_reserve_gb * 1_000_000_000)
+        store = InstanceStore(self._database, self._settings.data_dir, reserve_bytes=reserve)
+
+        def on_store(event: Any) -> int:
+            return store.receive(
+                Incoming.of(event, calling_ae=self._archive.ae_title, calling_address=self._archive.host)
+            )
+
+        classes = sorted({image.sop_class_uid or MRImageStorage for image in missing})
+        handlers = [(evt.EVT_C_STORE, on_store)]
+        with self._remote.association(_contexts(classes), as_scp=classes, handlers=handlers) as association:
+            _be_patient(association)
+            outcomes = [_outcome(association.send_c_get, query, GET) for query in queries]
+        return [problem for problem in outcomes if problem]
+
+
+def _contexts(classes: Sequence[str]) -> list[Context]:
+    """C-GET, and each class in each transfer syntax, as far as the contexts of one association reach."""
+    each = max(1, (_MOST_CONTEXTS - 1) // len(classes))
+    contexts: list[Context] = [(uid, (str(syntax),)) for syntax in _SYNTAXES[:each] for uid in classes]
+    return [(GET, ()), *contexts[: _MOST_CONTEXTS - 1]]
+
+
+def _be_patient(association: Any) -> None:
+    association.dimse_timeout = association.network_timeout = _RETRIEVE_TIMEOUT_S
+
+
+def _outcome(send: Callable[..., Iterable[tuple[Dataset, Any]]], *arguments: Any) -> str:
+    """What went wrong with a C-MOVE or C-GET; empty if nothing did."""
+    try:
+        for status, _ in send(*arguments):
+            if "Status" not in status:
+                return "the association was aborted or timed out"
+            if status.Status in _PENDING or status.Status == 0:
+                continue
+            failed = status.get("NumberOfFailedSuboperations")
+            said = f"status 0x{status.Status:04X}"
+            return f"{failed} images failed ({said})" if failed or status.Status == _SOME_FAILED else said
+    except (ValueError, RuntimeError, OSError, AttributeError) as error:
+        return f"cannot be asked for images ({type(error).__name__}: no such service, or no association)"
+    return ""
+
+
+def _query(level: str, study_uid: str, **keys: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    query.StudyInstanceUID = study_uid
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def _text(match: Dataset, keyword: str) -> str:
+    """A value of a match; several are joined by commas."""
+    try:
+        value = match.get(keyword)
+    except Exception as error:  # an archive may answer anything
+        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
+    if value is None or isinstance(value, str):
+        return str(value or "").strip(" \0")
+    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)
