@@ -11,6 +11,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.domain import check_domain
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.inference import InferenceOptions, calibrate, choose_device, decode_many, mean_confidence
 from spineone_core.model_package import Manifest, ModelPackage, load_package
@@ -50,6 +51,7 @@ class Detector:
         self.device = choose_device(device)
         self._network = package.network.to(self.device)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._domain = None if package.domain is None else package.domain.to(self.device)
         self.options = options or InferenceOptions()
         if self.options.compiled:
             self._network.compile(dynamic=True)
@@ -92,18 +94,26 @@ class Detector:
         notes = [[] for _ in volumes] if warnings is None else warnings
         results: dict[int, Detection] = {}
         prepared: dict[int, Prepared] = {}
+        foreign: dict[int, float | None] = {}
         for i, volume in enumerate(volumes):
             try:
-                prepared[i] = prepare(volume, self.manifest.preprocessing)
+                exam = prepare(volume, self.manifest.preprocessing)
+                foreign[i] = check_domain(self._domain, exam.images, self.device)
+                prepared[i] = exam
             except SeriesError as error:
                 results[i] = self._refused(volume, error, notes[i])
         chains = decode_many(self._network, list(prepared.values()), self.manifest, self.device, self.options)
         for (i, exam), chain in zip(prepared.items(), chains, strict=True):
-            results[i] = self._detection(volumes[i], exam, chain, notes[i])
+            results[i] = self._detection(volumes[i], exam, chain, foreign[i], notes[i])
         return [results[i] for i in range(len(volumes))]
 
     def _detection(
-        self, volume: SagittalVolume, prepared: Prepared, chain: Chain | SeriesError, warnings: Sequence[str]
+        self,
+        volume: SagittalVolume,
+        prepared: Prepared,
+        chain: Chain | SeriesError,
+        foreign: float | None,
+        warnings: Sequence[str],
     ) -> Detection:
         if isinstance(chain, SeriesError):
             return self._refused(volume, chain, warnings)
@@ -125,7 +135,7 @@ class Detector:
             model=self.identity,
             status=Status.ANALYSED,
             findings=findings,
-            ood_score=1 - mean_confidence(chain.candidates),
+            ood_score=1 - mean_confidence(chain.candidates) if foreign is None else foreign,
             warnings=tuple(notes),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from spineone_core.anatomy import Structure
+from spineone_core.domain import DomainConfig, DomainNetwork
 from spineone_core.findings import ModelIdentity
 from spineone_core.network import ConfigError, NetworkConfig, SpineOne
 from spineone_core.preprocessing import PreprocessingConfig
@@ -27,6 +28,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 CARD = "model-card.md"
 ASSIGNMENTS = ("chain", "top_five")
+# The domain network's tensors lie in the weights file under this prefix.
+DOMAIN = "domain."
 
 
 class ModelPackageError(Exception):
@@ -88,7 +91,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything but the weights.
+    """Everything but the weights. ``domain`` is there where the package can tell what it was not trained to read.
 
     ``training``, ``figures`` and ``licence`` are for people: data, recipe, results with their data sets.
     """
@@ -99,6 +102,7 @@ class Manifest:
     preprocessing: PreprocessingConfig
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     calibration: dict[str, Calibration] = field(default_factory=dict)
+    domain: DomainConfig | None = None
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
@@ -121,6 +125,7 @@ class Manifest:
             "preprocessing": self.preprocessing.to_json(),
             "decoding": asdict(self.decoding),
             "calibration": {structure: asdict(c) for structure, c in sorted(self.calibration.items())},
+            "domain": None if self.domain is None else self.domain.to_json(),
             "training": self.training,
             "figures": self.figures,
             "licence": self.licence,
@@ -137,6 +142,7 @@ class Manifest:
             preprocessing=PreprocessingConfig.from_json(data["preprocessing"]),
             decoding=DecodingConfig(**data["decoding"]),
             calibration={structure: Calibration.from_json(c) for structure, c in data["calibration"].items()},
+            domain=DomainConfig(**data["domain"]) if data.get("domain") else None,
             training=data.get("training", {}),
             figures=data.get("figures", {}),
             licence=data.get("licence", ""),
@@ -145,11 +151,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class ModelPackage:
-    """A loaded, verified package; ``network`` is in evaluation mode, fp32, on the CPU."""
+    """A loaded, verified package; the networks are in evaluation mode, fp32, on the CPU."""
 
     manifest: Manifest
     identity: ModelIdentity
     network: SpineOne
+    domain: DomainNetwork | None = None
 
 
 def locate(path: str | Path) -> Path:
@@ -184,7 +191,8 @@ def load_package(path: str | Path = "default", *, released: bool = False) -> Mod
         _check_released(manifest, card, folder)
     digest = hashlib.sha256(manifest_bytes).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
-    return ModelPackage(manifest, identity, _build(manifest, weights, folder))
+    network, domain = _build(manifest, weights, folder)
+    return ModelPackage(manifest, identity, network, domain)
 
 
 def _check_digest(path: Path, content: bytes, expected: str) -> None:
@@ -226,23 +234,29 @@ def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str, str | No
         raise ModelPackageError(f"{folder / MANIFEST}: not a model manifest: {error}") from error
 
 
-def _build(manifest: Manifest, weights: bytes, folder: Path) -> SpineOne:
+def _build(manifest: Manifest, weights: bytes, folder: Path) -> tuple[SpineOne, DomainNetwork | None]:
     try:
-        network = build_network(manifest.network)
         state = {name: tensor.float() for name, tensor in load(weights).items()}
-        network.load_state_dict(_with_counters(network, state))
+        checks = {name.removeprefix(DOMAIN): state.pop(name) for name in [*state] if name.startswith(DOMAIN)}
+        network = build_network(manifest.network)
+        _fill(network, state)
+        if manifest.domain is None:
+            return network, None
+        domain = DomainNetwork(manifest.domain)
+        _fill(domain, checks)
     except (SafetensorError, RuntimeError, ConfigError) as error:
         first = str(error).strip().splitlines()
         raise ModelPackageError(
             f"{folder / WEIGHTS}: does not fit the manifest's network: {' '.join(first[:2])}"
         ) from error
-    return network.eval()
+    return network, domain
 
 
-def _with_counters(network: SpineOne, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
     """Batch counters of the norms are not shipped; evaluation does not use them."""
     counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-    return {**counters, **state}
+    network.load_state_dict({**counters, **state})
+    network.eval()
 
 
 def save_package(
@@ -250,6 +264,7 @@ def save_package(
     network: SpineOne,
     manifest: Manifest,
     *,
+    domain: DomainNetwork | None = None,
     dtype: torch.dtype = torch.float16,
     write_card: Callable[[Manifest, str], str] | None = None,
 ) -> ModelIdentity:
@@ -259,10 +274,11 @@ def save_package(
     the package's digest covers it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {
-        k: v.to(dtype).contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
-    }
-    weights = save(state)
+    manifest = replace(manifest, domain=None if domain is None else domain.config)
+    tensors = dict(network.state_dict())
+    if domain is not None:
+        tensors |= {DOMAIN + name: tensor for name, tensor in domain.state_dict().items()}
+    weights = save({k: v.to(dtype).contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")})
     weights_sha256 = hashlib.sha256(weights).hexdigest()
     card = None if write_card is None else write_card(manifest, weights_sha256).encode()
     content = manifest.to_json(weights_sha256, None if card is None else hashlib.sha256(card).hexdigest())

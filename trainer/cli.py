@@ -7,7 +7,7 @@ import sys
 import typer
 
 from spineone_core.model_package import ModelPackageError
-from trainer import data_commands, model_commands, training_commands
+from trainer import data_commands, model_commands, refusal_commands, training_commands
 from trainer.arguments import UsageError, console
 from trainer.calibrate import CalibrationError
 from trainer.datasets.splits import SplitError
@@ -30,6 +30,8 @@ app.command()(data_commands.phantoms)
 app.command()(model_commands.evaluate)
 app.command()(model_commands.calibrate)
 app.command()(model_commands.package)
+app.command()(refusal_commands.domain)
+app.command()(refusal_commands.refusals)
 
 
 def main() -> None:

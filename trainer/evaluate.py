@@ -9,6 +9,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.domain import DomainNetwork, check_domain
 from spineone_core.inference import calibrate, decode
 from spineone_core.metrics import Outcome
 from spineone_core.model_package import Manifest
@@ -18,17 +19,24 @@ from trainer.datasets.exam import Exam
 
 
 def evaluate_network(
-    network: SpineOne, manifest: Manifest, exams: Iterable[Exam], device: torch.device
+    network: SpineOne,
+    manifest: Manifest,
+    exams: Iterable[Exam],
+    device: torch.device,
+    domain: DomainNetwork | None = None,
 ) -> list[Outcome]:
     """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
-    return [evaluate_exam(network, manifest, exam, device) for exam in exams]
+    return [evaluate_exam(network, manifest, exam, device, domain) for exam in exams]
 
 
-def evaluate_exam(network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device) -> Outcome:
+def evaluate_exam(
+    network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device, domain: DomainNetwork | None = None
+) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
     try:
         prepared = prepare(exam.volume, manifest.preprocessing)
+        check_domain(domain, prepared.images, device)
         chain = decode(network, prepared, manifest, device)
     except SeriesError:
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None)

@@ -64,7 +64,7 @@ def evaluate(
     title = f"{package.identity.name} {package.identity.version}, part: {shown_part}"
     evaluation = Evaluation(package.manifest, title)
     for exam in _exams(data, splits, part, phantom_count):
-        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where))
+        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
     if report is not None:
         evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}."])
         console.print(f"written: {report / 'evaluation.html'}", highlight=False, soft_wrap=True)
@@ -139,7 +139,7 @@ def calibrate(
     for structure in Structure:
         found[structure.value] = calibration_of(outcomes, structure, method=method, error_rate=error_rate)
         print(_calibration_line(structure, found[structure.value], len(exams)))
-    identity = save_package(out, package.network, replace(raw, calibration=found))
+    identity = save_package(out, package.network, replace(raw, calibration=found), domain=package.domain)
     print(f"{out}: digest {identity.digest}")
 
 
@@ -160,6 +160,7 @@ def package(
     figures: Annotated[Path | None, typer.Option(help="JSON of evaluate --json, kept in manifest and card")] = None,
     training_data: Annotated[str | None, typer.Option(help="what it was trained on, with licences, in words")] = None,
     licence: Annotated[str | None, typer.Option(help="of the weights")] = None,
+    domain_of: Annotated[str | None, typer.Option(help="package whose domain check is taken over")] = None,
     limits: Annotated[Path | None, typer.Option(help="Markdown for the card: what the model cannot do")] = None,
 ) -> None:
     """Name a model, add figures, licence and model card: the form in which the node takes it."""
@@ -167,7 +168,11 @@ def package(
     manifest = _released(source.manifest, name, version, training_data, licence, figures)
     text = _read_text(limits) if limits else ""
     identity = save_package(
-        out, source.network, manifest, write_card=lambda m, sha256: model_card(m, sha256, limits=text)
+        out,
+        source.network,
+        manifest,
+        domain=source.domain if domain_of is None else load_package(domain_of).domain,
+        write_card=lambda m, sha256: model_card(m, sha256, limits=text),
     )
     load_package(out, released=True)
     print(f"{out}: {identity.name} {identity.version}, digest {identity.digest}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spineone_core.anatomy import Grade
-from spineone_core.phantom import PhantomExam, make_phantom
+from spineone_core.phantom import DEFAULT_CONFIG, PhantomConfig, PhantomExam, make_phantom
 from trainer.datasets.exam import Exam
 
 
-def read(seeds: range, slices: int | None = None) -> Iterator[Exam]:
+def read(seeds: range, slices: int | None = None, config: PhantomConfig = DEFAULT_CONFIG) -> Iterator[Exam]:
     """One exam a seed; the same seed is the same exam, voxel for voxel. ``slices`` renders only so many around the middle."""
     for seed in seeds:
-        yield exam_of(make_phantom(seed, slices=slices))
+        yield exam_of(make_phantom(seed, config=config, slices=slices))
 
 
 def exam_of(phantom: PhantomExam) -> Exam:

@@ -1,0 +1,111 @@
+"""``spineone-train domain`` and ``refusals``: the check that refuses foreign pictures, and how well the detector refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from spineone_core.detector import Detector
+from spineone_core.model_package import load_package, save_package
+from trainer.arguments import (
+    EVALUATION_SEED,
+    DataOption,
+    DeviceOption,
+    SplitsOption,
+    UsageError,
+    console,
+    stream_exams,
+    with_centroids,
+)
+from trainer.datasets import phantoms
+from trainer.datasets.exam import Exam
+from trainer.datasets.splits import PARTS, read_splits
+from trainer.domain import domain_data, fit_domain, with_limit
+from trainer.negatives import Negative, series_in
+from trainer.refusal import Tally, count_refusals, trials
+
+NegativesOption = Annotated[
+    list[Path], typer.Option("--negatives", help="folder of DICOM series to be refused; may be given several times")
+]
+
+
+def read_negatives(folders: list[Path], splits: Path | None, part: str) -> list[Negative]:
+    """All series under the folders; those of a patient of another part are left out, those of no part count as ``test``."""
+    part_of = {} if splits is None else read_splits(splits)
+    found = [negative for folder in folders for negative in series_in(folder)]
+    if folders and not found:
+        raise UsageError(f"no series that can be read in {', '.join(map(str, folders))}")
+    return [n for n in found if splits is None or part_of.get(n.patient, "test") == part]
+
+
+def domain(
+    model: Annotated[str, typer.Option(help="model package folder")],
+    out: Annotated[Path, typer.Option(help="folder of the package with a domain check")],
+    data: DataOption = [],  # noqa: B006
+    splits: SplitsOption = None,
+    negatives: NegativesOption = [],  # noqa: B006
+    phantom_count: Annotated[int, typer.Option("--phantoms", help="phantoms of each contrast to train on")] = 200,
+    steps: int = 1500,
+    seed: int = 0,
+) -> None:
+    """Train the domain check, which refuses what is no sagittal T2 lumbar MRI, and write a new package."""
+    if phantom_count < 1:
+        raise UsageError(f"--phantoms {phantom_count}: at least 1")
+    package = load_package(model)
+    preprocessing = package.manifest.preprocessing
+    training = with_centroids(stream_exams(data, splits, "train"))
+    prepared = domain_data(package, training, read_negatives(negatives, splits, "train"), phantom_count)
+    network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
+    unseen = stream_exams(data, splits, "validation") if splits else _phantoms(20)
+    network = with_limit(network, unseen, preprocessing)
+    identity = save_package(out, package.network, package.manifest, domain=network)
+    print(f"{out}: limit {network.config.limit}; digest {identity.digest}")
+
+
+def _phantoms(count: int) -> Iterator[Exam]:
+    return phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + count))
+
+
+def refusals(
+    model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
+    data: DataOption = [],  # noqa: B006
+    splits: SplitsOption = None,
+    part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "test",
+    negatives: NegativesOption = [],  # noqa: B006
+    phantom_count: Annotated[
+        int, typer.Option("--phantoms", help="phantoms, whole and spoiled, and test objects")
+    ] = 20,
+    device: DeviceOption = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of a table")] = False,
+) -> None:
+    """Count what the detector refuses past series selection: good exams, spoiled ones, test objects, other series."""
+    if not data and not phantom_count:
+        raise UsageError("nothing to try: give --data or --phantoms")
+    package = load_package(model)
+    good = chain(stream_exams(data, splits, part), _phantoms(phantom_count))
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)
+    tallies = count_refusals(
+        Detector(package, device=device), trials(good, read_negatives(negatives, splits, part), seeds)
+    )
+    shown_part = part if splits else "all"
+    if as_json:
+        result = {kind: asdict(tally) for kind, tally in tallies.items()}
+        print(json.dumps({"model": package.identity.to_json(), "part": shown_part, "refusals": result}))
+        return
+    _print(tallies, f"{package.identity.name} {package.identity.version}, part: {shown_part}")
+
+
+def _print(tallies: dict[str, Tally], title: str) -> None:
+    table = Table("input", "number", "refused", "analysed", "reasons", title=title)
+    for kind, tally in tallies.items():
+        reasons = ", ".join(f"{reason} {count}" for reason, count in tally.reasons.most_common())
+        table.add_row(kind, str(tally.count), str(tally.reasons.total()), str(len(tally.analysed)), reasons)
+    Console().print(table)
