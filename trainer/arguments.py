@@ -63,18 +63,13 @@ def stream_exams(sources: list[str], splits: Path | None = None, part: str = "")
         console.print(f"{odd} of {seen} exams have odd annotations or files: see spineone-train inspect")
 
 
-def with_centroids(exams: Iterable[Exam]) -> list[Exam]:
-    """Exams to train and calibrate on; how many only say which level is which is printed."""
-    kept, left_out = [], 0
+def with_centroids(exams: Iterable[Exam]) -> Iterator[Exam]:
+    """Exams to train and calibrate on; how many only say which level is which is printed at the end."""
+    left_out = 0
     for exam in exams:
         if exam.centroids:
-            kept.append(exam)
+            yield exam
         else:
             left_out += 1
     if left_out:
         console.print(f"left out: {left_out} exams whose points mark levels but are no centroids")
-    return kept
-
-
-def choose_part(exams: list[Exam], splits: Path | None, part: str) -> list[Exam]:
-    return exams if splits is None else list(select(exams, read_splits(splits), part))

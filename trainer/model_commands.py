@@ -133,7 +133,7 @@ def calibrate(
         raise UsageError(f"--method {method}, --error-rate {error_rate}: allowed are {', '.join(METHODS)}; 0 to 0.5")
     package, where = load_package(model), choose_device(device)
     raw = replace(package.manifest, calibration={})
-    exams = with_centroids(stream_exams(data, splits, part))
+    exams = list(with_centroids(stream_exams(data, splits, part)))
     outcomes = evaluate_network(package.network.to(where), raw, exams, where)
     found: dict[str, Calibration] = {}
     for structure in Structure:

@@ -17,11 +17,13 @@ from trainer.arguments import (
     DeviceOption,
     SplitsOption,
     UsageError,
-    choose_part,
     stream_exams,
     with_centroids,
 )
+from trainer.augmentation import Picture
 from trainer.datasets import ct_phantoms, phantoms
+from trainer.datasets.exam import Exam
+from trainer.datasets.splits import read_splits, select
 from trainer.fit import Run, RunOptions
 from trainer.keypoint_task import KeypointTask, TrainingData
 from trainer.pictures import pictures_of
@@ -85,19 +87,24 @@ def keypoint_task(
     chosen: Recipe, data: list[str], splits: Path | None, phantom_count: int, phantom_slices: int
 ) -> KeypointTask:
     """The training exams of MRI data sets, and phantoms; phantoms validate where no exam does."""
-    exams = with_centroids(stream_exams(data))
-    training = choose_part(exams, splits, "train")
-    validation = choose_part(exams, splits, "validation") if splits else training
+    part_of, reach = read_splits(splits) if splits else None, chosen.slice_reach_mm
+    real: list[list[Picture]] = []
+    validation: list[Exam] = []
+    # Of a training exam only its pictures stay in memory; without a split file all exams train and validate.
+    for exam in with_centroids(stream_exams(data)):
+        if part_of is None or select([exam], part_of, "train"):
+            real.append(pictures_of(exam, chosen.preprocessing, reach))
+        if part_of is None or select([exam], part_of, "validation"):
+            validation.append(exam)
     invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
-    if not training and not invented:
+    if not real and not invented:
         raise UsageError("nothing to train on: give --data or --phantoms")
     if not invented:
         chosen = replace(chosen, phantom_share=0.0)
     if not validation:
         validation = list(phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + 10), slices=phantom_slices))
-    reach = chosen.slice_reach_mm
     prepared = TrainingData(
-        real=[pictures_of(e, chosen.preprocessing, reach) for e in training],
+        real=real,
         phantoms=[pictures_of(e, chosen.preprocessing, reach) for e in invented],
         validation=validation,
     )

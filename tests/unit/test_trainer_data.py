@@ -207,3 +207,16 @@ def test_centre_cut__keeps_points_on_their_pixels() -> None:
     column, row = cut.points[0].astype(int)
     assert cut.images[0, row, column] == images[0, 52, 41]
     assert centre_cut(picture, 45.0).images.shape == (1, 90, 80)
+
+
+def test_augmentation__of_discs_alone_leaves_the_vertebra_branch_out() -> None:
+    whole = dotted_picture()
+    points = whole.points.copy()
+    points[::2] = np.nan  # vertebrae
+    grades = tuple(grade if i % 2 else None for i, grade in enumerate(whole.grades))
+    sample = augment(replace(whole, points=points, grades=grades), 0.875, 6.0, STRONG, np.random.default_rng(3))
+    assert sample.targets[Structure.VERTEBRA].weight.sum() == 0
+    assert sample.targets[Structure.VERTEBRA].heatmap.sum() == 0
+    assert sample.targets[Structure.DISC].weight.all()
+    assert sample.targets[Structure.DISC].heatmap.sum() > 100
+    assert np.isfinite(sample.images).all()
