@@ -61,7 +61,7 @@ def domain(
         raise UsageError(f"--phantoms {phantom_count}: at least 1")
     package = load_package(model)
     preprocessing = package.manifest.preprocessing
-    training = with_centroids(stream_exams(data, splits, "train"))
+    training = list(with_centroids(stream_exams(data, splits, "train")))
     prepared = domain_data(package, training, read_negatives(negatives, splits, "train"), phantom_count)
     network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
     unseen = stream_exams(data, splits, "validation") if splits else _phantoms(20)
