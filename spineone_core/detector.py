@@ -13,7 +13,14 @@ from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
 from spineone_core.domain import check_domain
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
-from spineone_core.inference import InferenceOptions, calibrate, choose_device, decode_many, mean_confidence
+from spineone_core.inference import (
+    InferenceOptions,
+    calibrate,
+    choose_device,
+    compile_network,
+    decode_many,
+    mean_confidence,
+)
 from spineone_core.model_package import Manifest, ModelPackage, load_package
 from spineone_core.preprocessing import Prepared, prepare
 from spineone_core.series_selection import Selection, select_series
@@ -54,7 +61,7 @@ class Detector:
         self._domain = None if package.domain is None else package.domain.to(self.device)
         self.options = options or InferenceOptions()
         if self.options.compiled:
-            self._network.compile(dynamic=True)
+            compile_network(self._network, self.device)
 
     @classmethod
     def load(cls, path: str | Path = "default", *, device: str = "auto", released: bool = False) -> Detector:

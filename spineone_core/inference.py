@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -53,6 +55,24 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise DeviceError(f"device {name} is not available: {torch.cuda.device_count()} CUDA devices found")
     return device
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether ``torch.compile`` can build code for the device: on the CPU it calls a C++ compiler, on CUDA it brings its own."""
+    return device.type == "cuda" or any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
+
+
+def compile_network(network: SpineOne, device: torch.device) -> None:
+    """``torch.compile`` for pictures of every size; the first picture waits for it, a minute or more.
+
+    Raises
+    ------
+    DeviceError
+        If the machine cannot compile.
+    """
+    if not has_compiler(device):
+        raise DeviceError(f"the option compiled on {device} needs a C++ compiler (g++ or clang++), which is not there")
+    network.compile(dynamic=True)
 
 
 def calibrate(probability: float, calibration: Calibration | None) -> float:

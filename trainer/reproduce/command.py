@@ -23,6 +23,7 @@ def reproduce(
         "reproduction"
     ),
     data: DataOption = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="what the titles call the data, before the names of its folders")] = "",
     ct_data: Annotated[list[str], typer.Option(help="folder in the CSI 2014 layout, for table5")] = [],  # noqa: B006
     splits: Annotated[
         Path | None, typer.Option(help="JSON: PatientIDs by part; without it 400 to 150 by --seed")
@@ -75,5 +76,5 @@ def reproduce(
         raise UsageError(str(error)) from error
     if not smoke and not data and names != ["table5"]:
         raise UsageError("nothing to train on: give --data, or --smoke")
-    exams = smoke_set() if smoke else read_exam_set(data, ct_data, splits, budget, seed)
+    exams = smoke_set() if smoke else read_exam_set(data, ct_data, splits, budget, seed, name)
     run_reproduction(names, exams, budget, seed, out, options, rows)

@@ -110,9 +110,11 @@ def title_of(name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "
 
 
 def read_exam_set(
-    sources: Sequence[str], ct_sources: Sequence[str], splits: Path | None, budget: Budget, seed: int
+    sources: Sequence[str], ct_sources: Sequence[str], splits: Path | None, budget: Budget, seed: int, name: str = ""
 ) -> ExamSet:
-    """The exams of ``sources`` by the split file, or 400 to 150 by the seed; CT scans of ``ct_sources``.
+    """The exams of ``sources`` by the split file, or 400 to 150 by the seed, and the CT scans of ``ct_sources``.
+
+    Titles begin with ``name``.
 
     Raises
     ------
@@ -132,7 +134,7 @@ def read_exam_set(
         raise SplitError(f"{len(exams)} exams leave {len(training)} for training and {len(test)} for the test")
     training, validation, test = (keep(part, budget.subset, seed) for part in (training, validation, test))
     return ExamSet(
-        name=_names(exams),
+        name=f"{name}: {_names(exams)}" if name else _names(exams),
         training=training,
         validation=validation,
         test=test,
