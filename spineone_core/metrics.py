@@ -21,7 +21,7 @@ class Outcome:
 
     ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
     which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
-    of degenerative; ``confidences`` (10,) of localisation, None where not kept.
+    of degenerative; ``confidences`` (10,) of localisation, None where not kept; ``refusal`` is the coded reason of a refusal.
     """
 
     exam_id: str
@@ -31,6 +31,7 @@ class Outcome:
     predicted: FloatArray | None
     probabilities: FloatArray | None
     confidences: FloatArray | None = None
+    refusal: str = ""
 
 
 def _rows(structure: Structure | None) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +14,7 @@ from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.splits import read_splits, select
 
 console = Console(stderr=True)
+T = TypeVar("T")
 
 # Phantoms for validation and tests come from seeds that training never sees.
 EVALUATION_SEED = 1_000_000
@@ -61,6 +62,14 @@ def stream_exams(sources: list[str], splits: Path | None = None, part: str = "")
         raise UsageError(f"{splits}: none of the {seen} exams belongs to the part {part}")
     if odd:
         console.print(f"{odd} of {seen} exams have odd annotations or files: see spineone-train inspect")
+
+
+def counted(items: Iterable[T], done: str) -> Iterator[T]:
+    """The same items; a terminal shows how many are done."""
+    with console.status("") as status:
+        for number, item in enumerate(items):
+            status.update(f"{number} {done}")
+            yield item
 
 
 def with_centroids(exams: Iterable[Exam]) -> Iterator[Exam]:

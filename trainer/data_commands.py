@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from spineone_core.phantom import DEFAULT_CONFIG, DEMO_CONFIG
+from trainer.arguments import console, counted
 from trainer.datasets import csi2014, formats
 from trainer.datasets.splits import read_splits
 from trainer.datasets.tables import DatasetError
@@ -17,8 +17,6 @@ from trainer.importing import Imported, import_exams, write_phantoms
 from trainer.inspection import Inspection
 from trainer.pages import as_text
 from trainer.volume_inspection import VolumeInspection
-
-console = Console(stderr=True)
 
 
 def inspect(
@@ -45,14 +43,14 @@ def _are_volumes(data: list[str]) -> bool:
 def _inspect(data: list[str], title: str, splits: Path | None) -> Inspection:
     inspection = Inspection(title, read_splits(splits) if splits else {})
     for source in data:
-        inspection.look_at(formats.read(source))
+        inspection.look_at(counted(formats.read(source), f"exams of {formats.name_of(source)} seen"))
     return inspection
 
 
 def _inspect_volumes(data: list[str], title: str) -> VolumeInspection:
     inspection = VolumeInspection(title)
     for source in data:
-        inspection.look_at(csi2014.read(formats.parse(source)[1]))
+        inspection.look_at(counted(csi2014.read(formats.parse(source)[1]), "scans seen"))
     return inspection
 
 

@@ -38,8 +38,8 @@ def evaluate_exam(
         prepared = prepare(exam.volume, manifest.preprocessing)
         check_domain(domain, prepared.images, device)
         chain = decode(network, prepared, manifest, device)
-    except SeriesError:
-        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None)
+    except SeriesError as error:
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
     points = prepared.grid.to_source(np.array([(c.x, c.y) for c in chain.candidates]))
     probabilities = [
         calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,6 +197,7 @@ class Evaluation:
             rows=rows_of({s.value: metrics.definitions(outcomes, s) for s in Structure}),
         )
         yield _curves_section(outcomes)
+        yield _refusals_section(outcomes)
         yield self._worst_section()
 
     def _worst_section(self) -> Section:
@@ -223,7 +225,7 @@ def _mean(values: Any) -> float:
 
 def _caption_and_points(exam: Exam, outcome: Outcome, badness: float) -> tuple[str, Any]:
     if outcome.predicted is None:
-        return f"{exam.exam_id[-26:]}\nrefused", None
+        return f"{exam.exam_id[-26:]}\nrefused: {outcome.refusal}", None
     far = [level for level, error in metrics.errors_by_level(outcome).items() if error > HIT_MM]
     between_rows, between_columns = exam.volume.pixel_spacing
     points = outcome.predicted / np.array([between_columns, between_rows])
@@ -277,6 +279,12 @@ def _table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -
     names = list(keys) or list(next(iter(groups.values())))
     rows = [(name, *(text_of(figures.get(key)) for key in names)) for name, figures in groups.items()]
     return Section(heading=heading, columns=("", *names), rows=rows)
+
+
+def _refusals_section(outcomes: Sequence[Outcome]) -> Section:
+    reasons = Counter(outcome.refusal for outcome in outcomes if outcome.predicted is None)
+    rows = [(reason, str(count)) for reason, count in reasons.most_common()]
+    return Section(heading=f"Refused ({reasons.total()})", columns=("reason", "exams"), rows=rows)
 
 
 def _confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Section:

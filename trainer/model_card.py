@@ -68,6 +68,8 @@ def _decisions(manifest: Manifest) -> str:
                 "degenerative and of degenerative ones normal, on patients like those calibrated on"
             )
         lines.append(f"- {structure}: {scaling}; {rule}.")
+    if manifest.domain is not None:
+        lines.append("- A small network of its own refuses pictures that are no sagittal T2-weighted lumbar MRI.")
     if not manifest.calibration:
         lines.append(f"- not calibrated; no class within {manifest.decoding.undecided_margin:g} of one half.")
     return "\n".join(lines) + "\n"

@@ -25,6 +25,7 @@ from trainer.arguments import (
     SplitsOption,
     UsageError,
     console,
+    counted,
     stream_exams,
     with_centroids,
 )
@@ -63,7 +64,7 @@ def evaluate(
     shown_part = part if splits else "all"
     title = f"{package.identity.name} {package.identity.version}, part: {shown_part}"
     evaluation = Evaluation(package.manifest, title)
-    for exam in _exams(data, splits, part, phantom_count):
+    for exam in counted(_exams(data, splits, part, phantom_count), "evaluated"):
         evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
     if report is not None:
         evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}."])
@@ -113,7 +114,8 @@ def _print_failures(cases: list[Case]) -> None:
         far = {level: e for level, e in metrics.errors_by_level(case.outcome).items() if e > metrics.HIT_MM}
         if far and case.centroids:
             bad = [f"{level} {error:.0f} mm" for level, error in far.items()]
-            print(f"{case.outcome.exam_id}: {'refused' if case.outcome.predicted is None else ', '.join(bad)}")
+            refused = case.outcome.predicted is None
+            print(f"{case.outcome.exam_id}: {f'refused: {case.outcome.refusal}' if refused else ', '.join(bad)}")
 
 
 def calibrate(

@@ -62,7 +62,8 @@ def outcome_of(exam: Exam, *, shift: float = 0.0, probability: float = 0.1, refu
     found = None if refused else truth + np.array([shift, 0.0])
     said = None if refused else np.full(10, probability)
     confidence = None if refused else np.full(10, 0.9 - shift / 100)
-    return Outcome(exam.exam_id, exam.patient, truth, exam.grade_row, found, said, confidence)
+    reason = "not_lumbar" if refused else ""
+    return Outcome(exam.exam_id, exam.patient, truth, exam.grade_row, found, said, confidence, reason)
 
 
 @pytest.fixture
@@ -129,6 +130,8 @@ def test_report__is_one_file_with_curves_and_worst_cases(evaluation: Evaluation,
     evaluation.write(tmp_path, 20, ["Model digest 0."])
     html = (tmp_path / "evaluation.html").read_text()
     assert "Worst cases (2 exams)" in html
+    assert "Refused (1)" in html
+    assert "<td>not_lumbar</td><td>1</td>" in html
     assert html.count("data:image/svg+xml;base64,") == 3
     assert "http" not in html.replace("http://www.w3.org", "")
     content = json.loads((tmp_path / "evaluation.json").read_text())

@@ -159,4 +159,4 @@ def test_refusal__is_printed_with_its_exam(
 
     monkeypatch.setattr("trainer.evaluate.prepare", refuse)
     assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar") == 0
-    assert "lumbar/study1: refused" in capsys.readouterr().out
+    assert "lumbar/study1: refused: not_lumbar" in capsys.readouterr().out
