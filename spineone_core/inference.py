@@ -32,6 +32,7 @@ from spineone_core.voting import (
     find_candidates,
     find_levels,
     hough_scores,
+    strongest_ten,
 )
 
 PRECISIONS = ("fp32", "bf16")
@@ -348,13 +349,21 @@ def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float
             Reason.LEVELS_INCOMPLETE, f"{discs} discs and {vertebrae} vertebrae found; five of each are needed"
         )
     assign = assign_levels if decoding.assignment == "chain" else assign_top_five
-    chain = _accept(assign(candidates, spacing_mm), decoding)
+    found = assign(candidates, spacing_mm) or _as_found(strongest_ten(candidates), decoding)
+    chain = _accept(found, decoding)
     return replace(chain, notes=level_notes(chain, candidates))
 
 
 def choose_known(ten: Sequence[Candidate], spacing_mm: float, decoding: DecodingConfig) -> Chain:
     """Ten keypoints of known level, or the reason why they cannot be."""
-    return _accept(check_levels(ten, spacing_mm), decoding)
+    return _accept(check_levels(ten, spacing_mm) or _as_found(ten, decoding), decoding)
+
+
+def _as_found(ten: Sequence[Candidate] | None, decoding: DecodingConfig) -> Chain | None:
+    """Ten points without a look at whether they can be a spine, where the config asks for that."""
+    if decoding.plausible or ten is None:
+        return None
+    return Chain(tuple(ten), -math.inf, math.inf)
 
 
 def _accept(chain: Chain | None, decoding: DecodingConfig) -> Chain:

@@ -44,7 +44,8 @@ class DecodingConfig:
     (reading 16); ``window_mm`` radius within which votes gather; ``minimum_score`` of a candidate; ``minimum_confidence`` of
     each of the ten; ``minimum_mean_confidence`` of all; ``margin_warning`` of the level assignment in log score;
     ``undecided_margin`` round one half within which a class is not called. ``merge`` of both classes' scores (``sum`` or ``max``)
-    and ``assignment`` of levels (``chain``, or the paper's ``top_five``): reading 16.
+    and ``assignment`` of levels (``chain``, or the paper's ``top_five``): reading 16. ``plausible`` refuses ten points that
+    cannot be a lumbar spine; False, for the paper's tables alone, gives the strongest as they are.
     """
 
     radius_px: float = 6.0
@@ -57,6 +58,7 @@ class DecodingConfig:
     undecided_margin: float = 0.1
     merge: str = "sum"
     assignment: str = "chain"
+    plausible: bool = True
 
     def __post_init__(self) -> None:
         if self.merge not in MERGES:

@@ -262,11 +262,16 @@ def assign_top_five(
     candidates: dict[Structure, list[Candidate]], spacing_mm: float, prior: ChainPrior | None = None
 ) -> Chain | None:
     """The paper's way (reading 16): the five strongest of each, sorted down the spine; None where they do not alternate."""
+    ten = strongest_ten(candidates)
+    return None if ten is None else check_levels(ten, spacing_mm, prior)
+
+
+def strongest_ten(candidates: dict[Structure, list[Candidate]]) -> list[Candidate] | None:
+    """The five strongest of each structure, down the picture, in reading order; None where there are fewer."""
     five = {s: sorted(sorted(found, key=lambda c: -c.score)[:5], key=lambda c: c.y) for s, found in candidates.items()}
     if any(len(five[landmark.structure]) < 5 for landmark in READING_ORDER):
         return None
-    ten = [five[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
-    return check_levels(ten, spacing_mm, prior)
+    return [five[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
 
 
 class _Search:

@@ -19,6 +19,8 @@ from spineone_core.inference import (
     Maps,
     average,
     batches,
+    choose_chain,
+    choose_known,
     decode,
     decode_many,
     view_maps,
@@ -246,3 +248,14 @@ def test_top_five__points_that_do_not_alternate_are_refused() -> None:
     weak = {V: found[V], D: [*found[D][:4], Candidate(100.0, 25.0, 0.9, 0.5)]}
     assert assign_top_five(weak, 1.0) is None
     assert assign_top_five({V: found[V], D: found[D][:4]}, 1.0) is None
+
+
+def test_choose__without_the_look_at_plausibility_gives_the_strongest_points_as_they_are() -> None:
+    """Ten points in a row across the picture are no spine; the paper's tables count them all the same."""
+    ten = [Candidate(60.0 * i, 5.0 + 0.1 * i, 0.9, 0.5) for i in range(10)]
+    found = {s: ten[place::2] for place, s in enumerate((Structure.VERTEBRA, Structure.DISC))}
+    open_gates = DecodingConfig(plausible=False)
+    for choose, points in ((choose_known, ten), (choose_chain, found)):
+        with pytest.raises(SeriesError, match="form a lumbar spine"):
+            choose(points, 1.0, DecodingConfig())
+        assert list(choose(points, 1.0, open_gates).candidates) == ten

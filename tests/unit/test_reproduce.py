@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from spineone_core import metrics, rows
 from spineone_core.anatomy import Grade, Structure
+from spineone_core.dicom_series import SeriesError
+from spineone_core.inference import decode
 from spineone_core.metrics import Outcome
+from spineone_core.preprocessing import prepare
 from trainer import cli
 from trainer.arguments import UsageError
 from trainer.datasets import phantoms
@@ -29,7 +33,7 @@ from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings
 from trainer.run_folder import TrainingError
 
-CPU = RunOptions(device="cpu")
+CPU, CPU_DEVICE = RunOptions(device="cpu"), torch.device("cpu")
 CHEAP = rows.find_row("deeplabv3plus-resnet50-ocpc")
 
 
@@ -206,6 +210,11 @@ def test_trainings__each_is_done_once_and_shared_by_its_rows(exams: ExamSet, tmp
     trainings = Trainings(exams, Budget.smoke(), 0, tmp_path, CPU)
     first = trainings.outcomes(CHEAP)
     assert [o.exam_id for o in first] == [e.exam_id for e in exams.test]
+    assert all(o.predicted is not None for o in first)  # hardly trained, so the node would refuse them all
+    package = trainings.package(CHEAP)
+    prepared = prepare(exams.test[0].volume, package.manifest.preprocessing)
+    with pytest.raises(SeriesError):
+        decode(package.network, prepared, package.manifest, CPU_DEVICE)
     (folder,) = tmp_path.iterdir()
     assert {"config.json", "log.jsonl", "last.pt", "best", "outcomes.json"} <= {p.name for p in folder.iterdir()}
 

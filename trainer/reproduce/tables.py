@@ -17,7 +17,8 @@ from trainer.run_folder import TrainingError
 
 COUNTING = (
     "Macro means of the normal and the degenerative class; a hit lies within 6 mm, level-free; of the hits those of the wrong"
-    " class are false positives, missed keypoints are false negatives (Section IV-B). Intervals: 95 %, bootstrap by patient."
+    " class are false positives, missed keypoints are false negatives (Section IV-B). No exam is refused."
+    " Intervals: 95 %, bootstrap by patient."
 )
 
 

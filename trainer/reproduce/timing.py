@@ -14,7 +14,7 @@ from spineone_core.inference import choose_device, decode
 from spineone_core.preprocessing import prepare
 from spineone_core.rows import Row
 from trainer.reproduce.scores import Score
-from trainer.reproduce.trainings import Trainings
+from trainer.reproduce.trainings import Trainings, never_refusing
 
 # Enough for a median; more only costs time.
 MOST_EXAMS = 20
@@ -23,14 +23,14 @@ MOST_EXAMS = 20
 def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
     """Median and range over test exams, from the prepared picture to ten keypoints (or to the refusal), one at a time."""
     package = trainings.package(row)
-    device = choose_device(trainings.options.device)
+    manifest, device = never_refusing(package.manifest), choose_device(trainings.options.device)
     network = package.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    exams = [prepare(exam.volume, package.manifest.preprocessing) for exam in trainings.exams.test[:MOST_EXAMS]]
+    exams = [prepare(exam.volume, manifest.preprocessing) for exam in trainings.exams.test[:MOST_EXAMS]]
     seconds = []
     for prepared in (exams[0], *exams):  # the first one warms up
         began = time.perf_counter()
         with suppress(SeriesError):
-            decode(network, prepared, package.manifest, device)
+            decode(network, prepared, manifest, device)
         seconds.append(time.perf_counter() - began)
     timed = seconds[1:]
     return Score(float(np.median(timed)), min(timed), max(timed))
