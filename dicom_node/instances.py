@@ -339,21 +339,25 @@ class InstanceStore:
         for path in (self.data_dir / "spool").glob("*.tmp"):
             path.unlink(missing_ok=True)
         on_disk = dict(_files_below(self.data_dir, "instances"))
-        with self._database.read() as session:
-            rows = session.execute(
-                select(Instance.path, Instance.sop_instance_uid, Instance.size, Instance.purged_at)
-            ).all()
-        for name in sorted(on_disk.keys() - {row.path for row in rows}):
+        kept, purged = self._indexed()
+        # Whole sets at once: a loop over a hundred thousand rows would delay every start.
+        for name in sorted(on_disk.keys() - kept.keys() - purged):
             self._adopt(self.data_dir / name)
-        for row in rows:
-            if row.purged_at is not None:
-                if row.path in on_disk:
-                    delete_purged(self._database, self.data_dir, row.path)
-            elif on_disk.get(row.path) != row.size:
-                what = (
-                    "has not the size that the index says" if row.path in on_disk else "is in the index but not on disk"
-                )
-                self._alert("missing_file", row.sop_instance_uid, f"{row.path} {what}")
+        delete_purged(self._database, self.data_dir, *sorted(on_disk.keys() & purged))
+        for name, _ in sorted(kept.items() - on_disk.items()):
+            self._alert_missing(name, "has another size than the index says" if name in on_disk else "is not on disk")
+
+    def _indexed(self) -> tuple[dict[str, int], set[str]]:
+        """Names and sizes of the files that must be there, and names of those that were purged."""
+        with self._database.read() as session:
+            kept = session.execute(select(Instance.path, Instance.size).where(Instance.purged_at.is_(None))).all()
+            purged = session.scalars(select(Instance.path).where(Instance.purged_at.is_not(None))).all()
+        return {row.path: row.size for row in kept}, set(purged)
+
+    def _alert_missing(self, name: str, what: str) -> None:
+        with self._database.write() as session:
+            uid = session.scalar(select(Instance.sop_instance_uid).where(Instance.path == name))
+            raise_alert(session, "missing_file", uid or name, f"{name} is in the index but {what}")
 
     def _adopt(self, path: Path) -> None:
         """Index a file that a crash left without a row, by the same rules as a received one."""

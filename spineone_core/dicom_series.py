@@ -549,6 +549,11 @@ def decode_file(path: Path) -> NDArray[np.float32]:
 def _check_pixel_module(dataset: Dataset) -> None:
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
         raise SeriesError(Reason.UNREADABLE_PIXELS, "colour image (SamplesPerPixel is not 1)")
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        # Of a palette the stored values are no intensities.
+        raise SeriesError(Reason.UNREADABLE_PIXELS, "not a greyscale image (PhotometricInterpretation)")
+    _check_bits(dataset)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     pixels = int(dataset.Rows) * int(dataset.Columns)
     if pixels > MAX_PIXELS_PER_FRAME or frames > MAX_FRAMES or pixels * frames > MAX_PIXELS_PER_FILE:
@@ -560,6 +565,15 @@ def _check_pixel_module(dataset: Dataset) -> None:
     expected = frames * pixels * int(dataset.BitsAllocated) // 8
     if not syntax.is_encapsulated and stored < expected:
         raise SeriesError(Reason.UNREADABLE_PIXELS, f"pixel data truncated: {stored} bytes of {expected}")
+
+
+def _check_bits(dataset: Dataset) -> None:
+    """PS3.5 8.1.1: the bits stored lie within the bits allocated. Decoders do not look at High Bit."""
+    allocated, stored = int(dataset.get("BitsAllocated", 0) or 0), int(dataset.get("BitsStored", 0) or 0)
+    high = int(dataset.get("HighBit", stored - 1))
+    if not (0 < stored <= allocated and stored - 1 <= high < allocated):
+        detail = f"impossible bits: {allocated} allocated, {stored} stored, high bit {high}"
+        raise SeriesError(Reason.UNREADABLE_PIXELS, detail)
 
 
 def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float32]:

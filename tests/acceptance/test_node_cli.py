@@ -172,6 +172,22 @@ def test_verify__finds_a_changed_file(config: Path, capsys: pytest.CaptureFixtur
     assert "has other bytes" in capsys.readouterr().err
 
 
+def test_purge__says_what_is_kept_and_why(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    assert InstanceStore(database, settings.data_dir).receive(incoming(mr_image())) == 0
+    database.close()
+    capsys.readouterr()
+    assert run("purge", "--config", str(config)) == 1
+    assert "keep_days is 0" in capsys.readouterr().err
+    assert run("purge", "--older-than", "0", "--dry-run", "--config", str(config)) == 0
+    said = capsys.readouterr().out
+    assert f"{STUDY}: 1 files, 0.0 MB, kept: its images are still coming" in said
+    assert "would delete: 0 of 1 studies" in said
+    assert run("purge", "--study", STUDY, "--json", "--config", str(config)) == 1
+    assert json.loads(capsys.readouterr().out)[0]["kept_because"] == "its images are still coming"
+
+
 def test_process__writes_the_results_of_each_study(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -221,8 +221,7 @@ ROWS: tuple[Row, ...] = (
         32,
         "impossible bits or photometric interpretation",
         "refused",
-        (f"{_SERIES}colour_is_refused",),
-        "HighBit >= BitsAllocated has no test of its own",
+        (f"{_SERIES}colour_is_refused", f"{_SERIES}impossible_bits_and_photometric_interpretation_are_refused"),
     ),
     Row(
         33,

@@ -473,6 +473,32 @@ def test_colour_is_refused(tmp_path: Path) -> None:
     assert "colour" in error.detail
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"HighBit": 16},
+        {"HighBit": 3},
+        {"BitsStored": 17, "HighBit": 16},
+        {"BitsStored": 0},
+        {"BitsAllocated": 0},
+        {"BitsAllocated": 12},
+        {"PhotometricInterpretation": "PALETTE COLOR"},
+        {"PhotometricInterpretation": "NONSENSE"},
+        {"PhotometricInterpretation": None},
+    ],
+    ids=str,
+)
+def test_impossible_bits_and_photometric_interpretation_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert refusal(write(tmp_path, image(0, **changes))).reason is Reason.UNREADABLE_PIXELS
+
+
+@pytest.mark.parametrize(
+    "changes", [{"BitsStored": 12, "HighBit": 11}, {"BitsStored": 12, "HighBit": 15}, {"HighBit": None}]
+)
+def test_bits_of_real_devices_are_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert load(write(tmp_path, image(0, **changes))).voxels.shape == (1, ROWS, COLUMNS)
+
+
 @pytest.mark.parametrize("changes", [{"Rows": 65535, "Columns": 65535}, {"Rows": 4000, "Columns": 4000}])
 def test_huge_matrix_with_tiny_data_is_refused_before_allocation(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert refusal(write(tmp_path, image(0, **changes))).reason is Reason.UNREADABLE_PIXELS
