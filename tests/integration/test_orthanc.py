@@ -60,6 +60,7 @@ name = "orthanc"
 ae_title = "{orthanc.ae_title}"
 host = "127.0.0.1"
 port = {orthanc.port}
+storage_commitment = true
 [delivery]
 poll_seconds = 0.3
 [worker]
@@ -75,10 +76,13 @@ disk_reserve_gb = 0.01
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
     folder = tmp_path_factory.mktemp("orthanc")
     exam = write_exam(folder / "exam", 11)
-    with running_orthanc(folder / "pacs") as orthanc:
+    port = free_port()
+    # Where Orthanc reports its storage commitment.
+    more = {"DicomModalities": {"spineone": ["SPINEONE", "127.0.0.1", port]}}
+    with running_orthanc(folder / "pacs", more=more) as orthanc:
         # The PACS holds the study, as in a hospital; results must join it.
         assert storescu(orthanc.port, exam.directory, called=orthanc.ae_title).returncode == 0
-        port, config = free_port(), folder / "node.toml"
+        config = folder / "node.toml"
         config.write_text(settings_text(port, orthanc))
         with running_node(config, folder / "node.log"):
             sent = storescu(port, exam.directory)
@@ -166,6 +170,15 @@ def sent_state(done: Round) -> dict[str, Any] | None:
     studies = node_json(done, "status")["studies"]
     state: dict[str, Any] = next(s for s in studies if s["study_uid"] == done.exam.study_uid)
     return state if state["sent"] == 3 and not state["to_send"] else None
+
+
+def test_status__shows_that_the_pacs_committed_to_the_results(done: Round) -> None:
+    def proven() -> bool:
+        (destination,) = node_json(done, "status")["destinations"]
+        return bool(destination["sent"] and destination["proven"] == destination["sent"])
+
+    wait_for(proven, timeout_s=60, what="Orthanc's storage commitment")
+    assert [alert["kind"] for alert in node_json(done, "status")["alerts"]] == []
 
 
 def test_results_sent_back__make_no_new_job(done: Round) -> None:

@@ -162,6 +162,29 @@ def test_reclaim__a_beating_worker_keeps_its_job(database: Database) -> None:
             jobs.beat(session, claim)
 
 
+@pytest.mark.parametrize("jump", [timedelta(days=1), timedelta(days=-1)], ids=["forward", "back"])
+def test_reclaim__a_clock_that_is_moved_takes_no_job_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    job = add_job(database)
+    claim = take(database)
+    watch = LeaseWatch(10)
+    moved = utc_now() + jump
+
+    def reclaimed(second: float) -> list[int]:
+        with database.write() as session:
+            return watch.reclaim(session, max_attempts=5, monotonic=second)
+
+    assert reclaimed(0) == []
+    monkeypatch.setattr(jobs, "utc_now", lambda: moved)
+    assert reclaimed(9) == []
+    with database.write() as session:
+        assert jobs.beat(session, claim)
+    assert reclaimed(11) == []
+    # Only silence on the monotonic clock ends the lease.
+    assert reclaimed(22) == [job]
+
+
 def test_reclaim__a_job_that_kills_its_workers_is_given_up(database: Database) -> None:
     job = add_job(database)
     for attempt in (1, 2):
