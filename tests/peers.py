@@ -54,8 +54,9 @@ class Orthanc:
     port: int
     http_port: int
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=10) as answer:
+    def get(self, path: str, body: bytes | None = None) -> Any:
+        """What it answers; with a body, to a POST."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", body, timeout=30) as answer:
             return json.loads(answer.read())
 
     def post(self, path: str, body: Any) -> Any:

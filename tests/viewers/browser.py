@@ -40,6 +40,8 @@ class Browser:
 
     def __init__(self, session: str) -> None:
         self._session = session
+        # Whether its profile is as new, so that applications greet their user.
+        self.is_fresh = True
 
     def open(self, url: str) -> None:
         _call("POST", f"{self._session}/url", {"url": url})
