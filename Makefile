@@ -36,7 +36,8 @@ reproduce-smoke: install
 configuration: install
 	$(BIN)/python -m dicom_node.settings_text > docs/configuration.md
 
-# OHIF with our report, in headless Chromium; fetches OHIF's built app from the npm registry. Says what is missing.
+# OHIF with our reports of every kind of study, in headless Chromium; fetches OHIF's built app from the npm registry, once. Says
+# what is missing. VIEWERS_FLAGS="classic chinese" are two kinds, --offline-ok takes an unreachable registry for no failure.
 viewers: install
 	$(BIN)/python -m tests.viewers.ohif $(VIEWERS_FLAGS)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from pydicom.charset import python_encoding
 from pydicom.config import RAISE
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
@@ -135,6 +136,85 @@ _FRAME_OF_REFERENCE = "112227"
 _MEASUREMENTS, _GROUP, _TRACKING_ID, _TRACKING_UID = "126010", "125007", "112039", "112040"
 _FINDING, _SITE, _REGION, _ALGORITHM, _ALGORITHM_VERSION = "121071", "363698007", "111030", "111001", "111003"
 
+# Values of attributes that stand inside sequences, and of those that are copied from the source.
+_ENUMERATED = {
+    "PatientSex": {"M", "F", "O"},
+    "PatientIdentityRemoved": {"YES", "NO"},
+    "RelationshipType": {
+        "CONTAINS",
+        "HAS ACQ CONTEXT",
+        "HAS CONCEPT MOD",
+        "HAS OBS CONTEXT",
+        "HAS PROPERTIES",
+        "INFERRED FROM",
+        "SELECTED FROM",
+    },
+    "ContinuityOfContent": {"SEPARATE"},
+    "MappingResource": {"DCMR"},
+    "ConversionType": {"SYN"},
+    "LossyImageCompression": {"00"},
+    "GraphicType": {"POINT", "CIRCLE"},
+    "GraphicAnnotationUnits": {"PIXEL"},
+    "GraphicFilled": {"N"},
+    "AnchorPointAnnotationUnits": {"PIXEL"},
+    "AnchorPointVisibility": {"Y"},
+    "BoundingBoxAnnotationUnits": {"PIXEL", "DISPLAY"},
+    "BoundingBoxTextHorizontalJustification": {"LEFT", "RIGHT"},
+    "PresentationSizeMode": {"SCALE TO FIT"},
+    "RescaleType": {"US"},
+    "VOILUTFunction": {"LINEAR_EXACT"},
+}
+# What an item of these sequences must say; any other code sequence as the first.
+_CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
+_ITEMS: dict[str, tuple[str, ...]] = {
+    "ReferencedSOPSequence": _REFERENCE,
+    "ReferencedImageSequence": _REFERENCE,
+    "SourceImageSequence": _REFERENCE,
+    "CurrentRequestedProcedureEvidenceSequence": ("StudyInstanceUID", "ReferencedSeriesSequence"),
+    "PredecessorDocumentsSequence": ("StudyInstanceUID", "ReferencedSeriesSequence"),
+    "ReferencedSeriesSequence": ("SeriesInstanceUID",),
+    "CodingSchemeIdentificationSequence": ("CodingSchemeDesignator",),
+    "ContentTemplateSequence": ("MappingResource", "TemplateIdentifier"),
+    "ContentSequence": ("RelationshipType", "ValueType"),
+    "MeasuredValueSequence": ("NumericValue", "MeasurementUnitsCodeSequence"),
+    "DisplayedAreaSelectionSequence": (
+        "DisplayedAreaTopLeftHandCorner",
+        "DisplayedAreaBottomRightHandCorner",
+        "PresentationSizeMode",
+        "PresentationPixelSpacing",
+    ),
+    "SoftcopyVOILUTSequence": ("WindowCenter", "WindowWidth"),
+    "GraphicLayerSequence": ("GraphicLayer", "GraphicLayerOrder"),
+    "GraphicAnnotationSequence": ("GraphicLayer", "ReferencedImageSequence", "TextObjectSequence"),
+    "GraphicObjectSequence": (
+        "GraphicAnnotationUnits",
+        "GraphicDimensions",
+        "NumberOfGraphicPoints",
+        "GraphicData",
+        "GraphicType",
+    ),
+    "TextObjectSequence": (
+        "UnformattedTextValue",
+        "BoundingBoxAnnotationUnits",
+        "BoundingBoxTopLeftHandCorner",
+        "BoundingBoxBottomRightHandCorner",
+        "BoundingBoxTextHorizontalJustification",
+    ),
+}
+_MAY_BE_EMPTY = frozenset({"PerformedProcedureCodeSequence"})
+# What a content item must have besides, by its value type (PS3.3 C.17.3).
+_VALUE_OF = {
+    "CODE": ("ConceptNameCodeSequence", "ConceptCodeSequence"),
+    "CONTAINER": ("ConceptNameCodeSequence", "ContinuityOfContent"),
+    "IMAGE": ("ReferencedSOPSequence",),
+    "NUM": ("ConceptNameCodeSequence", "MeasuredValueSequence"),
+    "SCOORD": ("GraphicData", "GraphicType", "ContentSequence"),
+    "SCOORD3D": ("GraphicData", "GraphicType", "ReferencedFrameOfReferenceUID"),
+    "TEXT": ("ConceptNameCodeSequence", "TextValue"),
+    "UIDREF": ("ConceptNameCodeSequence", "UID"),
+}
+
 Problems = Iterator[str]
 
 
@@ -154,13 +234,23 @@ def check(dataset: Dataset) -> list[str]:
 
 
 def _rules(sop_class: str) -> list[Callable[[Dataset], Problems]]:
-    common: list[Callable[[Dataset], Problems]] = [_class, _file_meta, _presence, _uids, _values, _dates, _equipment]
+    common: list[Callable[[Dataset], Problems]] = [
+        _class,
+        _file_meta,
+        _presence,
+        _uids,
+        _values,
+        _terms,
+        _sequences,
+        _dates,
+        _equipment,
+    ]
     if sop_class in reports.FORMS:
         return [*common, _document, _evidence, _predecessor, _root, _groups, _words]
     if sop_class == overlays.SOP_CLASS:
-        return [*common, _picture, _source]
+        return [*common, _body_part, _picture, _source]
     if sop_class == presentation.SOP_CLASS:
-        return [*common, _presented_image, _annotations, _notes]
+        return [*common, _body_part, _presented_image, _annotations, _notes]
     if sop_class == key_object.SOP_CLASS:
         return [*common, _evidence, _key_image, _words]
     return common
@@ -222,6 +312,53 @@ def _conforms(vr: str, value: str) -> bool:
     except ValueError:
         return False
     return vr in ("LT", "ST") or not has_control_characters(value)
+
+
+def _body_part(dataset: Dataset) -> Problems:
+    """Laterality (type 2C) is wanted wherever the body part is not known to be unpaired (PS3.3 C.7.3.1)."""
+    if dataset.get("BodyPartExamined") != "LSPINE" and "Laterality" not in dataset:
+        yield "BodyPartExamined: neither LSPINE nor with a Laterality"
+
+
+def _terms(dataset: Dataset) -> Problems:
+    for element in _elements(dataset):
+        allowed = _ENUMERATED.get(element.keyword)
+        if allowed and not element.is_empty and element.value not in allowed:
+            yield f"{element.keyword}: not one of its terms"
+    if "SpecificCharacterSet" in dataset:
+        terms = dataset.SpecificCharacterSet or ["none"]
+        if not all(term in python_encoding for term in ([terms] if isinstance(terms, str) else terms)):
+            yield "SpecificCharacterSet: not a defined term"
+    for letters in dataset.get("PatientOrientation") or []:
+        if not set(letters) <= set("LRPAHF"):
+            yield "PatientOrientation: not letters of patient directions"
+
+
+def _sequences(dataset: Dataset) -> Problems:
+    """Items hold what they must; a sequence that is there for their sake is not empty."""
+    for element in _elements(dataset):
+        if element.VR != "SQ":
+            continue
+        wanted = _ITEMS.get(element.keyword, _CODE if element.keyword.endswith("CodeSequence") else ())
+        if wanted and not element.value and element.keyword not in _MAY_BE_EMPTY:
+            yield f"{element.keyword}: has no item"
+        for item in element.value:
+            yield from _item(element.keyword, item, wanted)
+
+
+def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
+    if sequence == "ContentSequence":
+        kind = item.get("ValueType")
+        if kind not in _VALUE_OF:
+            yield "ContentSequence: ValueType is none that this node writes"
+        wanted = (*wanted, *_VALUE_OF.get(kind, ()))
+    if "AnchorPoint" in item:
+        wanted = (*wanted, "AnchorPointAnnotationUnits", "AnchorPointVisibility")
+    if item.get("GraphicType") == "CIRCLE":
+        wanted = (*wanted, "GraphicFilled")
+    for keyword in wanted:
+        if keyword not in item or item[keyword].is_empty:
+            yield f"{sequence}: {keyword} missing or empty"
 
 
 def _dates(dataset: Dataset) -> Problems:
