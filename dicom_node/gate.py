@@ -356,6 +356,8 @@ def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
         wanted = (*wanted, "AnchorPointAnnotationUnits", "AnchorPointVisibility")
     if item.get("GraphicType") == "CIRCLE":
         wanted = (*wanted, "GraphicFilled")
+    if "FloatingPointValue" in item:
+        wanted = (*wanted, "FloatingPointValue")
     for keyword in wanted:
         if keyword not in item or item[keyword].is_empty:
             yield f"{sequence}: {keyword} missing or empty"

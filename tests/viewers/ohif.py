@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from PIL import Image
 
 from tests.peers import ORTHANC, Orthanc, free_port, running_orthanc
@@ -60,11 +59,6 @@ _CLOSE_QUESTION = """
 const no = [...document.querySelectorAll('button')].find(b => b.innerText.trim() === 'No');
 no?.click();
 return !document.body.innerText.includes('continue tracking');"""
-_SHOW_PATIENT = """
-if (document.body.innerText.includes(arguments[0])) return true;
-const head = [...document.querySelectorAll('div, span, button')].find(e => !e.children.length && e.innerText === 'Patient');
-head?.click();
-return false;"""
 
 
 @dataclass(frozen=True)
@@ -146,19 +140,12 @@ def look(browser: Browser, origin: str, case: Case, kind: str, picture: Path) ->
     shown = browser.wait(_SHOWN_IMAGE, what="the image in the viewport")
     assert shown.endswith(_frame(case)), f"{kind}: OHIF shows {shown}"
     worst, points = _worst(browser.run(_ANNOTATIONS), case)
-    if name := _family_name(case):
-        browser.wait(_SHOW_PATIENT, name, what="the patient's name")
     _save(browser, picture)
     return Seen(kind, points, worst, time.monotonic() - started)
 
 
 def _frame(case: Case) -> str:
     return f"/instances/{case.detection.sop_instance_uid}/frames/{case.detection.frame_number or 1}"
-
-
-def _family_name(case: Case) -> str:
-    name = pydicom.dcmread(case.files[0], stop_before_pixels=True).PatientName
-    return str(name.family_name)
 
 
 def look_at_overlay(browser: Browser, picture: Path) -> None:
