@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Each file of tests stays in one process, since its fixtures start servers.
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke
+.PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke validators
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -35,6 +35,10 @@ reproduce-smoke: install
 # docs/configuration.md, from the settings' own table; a test holds them equal.
 configuration: install
 	$(BIN)/python -m dicom_node.settings_text > docs/configuration.md
+
+# PixelMed's validator over the report of every kind of study: too slow for each run of the tests, which ask it for each form only.
+validators: install
+	$(BIN)/python -m pytest -m pixelmed $(TEST_FLAGS)
 
 # OHIF with our reports of every kind of study, in headless Chromium; fetches OHIF's built app from the npm registry, once. Says
 # what is missing. VIEWERS_FLAGS="classic chinese" are two kinds, --offline-ok takes an unreachable registry for no failure.

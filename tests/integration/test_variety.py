@@ -91,12 +91,13 @@ def test_dcmtk_renders_the_report(case: Case, role: str) -> None:
     assert RESEARCH_USE in page
 
 
+@pytest.mark.pixelmed
 def test_pixelmed_finds_no_error(case: Case) -> None:
     assert validated_by_pixelmed(case.results["report"]) == []
 
 
-@pytest.mark.parametrize("role", ["report_2d", "report_3d"])
-def test_pixelmed_finds_no_error_in_the_other_forms(role: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", REPORTS)
+def test_pixelmed_finds_no_error_in_any_form(role: str, tmp_path: Path) -> None:
     case = make_case(tmp_path, Variant(1, {"slices": 1, "enhanced": True}))
     assert validated_by_pixelmed(case.results[role]) == []
 

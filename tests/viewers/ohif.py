@@ -160,7 +160,7 @@ def look_at_overlay(browser: Browser, picture: Path) -> None:
 def _save(browser: Browser, picture: Path) -> None:
     """As a PNG of few colours, for the repository's sake."""
     browser.screenshot(picture)
-    Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
+    Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
 
 
 def _worst(annotations: list[dict[str, Any]], case: Case) -> tuple[float, int]:
