@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,10 +112,10 @@ def test_orthanc_returns_every_object_bit_by_bit(case: Case, orthanc: Orthanc) -
         data = path.read_bytes()
         identifier = _store_by_http(orthanc, data)
         assert orthanc.file_of(identifier) == data, role
-        _delete(orthanc, identifier)
+        orthanc.delete(f"/instances/{identifier}")
         _store_by_dicom(orthanc, pydicom.dcmread(path))
         assert _data_set(orthanc.file_of(identifier)) == _data_set(data), role
-        _delete(orthanc, identifier)
+        orthanc.delete(f"/instances/{identifier}")
 
 
 def _store_by_http(orthanc: Orthanc, data: bytes) -> str:
@@ -131,11 +130,6 @@ def _store_by_dicom(orthanc: Orthanc, dataset: Dataset) -> None:
     assert association.is_established
     assert association.send_c_store(dataset).Status == 0x0000
     association.release()
-
-
-def _delete(orthanc: Orthanc, identifier: str) -> None:
-    url = f"http://127.0.0.1:{orthanc.http_port}/instances/{identifier}"
-    urllib.request.urlopen(urllib.request.Request(url, method="DELETE"), timeout=30).close()
 
 
 def _data_set(file: bytes) -> bytes:
