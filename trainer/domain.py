@@ -21,7 +21,7 @@ from spineone_core.preprocessing import PreprocessingConfig, normalise, prepare
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.negatives import IMAGE_SPOILERS, OBJECTS, Negative, test_objects
+from trainer.negatives import IMAGE_SPOILERS, OBJECTS, Negative, spoiled, test_objects
 from trainer.pictures import pictures_of
 
 # Positives keep their levels in view; both sizes of crop are one, so that the size says nothing.
@@ -30,8 +30,8 @@ CUT = replace(GOOD, partial=1.0)
 SMALL = replace(GOOD, zoom=(0.42, 0.58))
 BATCH = 16
 LEARNING_RATE = 2e-3
-# The limit is set so that this share of validation exams would be refused at most.
-REFUSED_SHARE = 0.01
+# Shares of good exams refused and of foreign pictures let through, between which the limit is set.
+WRONG_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +113,8 @@ def sample(data: DomainData, index: int, seed: int, spacing_mm: float) -> tuple[
         return _crop(good, SMALL, rng, spacing_mm), 1.0
     spoiler = IMAGE_SPOILERS[str(rng.choice([*IMAGE_SPOILERS]))]
     images = _crop(good, GOOD, rng, spacing_mm)
-    spoiled = spoiler(images - images.min(), spacing_mm, rng)
-    return normalise(_fitted(np.ascontiguousarray(spoiled, dtype=np.float32), GOOD.size)), 1.0
+    changed = spoiler(images - images.min(), spacing_mm, rng)
+    return normalise(_fitted(np.ascontiguousarray(changed, dtype=np.float32), GOOD.size)), 1.0
 
 
 def _crop(
@@ -160,14 +160,33 @@ def fit_domain(
     return network.eval()
 
 
-def choose_limit(scores: FloatArray, share: float = REFUSED_SHARE) -> float:
-    """The lowest limit, not under one half, that refuses at most ``share`` of good exams with these scores."""
-    return round(float(min(0.99, max(0.5, np.quantile(scores, 1 - share, method="higher")))), 3)
+def choose_limit(good: FloatArray, foreign: FloatArray, share: float = WRONG_SHARE) -> float:
+    """Midway, on the logit scale, between what ``share`` of good exams exceed and what ``share`` of foreign pictures fall under.
+
+    Where the two overlap, good exams go first.
+    """
+    low = float(np.quantile(good, 1 - share, method="higher"))
+    high = max(low, float(np.quantile(foreign, share, method="lower")))
+    odds = [np.log(p / (1 - p)) for p in np.clip([low, high], 1e-4, 1 - 1e-4)]
+    return round(float(1 / (1 + np.exp(-np.mean(odds)))), 3)
 
 
-def with_limit(network: DomainNetwork, exams: Iterable[Exam], preprocessing: PreprocessingConfig) -> DomainNetwork:
-    """The same network with the limit that validation exams give."""
-    scores = [domain_score(network, prepare(e.volume, preprocessing).images, torch.device("cpu")) for e in exams]
-    limited = DomainNetwork(replace(network.config, limit=choose_limit(np.array(scores))))
+def with_limit(
+    network: DomainNetwork, exams: Iterable[Exam], negatives: Iterable[Negative], preprocessing: PreprocessingConfig
+) -> DomainNetwork:
+    """The same network with the limit that exams of the validation part, the same spoiled, and given series ask for."""
+    good, foreign = [], [_score(network, item.volume, preprocessing) for item in negatives]
+    for number, exam in enumerate(exams):
+        good.append(_score(network, exam.volume, preprocessing))
+        foreign += [_score(network, item.volume, preprocessing) for item in spoiled(exam, number)]
+    limited = DomainNetwork(replace(network.config, limit=choose_limit(np.array(good), np.array(foreign))))
     limited.load_state_dict(network.state_dict())
     return limited.eval()
+
+
+def _score(network: DomainNetwork, volume: SagittalVolume, preprocessing: PreprocessingConfig) -> float:
+    """1 where preprocessing refuses already."""
+    try:
+        return domain_score(network, prepare(volume, preprocessing).images, torch.device("cpu"))
+    except SeriesError:
+        return 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +31,9 @@ from trainer.domain import domain_data, fit_domain, with_limit
 from trainer.negatives import Negative, series_in
 from trainer.refusal import Tally, count_refusals, trials
 
+# Phantoms that set the limit are neither trained nor measured on.
+LIMIT_SEED = 2 * EVALUATION_SEED
+
 NegativesOption = Annotated[
     list[Path], typer.Option("--negatives", help="folder of DICOM series to be refused; may be given several times")
 ]
@@ -53,7 +55,7 @@ def domain(
     splits: SplitsOption = None,
     negatives: NegativesOption = [],  # noqa: B006
     phantom_count: Annotated[int, typer.Option("--phantoms", help="phantoms of each contrast to train on")] = 200,
-    steps: int = 1500,
+    steps: Annotated[int, typer.Option(help="0 keeps the package's check and sets its limit anew")] = 1500,
     seed: int = 0,
 ) -> None:
     """Train the domain check, which refuses what is no sagittal T2 lumbar MRI, and write a new package."""
@@ -61,17 +63,22 @@ def domain(
         raise UsageError(f"--phantoms {phantom_count}: at least 1")
     package = load_package(model)
     preprocessing = package.manifest.preprocessing
-    training = list(with_centroids(stream_exams(data, splits, "train")))
-    prepared = domain_data(package, training, read_negatives(negatives, splits, "train"), phantom_count)
-    network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
-    unseen = stream_exams(data, splits, "validation") if splits else _phantoms(20)
-    network = with_limit(network, unseen, preprocessing)
+    network = package.domain
+    if steps:
+        training = list(with_centroids(stream_exams(data, splits, "train")))
+        prepared = domain_data(package, training, read_negatives(negatives, splits, "train"), phantom_count)
+        network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
+    if network is None:
+        raise UsageError(f"{model} has no domain check to keep; give --steps")
+    real = stream_exams(data, splits, "validation") if splits else []
+    unseen = chain(real, _phantoms(LIMIT_SEED, 20))
+    network = with_limit(network, unseen, read_negatives(negatives, splits, "validation"), preprocessing)
     identity = save_package(out, package.network, package.manifest, domain=network)
     print(f"{out}: limit {network.config.limit}; digest {identity.digest}")
 
 
-def _phantoms(count: int) -> Iterator[Exam]:
-    return phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + count))
+def _phantoms(seed: int, count: int) -> Iterator[Exam]:
+    return phantoms.read(range(seed, seed + count))
 
 
 def refusals(
@@ -90,14 +97,14 @@ def refusals(
     if not data and not phantom_count:
         raise UsageError("nothing to try: give --data or --phantoms")
     package = load_package(model)
-    good = chain(stream_exams(data, splits, part), _phantoms(phantom_count))
+    good = chain(stream_exams(data, splits, part), _phantoms(EVALUATION_SEED, phantom_count))
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)
     tallies = count_refusals(
         Detector(package, device=device), trials(good, read_negatives(negatives, splits, part), seeds)
     )
     shown_part = part if splits else "all"
     if as_json:
-        result = {kind: asdict(tally) for kind, tally in tallies.items()}
+        result = {kind: {"reasons": dict(t.reasons), "analysed": t.analysed} for kind, t in tallies.items()}
         print(json.dumps({"model": package.identity.to_json(), "part": shown_part, "refusals": result}))
         return
     _print(tallies, f"{package.identity.name} {package.identity.version}, part: {shown_part}")

@@ -14,10 +14,11 @@ from spineone_core.dicom_series import SeriesError
 from spineone_core.domain import DomainConfig, DomainNetwork, check_domain, domain_score
 from spineone_core.findings import Reason
 from spineone_core.model_package import load_package, save_package
+from spineone_core.preprocessing import prepare
 from trainer import negatives
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.domain import DomainData, choose_limit, domain_data, fit_domain, sample
+from trainer.domain import DomainData, choose_limit, domain_data, fit_domain, sample, with_limit
 from trainer.refusal import count_refusals, trials
 
 CPU = torch.device("cpu")
@@ -132,10 +133,21 @@ def test_fit_domain__learns_and_says_how_far_it_is(data: DomainData) -> None:
     assert not torch.equal(network.head.weight, start.head.weight)
 
 
-def test_choose_limit__never_under_one_half() -> None:
-    assert choose_limit(np.full(100, 0.1)) == 0.5
-    scores = np.concatenate([np.full(97, 0.1), [0.7, 0.8, 0.9]])
-    assert (scores > choose_limit(scores, share=0.02)).mean() <= 0.02
+def test_choose_limit__midway_or_for_the_good_exams() -> None:
+    good, foreign = np.full(100, 0.01), np.full(100, 0.99)
+    assert choose_limit(good, foreign) == pytest.approx(0.5)
+    assert 0.01 < choose_limit(good, np.full(100, 0.2)) < 0.2
+    good[-1] = 0.9
+    assert choose_limit(good, np.full(100, 0.2), share=0.02) < 0.2
+    assert choose_limit(np.full(100, 0.6), np.full(100, 0.2)) == pytest.approx(0.6)
+
+
+def test_with_limit__lets_good_exams_pass(data: DomainData, exam: Exam) -> None:
+    network = fit_domain(data, 0.875, steps=1, batch=2, log=lambda line: None)
+    limited = with_limit(network, [exam], [], load_package().manifest.preprocessing)
+    images = prepare(exam.volume, load_package().manifest.preprocessing).images
+    assert domain_score(limited, images, CPU) == domain_score(network, images, CPU)
+    assert limited.config.limit >= round(domain_score(network, images, CPU), 3)
 
 
 def test_count_refusals__sorts_by_kind_and_reason(exam: Exam, tmp_path: Path) -> None:
