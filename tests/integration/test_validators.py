@@ -231,7 +231,7 @@ def validated_by_pixelmed(path: Path) -> list[str]:
     text = run(validator, str(path))
     for stage in ("Found Root Template TID_1500", "Root Template Validation Complete", "IOD validation complete"):
         assert stage in text
-    return [line for line in text.splitlines() if "Error" in line]
+    return [line for line in text.splitlines() if "Error" in line or "illegal" in line.lower()]
 
 
 @pytest.mark.parametrize("name", ["refused", "refused after analysis"])
