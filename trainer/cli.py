@@ -39,10 +39,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (UsageError, SplitError, DatasetError, MissingLibraryError, FileNotFoundError, ModelPackageError) as error:
-        console.print(f"spineone-train: {error}", highlight=False)
+        console.print(f"spineone-train: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except (TrainingError, CalibrationError) as error:
-        console.print(f"spineone-train: {error}", highlight=False)
+        console.print(f"spineone-train: {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 
