@@ -52,6 +52,10 @@ class DeliveryError(NodeError):
     """A PACS could not be reached or refused what was asked. Delivery is tried again later; start a pull again."""
 
 
+class NotOfferedError(DeliveryError):
+    """The partner accepts none of the services asked for. Have it allow our AE title to use them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The step is finished."""

@@ -22,11 +22,11 @@ from dicom_node.commitment_messages import (
     encode_request,
     read_answer,
 )
-from dicom_node.errors import DeliveryError
+from dicom_node.errors import DeliveryError, NotOfferedError
 from dicom_node.lifecycle import StopFlag
 from dicom_node.log import get_logger
 from dicom_node.outbox import Parcel
-from dicom_node.remote import FIND, RemoteAE, after_response, find
+from dicom_node.remote import FIND, RemoteAE, after_response, find, query_of
 from dicom_node.schema import Database, utc_now
 from dicom_node.settings import Destination, NodeSettings
 
@@ -34,7 +34,7 @@ from dicom_node.settings import Destination, NodeSettings
 _HOLD_S = 2.0
 
 
-class NotOfferedError(DeliveryError):
+class NoCommitmentError(DeliveryError):
     """The destination does not offer storage commitment. It is looked for by C-FIND, or asked again later."""
 
 
@@ -60,7 +60,7 @@ class Prover:
                 self._commit(destination, group)
             else:
                 self._look(destination, group)
-        except NotOfferedError as error:
+        except NoCommitmentError as error:
             if destination.read_back:
                 self._look_instead(destination, group)
             else:
@@ -109,9 +109,9 @@ class Prover:
                     # It may have come to the listener by now.
                     if self._is_answered(request):
                         break
+        except NotOfferedError:
+            raise NoCommitmentError(f"{destination.name} does not offer storage commitment") from None
         except DeliveryError as error:
-            if "accepts none" in str(error):
-                raise NotOfferedError(f"{destination.name} does not offer storage commitment") from None
             self._not_answered(group, str(error))
 
     def _request(self, association: Any, request: Request) -> None:
@@ -162,9 +162,9 @@ class Prover:
         stored = dcmread(
             self._settings.data_dir / parcel.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
         )
-        query = Dataset()
-        query.QueryRetrieveLevel = "IMAGE"
-        query.StudyInstanceUID = parcel.study_uid
-        query.SeriesInstanceUID = stored.SeriesInstanceUID
-        query.SOPInstanceUID = parcel.sop_instance_uid
-        return query
+        keys = {
+            "StudyInstanceUID": parcel.study_uid,
+            "SeriesInstanceUID": str(stored.SeriesInstanceUID),
+            "SOPInstanceUID": parcel.sop_instance_uid,
+        }
+        return query_of("IMAGE", keys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,14 +12,15 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_role
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
-from dicom_node.errors import DeliveryError
+from dicom_node.errors import DeliveryError, NotOfferedError
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.settings import Partner
 
 FIND = str(StudyRootQueryRetrieveInformationModelFind)
 _MAX_PDU = 131072
 _MOST_MATCHES = 100_000
-_PENDING = (0xFF00, 0xFF01)
+# Statuses of a C-FIND, C-MOVE or C-GET that goes on.
+PENDING = (0xFF00, 0xFF01)
 
 # SOP class, and transfer syntaxes to propose for it (pynetdicom's own if there are none).
 Context = tuple[str, Sequence[str]]
@@ -62,8 +63,10 @@ class RemoteAE:
 
         Raises
         ------
+        NotOfferedError
+            If the partner accepts none of the contexts.
         DeliveryError
-            If there is no association.
+            If there is no association for another reason.
         """
         association = self._associate(contexts, as_scp, handlers)
         try:
@@ -104,7 +107,7 @@ class RemoteAE:
             evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open), *handlers],
         )
         if not association.is_established:
-            raise DeliveryError(self._why_not(association))
+            raise self._why_not(association)
         _serve_while_waiting(association)
         return association
 
@@ -119,14 +122,15 @@ class RemoteAE:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context, self._partner.host
 
-    def _why_not(self, association: Any) -> str:
+    def _why_not(self, association: Any) -> DeliveryError:
         where = f"{self._partner.ae_title} at {self._partner.host}:{self._partner.port}"
         if association.is_rejected:
             primitive = association.acceptor.primitive
-            return f"{where} rejected the association: {getattr(primitive, 'reason_str', 'no reason given')}"
+            why = getattr(primitive, "reason_str", "no reason given")
+            return DeliveryError(f"{where} rejected the association: {why}")
         if association.rejected_contexts:
-            return f"{where} accepts none of the proposed SOP classes"
-        return f"{where} cannot be reached, or aborted the association"
+            return NotOfferedError(f"{where} accepts none of the proposed SOP classes")
+        return DeliveryError(f"{where} cannot be reached, or aborted the association")
 
 
 def _serve_while_waiting(association: Any) -> None:
@@ -159,6 +163,15 @@ def after_response(association: Any, kind: type[Any], then: Callable[[], None]) 
     association.dimse.send_msg = send_and_tell
 
 
+def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
+    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4): keywords and values; empty ones are to be returned."""
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
 def find(association: Any, query: Dataset) -> list[Dataset]:
     """The matches of a C-FIND (study root).
 
@@ -172,7 +185,7 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
         for status, match in association.send_c_find(query, FIND):
             if "Status" not in status:
                 raise DeliveryError("no answer to C-FIND: the association was aborted or timed out")
-            if status.Status in _PENDING:
+            if status.Status in PENDING:
                 matches += [match] if match is not None else []
             elif status.Status != 0:
                 raise DeliveryError(f"C-FIND failed with status 0x{status.Status:04X}")

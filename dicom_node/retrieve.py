@@ -36,7 +36,7 @@ from sqlalchemy import select
 from dicom_node.errors import DeliveryError
 from dicom_node.instances import Incoming, InstanceStore
 from dicom_node.log import get_logger
-from dicom_node.remote import FIND, Context, RemoteAE, find
+from dicom_node.remote import FIND, PENDING, Context, RemoteAE, find, query_of
 from dicom_node.schema import Database, Instance
 from dicom_node.settings import Archive, NodeSettings
 
@@ -60,7 +60,6 @@ _SYNTAXES = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
-_PENDING = (0xFF00, 0xFF01)
 _SOME_FAILED = 0xB000
 
 
@@ -122,12 +121,8 @@ class Retriever:
         DeliveryError
             If the archive cannot be asked.
         """
-        query = Dataset()
-        query.QueryRetrieveLevel = "STUDY"
-        for keyword in ("StudyInstanceUID", "StudyDate", "ModalitiesInStudy"):
-            setattr(query, keyword, "")
-        for keyword, value in keys.items():
-            setattr(query, keyword, value)
+        wanted = dict.fromkeys(("StudyInstanceUID", "StudyDate", "ModalitiesInStudy"), "")
+        query = query_of("STUDY", {**wanted, **keys})
         with self._remote.association([(FIND, ())]) as association:
             matches = find(association, query)
         studies = {_text(m, "StudyInstanceUID"): m for m in matches if _text(m, "StudyInstanceUID")}
@@ -248,7 +243,7 @@ def _outcome(send: Callable[..., Iterable[tuple[Dataset, Any]]], *arguments: Any
         for status, _ in send(*arguments):
             if "Status" not in status:
                 return "the association was aborted or timed out"
-            if status.Status in _PENDING or status.Status == 0:
+            if status.Status in PENDING or status.Status == 0:
                 continue
             failed = status.get("NumberOfFailedSuboperations")
             said = f"status 0x{status.Status:04X}"
@@ -259,12 +254,7 @@ def _outcome(send: Callable[..., Iterable[tuple[Dataset, Any]]], *arguments: Any
 
 
 def _query(level: str, study_uid: str, **keys: str) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = level
-    query.StudyInstanceUID = study_uid
-    for keyword, value in keys.items():
-        setattr(query, keyword, value)
-    return query
+    return query_of(level, {"StudyInstanceUID": study_uid, **keys})
 
 
 def _text(match: Dataset, keyword: str) -> str:
