@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from dicom_node.settings_text import render_toml
 if TYPE_CHECKING:
     from dicom_node.lifecycle import StopFlag
     from dicom_node.schema import Database
-    from dicom_node.settings import Archive
+    from dicom_node.settings import Archive, Email, Webhook
     from dicom_node.worker import Analysis
 
 app = typer.Typer(
@@ -99,14 +99,16 @@ def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shal
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO (exit 1)."""
+    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO and the servers of every
+    receiver of alerts (exit 1)."""
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config)
     problems = [*_database_problems(settings), *_model_problems(settings)]
     if problems:
         raise SettingsError(problems)
     print("ok: settings, database, model")
-    if not _check_partners(settings):
+    partners, receivers = _check_partners(settings), _check_receivers(settings)
+    if not (partners and receivers):
         raise typer.Exit(1)
 
 
@@ -144,6 +146,30 @@ def _check_partners(settings: NodeSettings) -> bool:
             print(f"ok: {what} {partner.name} answers")
         except (DeliveryError, OSError) as error:
             print(f"error: {what} {partner.name}: {error}", file=sys.stderr)
+            good = False
+    return good
+
+
+def _check_receivers(settings: NodeSettings) -> bool:
+    from dicom_node.receivers import channel_to
+
+    def check(receiver: Email | Webhook) -> str:
+        channel_to(receiver, timeout_s=min(10, settings.delivery.timeout_s)).check()
+        return "answers"
+
+    return _with_receivers(settings, check)
+
+
+def _with_receivers(settings: NodeSettings, step: Callable[[Email | Webhook], str]) -> bool:
+    """Do something with every receiver of alerts and say how it went; whether all went well."""
+    from dicom_node.errors import NotifyError
+
+    good = True
+    for receiver in settings.receivers:
+        try:
+            print(f"ok: receiver {receiver.name} {step(receiver)}")
+        except NotifyError as error:
+            print(f"error: receiver {receiver.name}: {error}", file=sys.stderr)
             good = False
     return good
 
@@ -199,12 +225,14 @@ def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and answer who asks us."""
+    """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and answer who asks us,
+    tell the receivers of alerts."""
     from dicom_node.answers import Answers
     from dicom_node.delivery import Delivery
     from dicom_node.heartbeats import beating
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
+    from dicom_node.notifier import Notifier
     from dicom_node.prover import Prover
     from dicom_node.retention import Retention
     from dicom_node.scheduler import Scheduler
@@ -214,6 +242,7 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
     scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
     scheduler.start()
+    Notifier(settings, database).start(stop)
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
     with beating(database, "delivery"):
@@ -326,6 +355,7 @@ def _print_status(state: dict[str, Any]) -> None:
         console.print(f"{name:7}", "  ".join(f"{key} {count}" for key, count in state[name].items()))
     _print_table("studies", _study_rows(state["studies"]))
     _print_table("destinations", state["destinations"])
+    _print_table("receivers of alerts", state["receivers"])
     _print_table("open alerts", state["alerts"])
     if not state["alerts"]:
         console.print("no open alerts")
@@ -411,13 +441,52 @@ def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+def alerts(
+    config: ConfigOption = DEFAULT_CONFIG,
+    test: Annotated[bool, typer.Option("--test", help="send every receiver a test message instead")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List open alerts, or see whether the receivers of alerts can be told (exit 1 if one cannot)."""
+    from dicom_node import overview
+
+    settings, database = _open(config)
+    if test:
+        _send_test(settings)
+        return
+    with database.read() as session:
+        rows = overview.alert_list(session)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        _print_table("open alerts", rows)
+    else:
+        print("no open alerts")
+
+
+def _send_test(settings: NodeSettings) -> None:
+    from dicom_node.digest import trial_message
+    from dicom_node.receivers import channel_to
+
+    if not settings.receivers:
+        raise NodeError("there are no receivers: add [[emails]] or [[webhooks]] to the settings")
+
+    def send(receiver: Email | Webhook) -> str:
+        message = trial_message(settings.listener.ae_title, datetime.now(UTC))
+        channel_to(receiver, timeout_s=settings.delivery.timeout_s).send(message)
+        return "was sent a test message"
+
+    if not _with_receivers(settings, send):
+        raise typer.Exit(1)
+
+
+@app.command()
 def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Close an open alert that `status` shows."""
-    from dicom_node import alerts
+    from dicom_node import alerts as alert_table
 
     _, database = _open(config)
     with database.write() as session:
-        if not alerts.acknowledge(session, alert_id):
+        if not alert_table.acknowledge(session, alert_id):
             raise NodeError(f"there is no open alert {alert_id}")
     print(f"alert {alert_id} closed")
 

@@ -56,6 +56,10 @@ class NotOfferedError(DeliveryError):
     """The partner accepts none of the services asked for. Have it allow our AE title to use them."""
 
 
+class NotifyError(NodeError):
+    """A receiver of alerts could not be told. It is told later; correct its settings or mend its server."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The step is finished."""

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_node import jobs
+from dicom_node import jobs, notices
 from dicom_node.alerts import open_alerts
 from dicom_node.instances import count_instances
-from dicom_node.schema import EVIDENCE, JOB_STATES, OUTBOX_STATES, Alert, Instance, Job, OutboxRow, ResultRow, StudyRow
-from dicom_node.settings import NodeSettings
+from dicom_node.schema import (
+    EVIDENCE,
+    JOB_STATES,
+    OUTBOX_STATES,
+    Alert,
+    Instance,
+    Job,
+    OutboxRow,
+    ReceiverRow,
+    ResultRow,
+    StudyRow,
+    utc_now,
+)
+from dicom_node.settings import Email, NodeSettings, Webhook
 
 
 def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
@@ -26,8 +38,14 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
         "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
         "studies": [_study(session, row) for row in _last_studies(session, studies)],
         "destinations": [_destination(session, name, settings) for name in destination_names(session, settings)],
-        "alerts": [_alert(alert) for alert in open_alerts(session)],
+        "receivers": [_receiver(session, receiver, settings) for receiver in settings.receivers],
+        "alerts": alert_list(session),
     }
+
+
+def alert_list(session: Session) -> list[dict[str, Any]]:
+    """The open alerts, latest first."""
+    return [_alert(alert) for alert in open_alerts(session)]
 
 
 def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
@@ -102,6 +120,21 @@ def _destination(session: Session, name: str, settings: NodeSettings) -> dict[st
         "proven": _count(session, mine & OutboxRow.proof.in_(EVIDENCE)),
         "last_error": last.last_message if last is not None else "",
         "next_attempt_at": _time(next_at),
+    }
+
+
+def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSettings) -> dict[str, Any]:
+    """Someone who is told of alerts. ``to_tell`` counts what it has not been told; None before it was looked at first."""
+    row = session.get(ReceiverRow, receiver.name)
+    remind = timedelta(hours=settings.alerts.remind_hours)
+    return {
+        "name": receiver.name,
+        "how": "e-mail" if isinstance(receiver, Email) else "webhook",
+        "to_tell": len(notices.due(session, row, receiver.kinds, now=utc_now(), remind=remind)) if row else None,
+        "last_told_at": _time(row.last_sent_at) if row else None,
+        "failures": row.attempts if row else 0,
+        "last_error": row.last_message if row else "",
+        "next_attempt_at": _time(row.next_attempt_at) if row else None,
     }
 
 

@@ -162,6 +162,17 @@ class StudyRow(Base):
     # Of this generation.
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime]
+    # The association that brought the last image was released, and none came since.
+    released_at: Mapped[datetime | None]
+    # The answer of the sender's archive: how many images it has, and how many of these were here then.
+    asked_at: Mapped[datetime | None]
+    images_expected: Mapped[int | None] = mapped_column(Integer)
+    images_here: Mapped[int | None] = mapped_column(Integer)
+    # When missing images were fetched from it.
+    fetched_at: Mapped[datetime | None]
+    # Of all generations and versions; deleted ones count too.
+    stored_images: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
 
 class Job(Base):
@@ -327,7 +338,10 @@ class Alert(Base):
     """Something that a person should know; open until it passed or was acknowledged."""
 
     __tablename__ = "alerts"
-    __table_args__ = (_unique_where("uq_alerts_open", "kind", "subject", where="closed_at IS NULL"),)
+    __table_args__ = (
+        _unique_where("uq_alerts_open", "kind", "subject", where="closed_at IS NULL"),
+        Index("ix_alerts_closed_at", "closed_at"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
@@ -338,6 +352,35 @@ class Alert(Base):
     opened_at: Mapped[datetime]
     last_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+
+
+class ReceiverRow(Base):
+    """Someone who is told of alerts, and how that goes."""
+
+    __tablename__ = "receivers"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # Alerts that were over before it are not told.
+    since: Mapped[datetime]
+    last_sent_at: Mapped[datetime | None]
+    # Failures since then.
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime | None]
+    last_message: Mapped[str] = mapped_column(Text)
+
+
+class NoticeRow(Base):
+    """What a receiver was told of an alert."""
+
+    __tablename__ = "notices"
+    __table_args__ = (UniqueConstraint("alert_id", "receiver"), Index("ix_notices_open", "receiver", "is_over"))
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id"))
+    receiver: Mapped[str] = mapped_column(String(64))
+    told_at: Mapped[datetime]
+    # That it is over was told too: nothing more to say.
+    is_over: Mapped[bool] = mapped_column(Boolean)
 
 
 class ProcessRow(Base):

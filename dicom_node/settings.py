@@ -13,6 +13,7 @@ import tomllib
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -20,11 +21,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from dicom_node.alerts import KINDS
 from dicom_node.errors import SettingsError
 
 CONFIG_NAME = "node.toml"
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
+_MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # The folder that relative paths count from, while a file is being read.
 _base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
@@ -86,6 +89,27 @@ def _check_database_url(value: str) -> str:
     return value
 
 
+def _check_kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"there is no such kind of alert; there are {', '.join(KINDS)}")
+    return value
+
+
+def _check_mailbox(value: str) -> str:
+    if not _MAILBOX.fullmatch(value):
+        raise ValueError('must be an e-mail address such as "pacs@hospital.example"')
+    return value
+
+
+def _check_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or " " in value:
+        raise ValueError('must be a URL such as "https://alerts.hospital.example/hook"')
+    if parts.username is not None:
+        raise ValueError("must hold no user and no password")
+    return value
+
+
 def _check_code(value: str) -> str:
     parts = code_parts(value)
     if value and not (len(parts) == 3 and all(parts)):
@@ -102,7 +126,10 @@ def code_parts(value: str) -> list[str]:
 
 
 Code = Annotated[str, AfterValidator(_check_code)]
+AlertKind = Annotated[str, AfterValidator(_check_kind)]
+Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]
 Network = Annotated[str, AfterValidator(_check_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
@@ -203,9 +230,7 @@ class Results(Section):
 class Partner(Section):
     """Another application entity that the node calls."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")] = setting(
-        ..., "short unique name", example="pacs"
-    )
+    name: Name = setting(..., "short unique name", example="pacs")
     ae_title: AETitle = setting(..., "AE title of it", example="PACS")
     host: str = setting(..., "host name or address", example="192.0.2.10", min_length=1)
     port: Port = setting(..., "TCP port", example=104)
@@ -299,6 +324,78 @@ class Retention(Section):
         return self
 
 
+class Alerts(Section):
+    """How often the receivers of alerts ([[emails]] and [[webhooks]]) are told."""
+
+    collect_seconds: float = setting(
+        60.0,
+        "an alert is told after so long, in one message with all that came in the meantime",
+        unit="s",
+        ge=0,
+        le=86400,
+    )
+    interval_seconds: float = setting(300.0, "least time between two messages to a receiver", unit="s", ge=0, le=86400)
+    remind_hours: float = setting(
+        24.0, "an alert that is still open is told again after so long; 0: never", unit="h", ge=0, le=8784
+    )
+
+
+class Receiver(Section):
+    """Someone who is told of alerts."""
+
+    name: Name = setting(..., "short unique name", example="pacs-team")
+    kinds: tuple[AlertKind, ...] = setting((), "kinds of alerts to tell; empty: all")
+    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for its server; without: the system's")
+
+
+class Email(Receiver):
+    """Who is told of alerts by e-mail."""
+
+    to: tuple[Mailbox, ...] = setting(..., "addresses to write to", example=("pacs@hospital.example",))
+    sender: Mailbox = setting(..., "address it comes from", example="spineone@hospital.example")
+    host: str = setting(..., "mail server (SMTP): host name or address", example="mail.hospital.example", min_length=1)
+    port: Port = setting(587, 'its TCP port: mostly 587 for "starttls", 465 for "tls", 25 for "none"')
+    security: Literal["starttls", "tls", "none"] = setting(
+        "starttls", 'how the connection is encrypted; "none" only inside a trusted network'
+    )
+    user: str = setting("", "user to log in as; empty: no login")
+    password_file: ExistingFile | None = setting(None, "file that holds the user's password alone")
+    password_env: str = setting("", "or the name of an environment variable that holds it")
+
+    @model_validator(mode="after")
+    def _complete_login(self) -> Email:
+        if not self.to:
+            raise ValueError("to must not be empty")
+        if bool(self.user) != (bool(self.password_file) or bool(self.password_env)):
+            raise ValueError("user and its password (password_file or password_env) belong together: give both or none")
+        if self.password_file and self.password_env:
+            raise ValueError("give password_file or password_env, not both")
+        if self.user and self.security == "none":
+            raise ValueError(
+                'a password is not sent unencrypted: set security to "starttls" or "tls", or leave user out'
+            )
+        return self
+
+
+class Webhook(Receiver):
+    """Who is told of alerts by an HTTP POST of JSON."""
+
+    name: Name = setting(..., "short unique name", example="pager")
+    url: Annotated[str, AfterValidator(_check_url)] = setting(
+        ..., "where to post", example="https://alerts.hospital.example/hook"
+    )
+    secret_file: ExistingFile | None = setting(
+        None, "file that holds a key alone: the header X-SpineOne-Signature is the body's HMAC-SHA256 with it"
+    )
+    secret_env: str = setting("", "or the name of an environment variable that holds it")
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> Webhook:
+        if self.secret_file and self.secret_env:
+            raise ValueError("give secret_file or secret_env, not both")
+        return self
+
+
 class NodeSettings(BaseSettings):
     """The whole file."""
 
@@ -326,6 +423,9 @@ class NodeSettings(BaseSettings):
     worker: Worker = Field(default_factory=Worker)
     web: Web = Field(default_factory=Web)
     retention: Retention = Field(default_factory=Retention)
+    alerts: Alerts = Field(default_factory=Alerts)
+    emails: tuple[Email, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()
 
     @classmethod
     def settings_customise_sources(
@@ -341,7 +441,12 @@ class NodeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> NodeSettings:
-        for key, partners in (("destinations", self.destinations), ("archives", self.archives)):
+        named: dict[str, tuple[Partner | Receiver, ...]] = {
+            "destinations": self.destinations,
+            "archives": self.archives,
+            "emails and webhooks": self.receivers,
+        }
+        for key, partners in named.items():
             names = [partner.name for partner in partners]
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -352,6 +457,11 @@ class NodeSettings(BaseSettings):
     def database(self) -> str:
         """The database's URL, with the default filled in."""
         return self.database_url or f"sqlite:///{self.data_dir / 'node.db'}"
+
+    @property
+    def receivers(self) -> tuple[Email | Webhook, ...]:
+        """Everyone who is told of alerts."""
+        return (*self.emails, *self.webhooks)
 
     def destination(self, name: str) -> Destination | None:
         """The destination of that name, or None where the settings no longer have it."""
@@ -427,8 +537,8 @@ def _plain(error: ErrorDetails) -> str:
     key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     rule = _RULES.get(error["type"], "")
     rule = rule.format(**error.get("ctx", {})) if rule else error["msg"].removeprefix("Value error, ")
-    # A database URL may hold a password.
-    secret = error["type"] == "extra_forbidden" or "database_url" in error["loc"]
+    # A database URL may hold a password, a webhook's a key.
+    secret = error["type"] == "extra_forbidden" or bool({"database_url", "url"} & set(error["loc"]))
     shown = isinstance(error["input"], str | int | float | bool) and not secret
     value = f" (is {error['input']!r})" if shown else ""
     return f"{key}: {rule}{value}" if key else rule

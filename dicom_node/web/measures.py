@@ -29,6 +29,7 @@ from dicom_node.schema import (
     Job,
     JobEvent,
     OutboxRow,
+    ReceiverRow,
     ResultRow,
     StudyRow,
     utc_now,
@@ -70,6 +71,7 @@ class NodeCollector(Collector):
             now = utc_now()
             yield from _receiving(session)
             yield from _alerts(session)
+            yield _receivers(session, self._settings)
             yield from _jobs(session, now)
             yield from _results(session)
             yield from _deliveries(session, self._settings, now)
@@ -144,6 +146,13 @@ def _alerts(session: Session) -> Iterator[Metric]:
     yield _table(
         GaugeMetricFamily, "spineone_alerts_open", "Open alerts", ("kind",), [((k,), n) for k, n in opened.items()]
     )
+
+
+def _receivers(session: Session, settings: NodeSettings) -> Metric:
+    rows = [((row.name,), float(row.attempts)) for row in session.scalars(select(ReceiverRow))]
+    failures = {**{(receiver.name,): 0.0 for receiver in settings.receivers}, **dict(rows)}
+    text = "Attempts to tell a receiver of alerts that failed since one succeeded"
+    return _table(GaugeMetricFamily, "spineone_receiver_failures", text, ("receiver",), failures.items())
 
 
 # ---------------------------------------------------------------- jobs and results

@@ -16,6 +16,7 @@ from dicom_node.schema import open_database
 from dicom_node.settings import load_settings
 from tests.fakes.datasets import STUDY, incoming, mr_image, save
 from tests.fakes.model import write_tiny_model
+from tests.fakes.post import running_web_server
 from tests.fakes.scu import free_port
 
 
@@ -72,6 +73,42 @@ def test_check__settings_are_all_listed_and_exit_2(config: Path, capsys: pytest.
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
     assert all(line.startswith("error: ") for line in errors)
+
+
+def add_webhook(config: Path, port: int) -> None:
+    with config.open("a") as file:
+        file.write(f'\n[[webhooks]]\nname = "pager"\nurl = "http://127.0.0.1:{port}/hook"\n')
+
+
+def test_check__goes_to_the_receivers_of_alerts(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with running_web_server() as server:
+        add_webhook(config, server.port)
+        assert run("check", "--config", str(config)) == 0
+        assert "ok: receiver pager answers" in capsys.readouterr().out
+        assert not server.posts
+    assert run("check", "--config", str(config)) == 1
+    assert "error: receiver pager: 127.0.0.1:" in capsys.readouterr().err
+
+
+def test_alerts__lists_open_ones_and_sends_a_test(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("alerts", "--test", "--config", str(config)) == 1
+    assert "there are no receivers" in capsys.readouterr().err
+    with running_web_server() as server:
+        add_webhook(config, server.port)
+        assert run("alerts", "--config", str(config)) == 0
+        assert run("alerts", "--test", "--config", str(config)) == 0
+        assert "ok: receiver pager was sent a test message" in capsys.readouterr().out
+        assert json.loads(server.posts[0][2])["text"] == "[SPINEONE] test of alerts"
+        server.status = 403
+        assert run("alerts", "--test", "--config", str(config)) == 1
+        assert "error: receiver pager: the web server says 403" in capsys.readouterr().err
+    database = open_database(load_settings(config).database)
+    with database.write() as session:
+        raise_alert(session, "refused", "10.0.0.1: unknown calling AE title", "calling AE X")
+    assert run("alerts", "--json", "--config", str(config)) == 0
+    assert json.loads(capsys.readouterr().out)[0]["kind"] == "refused"
+    assert run("status", "--config", str(config)) == 0
+    assert "receivers of alerts" in capsys.readouterr().out
 
 
 def test_check__model_and_database_are_listed_together(

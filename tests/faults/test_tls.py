@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from pynetdicom import AE
@@ -16,41 +13,12 @@ from pynetdicom.sop_class import Verification
 from dicom_node.delivery import Sender
 from dicom_node.errors import DeliveryError
 from dicom_node.settings import Destination
+from tests.fakes.certificates import Certificates
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import association, free_port, send
 from tests.faults.node import Listener, running_listener
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """A certificate authority and what it signed, and others that it did not."""
-
-    folder: Path
-
-    def pair(self, name: str) -> tuple[Path, Path]:
-        return self.folder / f"{name}.pem", self.folder / f"{name}.key"
-
-    def make(self, name: str, *, days: int = 2, host: str = "IP:127.0.0.1", signed: bool = True) -> None:
-        cert, key = self.pair(name)
-        request = self.folder / f"{name}.csr"
-        extensions = self.folder / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={host}\n")
-        self._openssl("req", *_NEW_KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        issuer = ["-CA", self.folder / "ca.pem", "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
-        by = issuer if signed else ["-signkey", key]
-        self._openssl("x509", "-req", "-in", request, *by, "-days", days, "-extfile", extensions, "-out", cert)
-
-    def make_authority(self) -> None:
-        cert, key = self.pair("ca")
-        self._openssl("req", "-x509", *_NEW_KEY, "-subj", "/CN=CA", "-days", 2, "-keyout", key, "-out", cert)
-
-    def _openssl(self, *arguments: object) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
-
-
-_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 
 @pytest.fixture(scope="module")

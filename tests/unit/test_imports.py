@@ -17,10 +17,22 @@ ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {
 
 LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
-    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages"},
-    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"},
+    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages", "receivers"},
+    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"}
+    | {"notices", "digest"},
     {"envelope", "reports", "overlays", "presentation", "key_object", "gate"},
-    {"associations", "worker", "delivery", "prover", "answers", "retrieve", "scheduler", "retention", "web"},
+    {
+        "associations",
+        "worker",
+        "delivery",
+        "prover",
+        "answers",
+        "retrieve",
+        "scheduler",
+        "retention",
+        "web",
+        "notifier",
+    },
     {"cli", "supervisor", "demo", "process", "backup"},
 )
 # Layers whose modules never import each other.
@@ -88,7 +100,18 @@ def test_node__only_the_worker_imports_the_detector() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["associations", "delivery", "prover", "answers", "scheduler", "web.server", "reports", "overlays", "gate"],
+    [
+        "associations",
+        "delivery",
+        "notifier",
+        "prover",
+        "answers",
+        "scheduler",
+        "web.server",
+        "reports",
+        "overlays",
+        "gate",
+    ],
 )
 def test_process__never_loads_torch(module: str) -> None:
     code = f"import sys, dicom_node.{module}; sys.exit('torch' in sys.modules)"

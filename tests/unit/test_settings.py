@@ -10,6 +10,7 @@ from dicom_node.settings import NodeSettings, Section, load_settings
 from dicom_node.settings_text import render_markdown, render_toml, section_of
 
 ROOT = Path(__file__).resolve().parents[2]
+_EMAIL = '[[emails]]\nname = "m"\nto = ["a@h"]\nsender = "b@h"\nhost = "h"\n'
 
 
 def write(folder: Path, text: str) -> Path:
@@ -82,6 +83,13 @@ def test_load__lists_all_errors_at_once_with_key_and_rule(tmp_path: Path) -> Non
         ('[[destinations]]\nname="a"\nae_title="A"\nhost="h"\nport=1\n' * 2, "the name 'a' is used twice"),
         ('database_url = "mysql://u:secret@h/d"', "mysql is not supported"),
         ('[listener]\nrequire_called_ae = "maybe"', "require_called_ae: must be true or false"),
+        (_EMAIL + 'user = "u"', "user and its password (password_file or password_env) belong together"),
+        (_EMAIL + 'user = "u"\npassword_env = "P"\nsecurity = "none"', "a password is not sent unencrypted"),
+        (_EMAIL + 'kinds = ["poem"]', "there is no such kind of alert; there are quarantine, "),
+        (_EMAIL.replace("a@h", "nobody"), 'must be an e-mail address such as "pacs@hospital.example"'),
+        (_EMAIL.replace('["a@h"]', "[]"), "emails[1]: to must not be empty"),
+        ('[[webhooks]]\nname = "w"\nurl = "ftp://h/secret"', "must be a URL such as"),
+        (_EMAIL + '[[webhooks]]\nname = "m"\nurl = "https://h/x"', "emails and webhooks: the name 'm' is used twice"),
         ('[model]\ndevice = "tpu"', 'must be "auto", "cpu", "cuda" or "cuda:N"'),
     ],
 )

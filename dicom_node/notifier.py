@@ -1,0 +1,110 @@
+"""Telling the receivers of alerts: one thread for each, so that a server that hangs holds up nothing else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from dicom_node import notices
+from dicom_node.alerts import close_alert, raise_alert
+from dicom_node.digest import compose
+from dicom_node.errors import NotifyError
+from dicom_node.files import exclusive_lock
+from dicom_node.jobs import back_off
+from dicom_node.lifecycle import StopFlag
+from dicom_node.log import get_logger
+from dicom_node.notices import Notice
+from dicom_node.receivers import channel_to
+from dicom_node.schema import Database, ReceiverRow, utc_now
+from dicom_node.settings import Email, NodeSettings, Webhook
+
+_TURN_EVERY_S = 5.0
+
+
+class Notifier:
+    """Tells every receiver what it has not been told. Time-outs and pauses after failures are those of ``[delivery]``."""
+
+    def __init__(self, settings: NodeSettings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    def start(self, stop: StopFlag) -> None:
+        """Tell until asked to stop, in threads that end with the process."""
+        threading.Thread(target=self._run, args=(stop,), name="notifier", daemon=True).start()
+
+    def _run(self, stop: StopFlag) -> None:
+        """Only one process on a data folder tells; a second one waits for its turn."""
+        while not stop.is_set():
+            with exclusive_lock(self._settings.data_dir / "notifier.lock") as mine:
+                if mine:
+                    self._run_all(stop)
+                    return
+            stop.wait(_TURN_EVERY_S)
+
+    def _run_all(self, stop: StopFlag) -> None:
+        receivers = self._settings.receivers
+        for receiver in receivers:
+            thread = threading.Thread(target=self._run_one, args=(receiver, stop), daemon=True)
+            thread.name = f"notifier-{receiver.name}"
+            thread.start()
+        with self._database.write() as session:
+            notices.forget_others(session, [receiver.name for receiver in receivers])
+        stop.wait()
+
+    def _run_one(self, receiver: Email | Webhook, stop: StopFlag) -> None:
+        while not stop.is_set():
+            try:
+                self.tell_due(receiver)
+            except Exception:  # a full disk or a locked database must not end this for good
+                get_logger().exception("notifier_error", receiver=receiver.name)
+            stop.wait(self._settings.delivery.poll_seconds)
+
+    def tell_due(self, receiver: Email | Webhook, now: datetime | None = None) -> bool:
+        """Send a receiver one message about everything that is due; whether one was sent."""
+        now = now or utc_now()
+        remind = timedelta(hours=self._settings.alerts.remind_hours)
+        row = self._met(receiver, now)
+        with self._database.read() as session:
+            due = notices.due(session, row, receiver.kinds, now=now, remind=remind)
+        return self._is_time(row, due, now) and self._tell(receiver, row, due, now)
+
+    def _met(self, receiver: Email | Webhook, now: datetime) -> ReceiverRow:
+        with self._database.read() as session:
+            row = session.get(ReceiverRow, receiver.name)
+        if row is None:
+            with self._database.write() as session:
+                row = notices.meet(session, receiver.name, now)
+        return row
+
+    def _is_time(self, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
+        """Whether enough was waited for more to come, since the last message, and since the last failure."""
+        rules = self._settings.alerts
+        if not due or (row.next_attempt_at is not None and row.next_attempt_at > now):
+            return False
+        collected = min(notice.since for notice in due) + timedelta(seconds=rules.collect_seconds)
+        earliest = row.last_sent_at + timedelta(seconds=rules.interval_seconds) if row.last_sent_at else now
+        # A time of the last message that lies ahead: the clock was put back.
+        return collected <= now and (earliest <= now or (row.last_sent_at or now) > now)
+
+    def _tell(self, receiver: Email | Webhook, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
+        rules = self._settings.delivery
+        message = compose(self._settings.listener.ae_title, due, now)
+        try:
+            channel_to(receiver, timeout_s=rules.timeout_s).send(message)
+        except NotifyError as error:
+            pause = timedelta(seconds=back_off(row.attempts + 1, rules.retry_first_s, rules.retry_max_s))
+            self._note_failure(receiver, str(error), now + pause)
+            return False
+        get_logger().info("notified", receiver=receiver.name, alerts=len(due))
+        with self._database.write() as session:
+            notices.mark_told(session, receiver.name, due, now)
+            close_alert(session, "receiver_down", receiver.name)
+        return True
+
+    def _note_failure(self, receiver: Email | Webhook, why: str, next_attempt_at: datetime) -> None:
+        get_logger().warning("not_notified", receiver=receiver.name, why=why)
+        with self._database.write() as session:
+            notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
+            # Seen on the status page, and told to the other receivers.
+            raise_alert(session, "receiver_down", receiver.name, why)
