@@ -26,7 +26,9 @@ FloatArray = NDArray[np.float64]
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # Names of the random streams of a seed; T1 and T2 of one seed share patient, looks and scanner plan.
-_PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE = range(6)
+_PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE, _SACRUM = range(7)
+# How lumbar a lumbarised S1 looks.
+_LUMBARISATION = (0.2, 0.8)
 # Kept between the outermost centres and the border of the picture, across and down (mm): no level may be cut.
 _MARGIN_MM = (27.0, 17.0)
 
@@ -53,6 +55,8 @@ class PhantomConfig:
         Strength of coil fall-off, noise, blur, ghosts and dark borders: 0 none, 1 usual.
     disc_rates, vertebra_rates
         Chance of each level to be degenerative.
+    lumbarised
+        Share of patients whose S1 looks more or less lumbar above a well-formed S1-S2 disc.
     """
 
     contrast: Contrast = "t2"
@@ -66,6 +70,7 @@ class PhantomConfig:
     artefacts: float = 1.0
     disc_rates: dict[str, float] = field(default_factory=lambda: dict(DISC_RATES))
     vertebra_rates: dict[str, float] = field(default_factory=lambda: dict(VERTEBRA_RATES))
+    lumbarised: float = 0.0
 
 
 DEFAULT_CONFIG = PhantomConfig()
@@ -120,7 +125,9 @@ def make_phantom(seed: int, *, config: PhantomConfig = DEFAULT_CONFIG, slices: i
     """
     if seed < 0 or (slices is not None and slices < 1):
         raise ValueError(f"seed {seed} must be >= 0 and slices {slices} >= 1")
-    patient = make_patient(_stream(seed, _PATIENT), config.disc_rates, config.vertebra_rates)
+    patient = make_patient(
+        _stream(seed, _PATIENT), config.disc_rates, config.vertebra_rates, _lumbarisation(seed, config.lumbarised)
+    )
     # A rare patient leans so far out of the plane that a level leaves the middle slice: take the next plan.
     for attempt in range(20):
         exam = _try_exam(seed, attempt, patient, config, slices)
@@ -131,6 +138,12 @@ def make_phantom(seed: int, *, config: PhantomConfig = DEFAULT_CONFIG, slices: i
 
 def _stream(seed: int, *names: int) -> np.random.Generator:
     return np.random.default_rng([seed, *names])
+
+
+def _lumbarisation(seed: int, rate: float) -> float:
+    """Of a stream of its own, so that a rate changes the sacrum and nothing else. A full one would be an L6: left out."""
+    rng = _stream(seed, _SACRUM)
+    return float(rng.uniform(*_LUMBARISATION)) if rng.random() < rate else 0.0
 
 
 def _try_exam(

@@ -35,6 +35,10 @@ _DISC_HEIGHT = {"L1": 7.6, "L2": 8.8, "L3": 9.8, "L4": 10.4, "L5": 9.6, "S1": 2.
 # Wedge of the disc below and of the body itself, in degrees; positive is lordotic (open to the front).
 _DISC_WEDGE = {"L1": 3.5, "L2": 5.0, "L3": 6.5, "L4": 9.5, "L5": 12.0, "S1": -3.0, "S2": -8.0, "S3": -10.0, "S4": -12.0}
 _BODY_WEDGE = {"L1": -2.0, "L2": -0.5, "L3": 1.0, "L4": 2.5, "L5": 8.0, "S1": -4.0, "S2": -6.0, "S3": -6.0}
+# What a lumbarised S1 grows into: heights and depths of S1 and S2, height and wedges of the disc between them.
+_LUMBAR_HEIGHT = {"S1": 27.0, "S2": 26.0}
+_LUMBAR_DEPTH = {"S1": 33.0, "S2": 27.0}
+_LUMBAR_GAP, _LUMBAR_GAP_WEDGE, _LUMBAR_BODY_WEDGE = 8.5, 7.0, 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +139,32 @@ class Patient:
         return next(b for b in self.bodies if b.part.name == name)
 
 
-def make_patient(rng: np.random.Generator, disc_rates: dict[str, float], vertebra_rates: dict[str, float]) -> Patient:
-    """A random patient; ``rates`` are the chances of each level to be degenerative."""
+def make_patient(
+    rng: np.random.Generator,
+    disc_rates: dict[str, float],
+    vertebra_rates: dict[str, float],
+    lumbarisation: float = 0.0,
+) -> Patient:
+    """A random patient.
+
+    Parameters
+    ----------
+    disc_rates, vertebra_rates
+        Chance of each level to be degenerative.
+    lumbarisation
+        How far S1 looks lumbar: 0 an ordinary sacrum, 1 a square S1 above a tall S1-S2 disc. Names stay as they are.
+    """
     age = float(rng.normal())
     severity = {name: _severity(rng, age, rate) for name, rate in {**disc_rates, **vertebra_rates}.items()}
-    parts = _column(rng, severity)
+    parts = _column(rng, severity, lumbarisation)
     bodies = [_body(rng, parts[name], severity.get(name)) for name in COLUMN]
     by_name = {b.part.name: b for b in bodies}
     discs = []
     for upper, lower in itertools.pairwise(COLUMN):
         name = f"{upper}-{lower}"
         rim = (by_name[upper].concavity[1], by_name[lower].concavity[0])
-        discs.append(_disc(rng, parts[name], rim, severity.get(name), age))
+        sacral = (1 - lumbarisation if upper == "S1" else 1.0) if upper in SACRAL else 0.0
+        discs.append(_disc(rng, parts[name], rim, severity.get(name), age, sacral))
     return Patient(bodies=tuple(bodies), discs=tuple(discs), **_surroundings(rng, parts))
 
 
@@ -187,7 +205,7 @@ class _Sizes:
     slip: float
 
 
-def _sizes(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, _Sizes]:
+def _sizes(rng: np.random.Generator, severity: dict[str, float], lumbarisation: float) -> dict[str, _Sizes]:
     scale = float(np.clip(rng.normal(1.055, 0.07), 0.85, 1.26))
     slender = float(rng.normal(1.0, 0.06))
     lordosis = float(np.clip(rng.normal(1.0, 0.35), 0.15, 2.0))
@@ -198,22 +216,34 @@ def _sizes(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, _S
         height = _BODY_HEIGHT.get(name, 15.0 if name in SACRAL else 26.2 - 0.75 * thorax)
         depth = _BODY_DEPTH.get(name, 9.0 if name in SACRAL else 31.0 - 0.6 * thorax)
         gap = _DISC_HEIGHT.get(name, 6.8 - 0.35 * thorax)
+        gap_wedge, body_wedge = _DISC_WEDGE.get(name, 0.3), _BODY_WEDGE.get(name, -3.2)
+        if name in _LUMBAR_HEIGHT:
+            height = _mix(height, _LUMBAR_HEIGHT[name], lumbarisation)
+            depth = _mix(depth, _LUMBAR_DEPTH[name], lumbarisation)
+        if name == "S1":
+            gap = _mix(gap, _LUMBAR_GAP, lumbarisation)
+            gap_wedge = _mix(gap_wedge, _LUMBAR_GAP_WEDGE, lumbarisation)
+            body_wedge = _mix(body_wedge, _LUMBAR_BODY_WEDGE, lumbarisation)
         gap *= _narrowing(rng, severity.get(f"{name}-{below}"))
         height *= _collapse(rng, severity.get(name))
         depth *= scale * slender * float(rng.normal(1, 0.02))
         gap *= scale * float(np.clip(rng.normal(1, 0.08), 0.7, 1.3))
-        wedge = math.radians(_DISC_WEDGE.get(name, 0.3) * lordosis + float(rng.normal(0, 1.5)))
+        wedge = math.radians(gap_wedge * lordosis + float(rng.normal(0, 1.5)))
         # A narrow disc cannot be much wedged: its lower end keeps two fifths of the height.
         steepest = 2 * math.atan(0.6 * gap / depth)
         sizes[name] = _Sizes(
             height=height * scale * float(rng.normal(1, 0.025)),
             depth=depth,
-            wedge=math.radians(_BODY_WEDGE.get(name, -3.2) * (0.5 + 0.5 * lordosis) + float(rng.normal(0, 1.2))),
+            wedge=math.radians(body_wedge * (0.5 + 0.5 * lordosis) + float(rng.normal(0, 1.2))),
             gap=gap,
             gap_wedge=float(np.clip(wedge, -steepest, steepest)),
             slip=_slip(rng, name, severity.get(f"{name}-{below}")),
         )
     return sizes
+
+
+def _mix(first: float, second: float, share: float) -> float:
+    return first + share * (second - first)
 
 
 def _narrowing(rng: np.random.Generator, severity: float | None) -> float:
@@ -237,9 +267,9 @@ def _slip(rng: np.random.Generator, name: str, severity: float | None) -> float:
     return base + (float(rng.uniform(2, 8)) if rng.random() < 0.12 else 0.0)
 
 
-def _column(rng: np.random.Generator, severity: dict[str, float]) -> dict[str, Part]:
+def _column(rng: np.random.Generator, severity: dict[str, float], lumbarisation: float) -> dict[str, Part]:
     """Stack bodies and discs down from the topmost, then move the centre of L3 to the origin."""
-    sizes = _sizes(rng, severity)
+    sizes = _sizes(rng, severity, lumbarisation)
     parts: dict[str, Part] = {}
     angle, place = 0.0, np.zeros(2)
     for index, name in enumerate(COLUMN):
@@ -351,18 +381,23 @@ def _bands(rng: np.random.Generator, part: Part, strength: float) -> tuple[Band,
 
 
 def _disc(
-    rng: np.random.Generator, part: Part, concavity: tuple[float, float], severity: float | None, age: float
+    rng: np.random.Generator,
+    part: Part,
+    concavity: tuple[float, float],
+    severity: float | None,
+    age: float,
+    sacral: float,
 ) -> Disc:
+    """``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
     if severity is None:
         # Neighbours above L1 and below S1 follow the patient's age; nobody grades them.
         severity = 0.6 * age + float(rng.normal(-0.5, 0.6))
     degenerative = severity > 0
     strength = min(severity, 2.5) if degenerative else 0.0
-    sacral = part.name.startswith("S")
     return Disc(
         part=part,
         concavity=concavity,
-        nucleus=_nucleus(rng, strength, degenerative) * (0.6 if sacral else 1.0),
+        nucleus=_nucleus(rng, strength, degenerative) * (1 - 0.4 * sacral),
         cleft=float(rng.uniform(0.1, 0.7)),
         bulge=_bulge(rng, strength, sacral),
         protrusion=0.0 if sacral else _protrusion(rng, strength),
@@ -383,10 +418,10 @@ def _nucleus(rng: np.random.Generator, strength: float, degenerative: bool) -> f
     return float(np.clip(0.46 - 0.25 * strength + rng.normal(0, 0.12), 0.0, 0.65))
 
 
-def _bulge(rng: np.random.Generator, strength: float, sacral: bool) -> tuple[float, float]:
+def _bulge(rng: np.random.Generator, strength: float, sacral: float) -> tuple[float, float]:
     """mm beyond the front and the back wall."""
     if sacral:
-        return -2.5, -1.0
+        return -2.5 * sacral, -1.0 * sacral
     front = float(rng.normal(0.3, 0.5)) + float(rng.uniform(0, 1.2)) * strength
     back = float(rng.normal(0.0, 0.4)) + float(rng.uniform(0.2, 1.6)) * strength
     return front, min(back, 4.5)

@@ -57,7 +57,8 @@ class Schedule:
 class Recipe(Schedule):
     """Everything that decides the training of a detector for MRI but data and seed.
 
-    ``phantom_share`` of the samples are procedural phantoms; ``slice_reach_mm`` lets training stacks lie off the annotated slice.
+    ``phantom_share`` of the samples are procedural phantoms, ``lumbarised`` of these have a well-formed S1-S2 disc;
+    ``slice_reach_mm`` lets training stacks lie off the annotated slice.
     ``upper_disc`` is what T12-L1 means, ``background`` or ``ignore`` (reading 18). ``crop_jitter_mm`` moves the crops on which a
     two-stage detector's classifier learns.
     """
@@ -68,6 +69,7 @@ class Recipe(Schedule):
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     phantom_share: float = 0.0
+    lumbarised: float = 0.0
     slice_reach_mm: float = 0.0
     upper_disc: str = "background"
     crop_jitter_mm: float = 2.0
@@ -131,6 +133,7 @@ def shipped() -> Recipe:
         gradient_clip=5.0,
         average_decay=0.998,
         phantom_share=0.5,
+        lumbarised=0.25,
         slice_reach_mm=6.0,
     )
 

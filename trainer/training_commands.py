@@ -11,6 +11,7 @@ import torch
 import typer
 
 from spineone_core.model_package import load_package
+from spineone_core.phantom import PhantomConfig
 from trainer.arguments import (
     EVALUATION_SEED,
     DataOption,
@@ -41,6 +42,7 @@ def fit(
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
     phantom_slices: Annotated[int, typer.Option(help="slices to render of each phantom")] = 3,
     epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="instead of the recipe's")] = None,
     seed: int = 0,
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
@@ -64,6 +66,8 @@ def fit(
         torch.set_num_threads(threads)
     if epochs is not None:
         chosen = replace(chosen, epochs=epochs)
+    if learning_rate is not None:
+        chosen = replace(chosen, learning_rate=learning_rate)
     task: Task
     if isinstance(chosen, VolumeRecipe):
         task = volume_task(chosen, data, phantom_count)
@@ -96,7 +100,8 @@ def keypoint_task(
             real.append(pictures_of(exam, chosen.preprocessing, reach))
         if part_of is None or select([exam], part_of, "validation"):
             validation.append(exam)
-    invented = list(phantoms.read(range(phantom_count), slices=phantom_slices))
+    patients = PhantomConfig(lumbarised=chosen.lumbarised)
+    invented = list(phantoms.read(range(phantom_count), slices=phantom_slices, config=patients))
     if not real and not invented:
         raise UsageError("nothing to train on: give --data or --phantoms")
     if not invented:
