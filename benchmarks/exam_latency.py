@@ -1,25 +1,17 @@
 """Seconds that the shipped model needs for one exam on this CPU: medians, from the volume and from DICOM files.
 
-The volume is decoded and in memory in the first case; the second reads headers, chooses the series and decodes too.
-
-    python benchmarks/exam_latency.py [--exams 8] [--rounds 5] [--threads 2]
-
-Exams are phantoms of the demo's kind, written as DICOM and read back; nothing but the project is needed.
+python benchmarks/exam_latency.py [--exams 8] [--rounds 5] [--threads 2]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
-import time
-from pathlib import Path
 
 import torch
 
 from spineone_core.detector import Detector
-from spineone_core.dicom_series import group_series, load_volume, read_headers
-from spineone_core.phantom_dicom import write_exam
+from trainer.latency import measure_latency
 
 
 def main() -> None:
@@ -29,23 +21,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    detector = Detector.load("default", device="cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        exams = [write_exam(Path(folder) / str(n), n, companions=False) for n in range(options.exams)]
-        paths = [list(exam.files["t2"]) for exam in exams]
-        volumes = [load_volume(group_series(read_headers(files)[0])[0]) for files in paths]
-        detector.detect(volumes[0])
-        detect, study = [], []
-        for _ in range(options.rounds):
-            for files, volume in zip(paths, volumes, strict=True):
-                began = time.perf_counter()
-                detector.detect(volume)
-                middle = time.perf_counter()
-                detector.read_study(files)
-                detect.append(middle - began)
-                study.append(time.perf_counter() - middle)
-    print(f"{len(detect)} runs, {options.threads} threads, torch {torch.__version__}")
-    for name, values in (("volume to findings", detect), ("DICOM files to findings", study)):
+    found = measure_latency(Detector.load("default", device="cpu"), exams=options.exams, rounds=options.rounds)
+    print(f"{len(found.study)} runs, {options.threads} threads, torch {torch.__version__}")
+    for name, values in (("volume to findings", found.volume), ("DICOM files to findings", found.study)):
         low, high = min(values), max(values)
         print(f"{name}: median {statistics.median(values):.2f} s (min {low:.2f}, max {high:.2f})")
 

@@ -118,9 +118,9 @@ def find_candidates(
     if merge not in MERGES:
         raise ValueError(f"merge {merge!r}; allowed: {', '.join(MERGES)}")
     total = _smooth(scores.sum(dim=0) if merge == "sum" else scores.amax(dim=0), window)
-    size = 2 * int(suppression) + 1
-    peaks = F.max_pool2d(total[None, None], size, stride=1, padding=size // 2)[0, 0]
-    rows, columns = torch.nonzero((total == peaks) & (total > minimum / 2), as_tuple=True)
+    rows, columns = torch.nonzero(
+        (total == _local_maximum(total, int(suppression))) & (total > minimum / 2), as_tuple=True
+    )
     order = torch.argsort(total[rows, columns], descending=True)
     found: list[Candidate] = []
     votes = scores.numpy()
@@ -132,6 +132,12 @@ def find_candidates(
         if apart and candidate.score >= minimum:
             found.append(candidate)
     return sorted(found, key=lambda c: -c.score)
+
+
+def _local_maximum(scores: Tensor, reach: int) -> Tensor:
+    """The largest value within ``reach`` rows and columns; along rows, then along columns, which is many times faster."""
+    along_rows = F.max_pool2d(scores[None, None], (1, 2 * reach + 1), stride=1, padding=(0, reach))
+    return F.max_pool2d(along_rows, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[0, 0]
 
 
 def _smooth(scores: Tensor, window: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from trainer.datasets import formats
+from trainer.datasets import formats, phantoms
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.splits import read_splits, select
 
@@ -33,6 +33,12 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
 
 class UsageError(Exception):
     """Wrong arguments: exit code 2."""
+
+
+def check_bootstrap(samples: int) -> None:
+    """Raises UsageError where so few samples make no interval."""
+    if samples and samples < 10:
+        raise UsageError(f"--bootstrap {samples}: at least 10, or 0 for no intervals")
 
 
 def stream_exams(sources: list[str], splits: Path | None = None, part: str = "") -> Iterator[Exam]:
@@ -62,6 +68,12 @@ def stream_exams(sources: list[str], splits: Path | None = None, part: str = "")
         raise UsageError(f"{splits}: none of the {seen} exams belongs to the part {part}")
     if odd:
         console.print(f"{odd} of {seen} exams have odd annotations or files: see spineone-train inspect")
+
+
+def exams_and_phantoms(sources: list[str], splits: Path | None, part: str, phantom_count: int) -> Iterator[Exam]:
+    """What a finished model is measured on: the exams of a part, then phantoms that no training sees."""
+    yield from stream_exams(sources, splits, part)
+    yield from phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count))
 
 
 def counted(items: Iterable[T], done: str) -> Iterator[T]:

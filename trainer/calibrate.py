@@ -158,3 +158,18 @@ def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int 
         if (index == b).any()
     ]
     return float(sum(gaps) / len(labels))
+
+
+def calibration_error_by_chance(probabilities: Floats, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Mean and 95th percentile of the error that these probabilities would show if they were perfectly calibrated.
+
+    Labels are drawn from the probabilities themselves: with few keypoints in ten bins, no calibration error is 0.
+    """
+    if not len(probabilities):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    drawn = [
+        expected_calibration_error(probabilities, (rng.random(len(probabilities)) < probabilities).astype(float))
+        for _ in range(samples)
+    ]
+    return float(np.mean(drawn)), float(np.percentile(drawn, 95))

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from spineone_core.model_package import ModelPackageError
-from trainer import data_commands, model_commands, refusal_commands, training_commands
+from trainer import data_commands, model_commands, refusal_commands, results_command, training_commands
 from trainer.arguments import UsageError, console
 from trainer.calibrate import CalibrationError
 from trainer.datasets.splits import SplitError
@@ -32,6 +32,7 @@ app.command()(model_commands.calibrate)
 app.command()(model_commands.package)
 app.command()(refusal_commands.domain)
 app.command()(refusal_commands.refusals)
+app.command()(results_command.results)
 
 
 def main() -> None:

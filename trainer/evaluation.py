@@ -18,7 +18,7 @@ from spineone_core import metrics
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.metrics import HIT_MM, Outcome
 from spineone_core.model_package import Manifest
-from trainer.calibrate import expected_calibration_error, labelled_probabilities
+from trainer.calibrate import calibration_error_by_chance, expected_calibration_error, labelled_probabilities
 from trainer.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.datasets.exam import Exam
 from trainer.inspection import LEGEND, scanner_of
@@ -100,6 +100,8 @@ class Evaluation:
         for structure in Structure:
             probabilities, labels = labelled_probabilities(outcomes, structure)
             figures[f"{structure}_ece"] = expected_calibration_error(probabilities, labels)
+            chance, upper = calibration_error_by_chance(probabilities)
+            figures[f"{structure}_ece_by_chance"], figures[f"{structure}_ece_by_chance_95"] = chance, upper
             decided = np.array([self.manifest.decides(structure, p) for p in probabilities.tolist()], dtype=bool)
             figures[f"{structure}_undecided"] = float(1 - decided.mean()) if len(decided) else float("nan")
             for grade in Grade:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +17,7 @@ from rich.table import Table
 from spineone_core import metrics
 from spineone_core.anatomy import Structure
 from spineone_core.inference import choose_device
-from spineone_core.model_package import Calibration, Manifest, load_package, save_package
+from spineone_core.model_package import Calibration, Manifest, ModelPackage, load_package, save_package
 from spineone_core.volume_package import is_volume_package, load_volume_package
 from trainer.arguments import (
     EVALUATION_SEED,
@@ -24,13 +25,15 @@ from trainer.arguments import (
     DeviceOption,
     SplitsOption,
     UsageError,
+    check_bootstrap,
     console,
     counted,
+    exams_and_phantoms,
     stream_exams,
     with_centroids,
 )
 from trainer.calibrate import METHODS, calibration_of
-from trainer.datasets import ct_phantoms, phantoms
+from trainer.datasets import ct_phantoms
 from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS
 from trainer.evaluate import evaluate_exam, evaluate_network
@@ -57,15 +60,11 @@ def evaluate(
         return
     if not data and not phantom_count:
         raise UsageError("nothing to evaluate: give --data or --phantoms")
-    if bootstrap and bootstrap < 10:
-        raise UsageError(f"--bootstrap {bootstrap}: at least 10, or 0 for no intervals")
+    check_bootstrap(bootstrap)
     package, where = load_package(model), choose_device(device)
-    network = package.network.to(where)
-    shown_part = part if splits else "all"
-    title = f"{package.identity.name} {package.identity.version}, part: {shown_part}"
-    evaluation = Evaluation(package.manifest, title)
-    for exam in counted(_exams(data, splits, part, phantom_count), "evaluated"):
-        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
+    evaluation = evaluate_package(
+        package, exams_and_phantoms(data, splits, part, phantom_count), where, part if splits else "all"
+    )
     if report is not None:
         evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}."])
         console.print(f"written: {report / 'evaluation.html'}", highlight=False, soft_wrap=True)
@@ -75,6 +74,15 @@ def evaluate(
         return
     _print_figures(evaluation)
     _print_failures(evaluation.cases)
+
+
+def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
+    """A package's outcomes on exams; ``part`` is for the title alone."""
+    network = package.network.to(where)
+    evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
+    for exam in counted(exams, "evaluated"):
+        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
+    return evaluation
 
 
 def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str, as_json: bool) -> None:
@@ -93,11 +101,6 @@ def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str
     for name, value in figures.items():
         table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
     Console().print(table)
-
-
-def _exams(data: list[str], splits: Path | None, part: str, phantom_count: int) -> Iterator[Exam]:
-    yield from stream_exams(data, splits, part)
-    yield from phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count))
 
 
 def _print_figures(evaluation: Evaluation) -> None:

@@ -21,6 +21,7 @@ from trainer.arguments import (
     SplitsOption,
     UsageError,
     console,
+    exams_and_phantoms,
     stream_exams,
     with_centroids,
 )
@@ -39,13 +40,18 @@ NegativesOption = Annotated[
 ]
 
 
-def read_negatives(folders: list[Path], splits: Path | None, part: str) -> list[Negative]:
-    """All series under the folders; those of a patient of another part are left out, those of no part count as ``test``."""
-    part_of = {} if splits is None else read_splits(splits)
+def read_negatives(folders: list[Path]) -> list[Negative]:
+    """All series under the folders."""
     found = [negative for folder in folders for negative in series_in(folder)]
     if folders and not found:
         raise UsageError(f"no series that can be read in {', '.join(map(str, folders))}")
-    return [n for n in found if splits is None or part_of.get(n.patient, "test") == part]
+    return found
+
+
+def of_part(negatives: list[Negative], splits: Path | None, part: str) -> list[Negative]:
+    """Those of a part's patients; patients that stand in none count as ``test``."""
+    part_of = {} if splits is None else read_splits(splits)
+    return [n for n in negatives if splits is None or part_of.get(n.patient, "test") == part]
 
 
 def domain(
@@ -63,16 +69,16 @@ def domain(
         raise UsageError(f"--phantoms {phantom_count}: at least 1")
     package = load_package(model)
     preprocessing = package.manifest.preprocessing
-    network = package.domain
+    network, foreign = package.domain, read_negatives(negatives)
     if steps:
         training = list(with_centroids(stream_exams(data, splits, "train")))
-        prepared = domain_data(package, training, read_negatives(negatives, splits, "train"), phantom_count)
+        prepared = domain_data(package, training, of_part(foreign, splits, "train"), phantom_count)
         network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
     if network is None:
         raise UsageError(f"{model} has no domain check to keep; give --steps")
     real = stream_exams(data, splits, "validation") if splits else []
     unseen = chain(real, _phantoms(LIMIT_SEED, 20))
-    network = with_limit(network, unseen, read_negatives(negatives, splits, "validation"), preprocessing)
+    network = with_limit(network, unseen, of_part(foreign, splits, "validation"), preprocessing)
     identity = save_package(out, package.network, package.manifest, domain=network)
     print(f"{out}: limit {network.config.limit}; digest {identity.digest}")
 
@@ -97,17 +103,22 @@ def refusals(
     if not data and not phantom_count:
         raise UsageError("nothing to try: give --data or --phantoms")
     package = load_package(model)
-    good = chain(stream_exams(data, splits, part), _phantoms(EVALUATION_SEED, phantom_count))
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)
-    tallies = count_refusals(
-        Detector(package, device=device), trials(good, read_negatives(negatives, splits, part), seeds)
-    )
+    tallies = tally_refusals(Detector(package, device=device), data, splits, part, negatives, phantom_count)
     shown_part = part if splits else "all"
     if as_json:
         result = {kind: {"reasons": dict(t.reasons), "analysed": t.analysed} for kind, t in tallies.items()}
         print(json.dumps({"model": package.identity.to_json(), "part": shown_part, "refusals": result}))
         return
     _print(tallies, f"{package.identity.name} {package.identity.version}, part: {shown_part}")
+
+
+def tally_refusals(
+    detector: Detector, data: list[str], splits: Path | None, part: str, negatives: list[Path], phantom_count: int
+) -> dict[str, Tally]:
+    """What the detector refuses of a part's exams, of as many phantoms and test objects, and of other series."""
+    good = exams_and_phantoms(data, splits, part, phantom_count)
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)
+    return count_refusals(detector, trials(good, of_part(read_negatives(negatives), splits, part), seeds))
 
 
 def _print(tallies: dict[str, Tally], title: str) -> None:
