@@ -307,8 +307,9 @@ class GuardedRequestHandler(RequestHandler):
 
 @dataclass(eq=False)
 class Slot:
-    """A place for one association."""
+    """A place for one association, of a calling AE title."""
 
+    calling: str
     is_starting: bool = True
     association: Any = None
 
@@ -329,6 +330,8 @@ class GuardedServer(ThreadedAssociationServer):
         listener: Listener,
         tls: ssl.SSLContext | None,
         judge: Callable[[str, str, str], tuple[int, int, int] | None],
+        refuse: Callable[[str, str, str, str], None],
+        most_of: Callable[[str], int],
         **kwargs: Any,
     ) -> None:
         self.pdu_timeout_s = listener.pdu_timeout_s
@@ -336,7 +339,9 @@ class GuardedServer(ThreadedAssociationServer):
         self.budget = Budget(listener.max_memory_mb * 1_000_000, listener.max_object_mb * 1_000_000)
         self._tls = tls
         self._judge = judge
+        self._refuse = refuse
         self._most_associations = listener.max_associations
+        self._most_of = most_of
         # Connections that have not asked for an association yet, the oldest first, and since when.
         self._waiting: dict[socket.socket, float] = {}
         self._slots: list[Slot] = []
@@ -390,11 +395,20 @@ class GuardedServer(ThreadedAssociationServer):
         if code is None:
             with self._lock:
                 self._slots = [slot for slot in self._slots if slot.is_used()]
-                if len(self._slots) < self._most_associations:
-                    self._slots.append(Slot())
+                reason = self._too_many(calling)
+                if not reason:
+                    self._slots.append(Slot(calling))
                     return self._slots[-1]
-            get_logger().warning("association_refused", calling_ae=calling, address=address, why="too many")
+            self._refuse(calling, called, address, reason)
         return b"\x03\x00\x00\x00\x00\x04\x00" + bytes(code or _REJECT_BUSY)
+
+    def _too_many(self, calling: str) -> str:
+        """Why there is no place for one more association; empty if there is."""
+        if len(self._slots) >= self._most_associations:
+            return "too many associations"
+        if sum(slot.calling == calling for slot in self._slots) >= self._most_of(calling):
+            return "too many associations of this peer"
+        return ""
 
     def _answer(self, connection: Any, pdu: bytes) -> None:
         """A last word, and the end."""
@@ -486,6 +500,8 @@ class StorageListener:
             listener=listener,
             tls=tls_context(listener),
             judge=self._judge,
+            refuse=self._note_refusal,
+            most_of=lambda calling: self._peers.most_associations(calling) or listener.max_associations,
         )
         ae._servers.append(server)
         self._server = server
@@ -538,9 +554,12 @@ class StorageListener:
         if not reason:
             get_logger().info("association", calling_ae=calling, address=address)
             return None
+        self._note_refusal(calling, called, address, reason)
+        return code
+
+    def _note_refusal(self, calling: str, called: str, address: str, reason: str) -> None:
         get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=reason)
         self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")
-        return code
 
     def _refusal(self, calling: str, called: str, address: str) -> tuple[str, tuple[int, int, int]]:
         """Why an association is refused, and the code to say so; an empty reason if it is not."""
@@ -671,12 +690,19 @@ class Peers:
 
     def __init__(self, settings: NodeSettings) -> None:
         self._rules: dict[str, list[Any]] = {}
+        self._limits: dict[str, int] = {}
         for peer in settings.peers:
+            self._limits[peer.ae_title] = max(peer.max_associations, self._limits.get(peer.ae_title, 0))
             networks = [ipaddress.ip_network(text, strict=False) for text in peer.addresses]
             everywhere = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
             self._rules.setdefault(peer.ae_title, []).extend(networks or everywhere)
         self._archives = [(archive.ae_title, archive.host) for archive in settings.archives]
         self._destinations = [(destination.ae_title, destination.host) for destination in settings.destinations]
+
+    def most_associations(self, ae_title: str) -> int:
+        """How many associations someone of this AE title may have; 0 where no limit of its own is set. Of several tables of one
+        title the largest limit counts."""
+        return self._limits.get(ae_title, 0)
 
     def knows_title(self, ae_title: str) -> bool:
         """Whether someone has this AE title (any is good where no peers are set)."""
@@ -736,9 +762,7 @@ def tame_pynetdicom() -> None:
 
 def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
     """Serve until asked to stop. The first listener on a data folder reconciles it before it accepts anything."""
-    store = InstanceStore(
-        database, settings.data_dir, reserve_bytes=int(settings.retention.disk_reserve_gb * 1_000_000_000)
-    )
+    store = InstanceStore.of(settings, database)
     listener = StorageListener(settings, database, store)
     with exclusive_lock(settings.data_dir / "listener.lock") as first:
         if first:

@@ -32,7 +32,9 @@ from dicom_node.files import move_into_place, safe_path, sha256_of, sync_folder,
 from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from dicom_node.log import describe, get_logger, printable
-from dicom_node.schema import Database, Instance, ResultFile, utc_now
+from dicom_node.schema import Database, Instance, ResultFile, StudyRow, utc_now
+from dicom_node.settings import NodeSettings
+from dicom_node.settings import Study as StudySettings
 
 # C-STORE statuses (PS3.4 B.2.3).
 SUCCESS = 0x0000
@@ -115,16 +117,27 @@ class InstanceStore:
         The node's data folder; its subfolders are created.
     reserve_bytes
         Free space that must remain.
+    study
+        How large a study may become.
     """
 
-    def __init__(self, database: Database, data_dir: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(
+        self, database: Database, data_dir: Path, *, reserve_bytes: int = 0, study: StudySettings | None = None
+    ) -> None:
         self._database = database
         self.data_dir = data_dir
         self._reserve = reserve_bytes
+        self._study = study or StudySettings()
         # Patient IDs by index row, so that not every image of a study makes us read another one.
         self._patients: dict[int, str] = {}
         self._patients_lock = threading.Lock()
         prepare_folders(data_dir)
+
+    @staticmethod
+    def of(settings: NodeSettings, database: Database) -> InstanceStore:
+        """The store of a node."""
+        reserve = int(settings.retention.disk_reserve_gb * 1_000_000_000)
+        return InstanceStore(database, settings.data_dir, reserve_bytes=reserve, study=settings.study)
 
     def has_room(self, size: int = 0) -> bool:
         """Whether ``size`` more bytes leave the reserve untouched."""
@@ -181,11 +194,32 @@ class InstanceStore:
             if conflict:
                 self._quarantine(meta, incoming, sha256, conflict)
                 return SUCCESS
+            if not any(row.sha256 == sha256 for row in known):
+                self._check_study_limits(identity, incoming)
             target = instance_path(self.data_dir, identity, sha256)
             move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
             if self._index(incoming, identity, sha256, target, expected=current):
                 return SUCCESS
         raise RefusedError(OUT_OF_RESOURCES, "the same instance is being received several times at once")
+
+    def _check_study_limits(self, identity: _Identity, incoming: Incoming) -> None:
+        """
+        Raises
+        ------
+        RefusedError
+            0xA700 if the study has become too large. Associations that store at the same time may pass the limit by one each.
+        """
+        with self._database.read() as session:
+            study = session.get(StudyRow, identity.study_uid)
+        if study is None or identity.is_own_result:
+            return
+        rules, size = self._study, (study.stored_bytes + len(incoming.data)) / 1e9
+        if study.stored_images < rules.max_images and size <= rules.max_gb:
+            return
+        has = f"it has {study.stored_images} images, {study.stored_bytes / 1e6:.0f} MB together"
+        limits = f"study.max_images is {rules.max_images}, study.max_gb {rules.max_gb:g}"
+        self._alert("study_limit", identity.study_uid, f"{has}; {limits}; more came from {incoming.calling_ae}")
+        raise RefusedError(OUT_OF_RESOURCES, "the study is larger than the settings allow")
 
     def _known_versions(self, sop_instance_uid: str) -> list[Instance]:
         with self._database.read() as session:
@@ -298,7 +332,9 @@ class InstanceStore:
                 )
             )
             if not identity.is_own_result:
-                studies.image_arrived(session, identity.study_uid, now)
+                study = studies.image_arrived(session, identity.study_uid, now)
+                study.stored_images += 1
+                study.stored_bytes += target.stat().st_size
         return True
 
     def _whole_again(self, session: Session, row: Instance, target: Path) -> bool:

@@ -210,8 +210,7 @@ class Retriever:
         return [problem for problem in outcomes if problem]
 
     def _get(self, queries: Iterable[Dataset], missing: Sequence[FoundImage]) -> list[str]:
-        reserve = int(self._settings.retention.disk_reserve_gb * 1_000_000_000)
-        store = InstanceStore(self._database, self._settings.data_dir, reserve_bytes=reserve)
+        store = InstanceStore.of(self._settings, self._database)
 
         def on_store(event: Any) -> int:
             return store.receive(

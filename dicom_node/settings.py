@@ -181,6 +181,9 @@ class Peer(Section):
     addresses: tuple[Network, ...] = setting((), "addresses or networks it may come from; empty: any")
     host: str = setting("", "where answers to its commitment requests go; empty: on the association of the request")
     port: Port | None = setting(None, "TCP port for those answers")
+    max_associations: int = setting(
+        0, "associations it may have at the same time; 0: as many as `[listener] max_associations` leaves", ge=0, le=500
+    )
 
     @model_validator(mode="after")
     def _complete_address(self) -> Peer:
@@ -196,6 +199,10 @@ class Study(Section):
     max_wait_seconds: float = setting(
         900.0, "or when its first image is so old, whatever still comes", unit="s", ge=0, le=604800
     )
+    max_images: int = setting(
+        20000, "images of a study that are kept, every version of an image counts; further ones are refused", ge=1
+    )
+    max_gb: float = setting(50.0, "size of a study; further images of it are refused", unit="GB", gt=0)
     min_slices: int = setting(5, "slices a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
 
 

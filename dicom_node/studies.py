@@ -20,7 +20,13 @@ def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
     study = session.get(StudyRow, study_uid, with_for_update=True)
     if study is None:
         study = StudyRow(
-            study_uid=study_uid, state="receiving", generation=1, first_received_at=now, last_received_at=now
+            study_uid=study_uid,
+            state="receiving",
+            generation=1,
+            first_received_at=now,
+            last_received_at=now,
+            stored_images=0,
+            stored_bytes=0,
         )
         session.add(study)
     elif study.state == "complete":

@@ -45,6 +45,8 @@ _REFUSALS = (
     "unknown calling AE title",
     "address not allowed",
     "disk reserve",
+    "too many associations",
+    "too many associations of this peer",
 )
 _QUANTILES = (0.5, 0.95, 1.0)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -26,10 +27,11 @@ from sqlalchemy import func, select
 
 from dicom_node.alerts import open_alerts
 from dicom_node.associations import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
-from dicom_node.instances import InstanceStore
+from dicom_node.instances import InstanceStore, encode_file_meta
 from dicom_node.schema import Alert, Database, Instance
 from dicom_node.settings import NodeSettings
-from tests.fakes.datasets import mr_image, save, with_meta
+from dicom_node.web.measures import NodeCollector
+from tests.fakes.datasets import STUDY, incoming, mr_image, save, with_meta
 from tests.fakes.scu import association, free_port, send
 
 STORESCU = Path("/usr/bin/storescu")
@@ -45,7 +47,7 @@ def start(database: Database, node_settings: NodeSettings) -> Iterator[Start]:
         values = node_settings.model_dump()
         values["listener"] |= {"port": free_port(), **changes.pop("listener", {})}  # type: ignore[operator]
         settings = NodeSettings(**{**values, **changes})
-        listener = StorageListener(settings, database, InstanceStore(database, settings.data_dir))
+        listener = StorageListener(settings, database, InstanceStore.of(settings, database))
         listener.start()
         running.append(listener)
         return listener.port
@@ -178,6 +180,24 @@ def test_association__only_peers_may_send(start: Start, peers: list[object], acc
         assert opened.is_rejected is not accepted
 
 
+def test_store__a_study_has_a_largest_size(start: Start, database: Database) -> None:
+    port = start(study={"max_images": 3})
+    assert send(port, *(mr_image(n) for n in range(1, 6))) == [0, 0, 0, 0xA700, 0xA700]
+    # What is here already is acknowledged again, and other studies are not concerned.
+    assert send(port, mr_image(2), mr_image(1, study="1.2.9")) == [0, 0]
+    (alert,) = alerts(database)
+    assert (alert.kind, alert.subject, alert.count) == ("study_limit", STUDY, 2)
+    assert "study.max_images is 3" in alert.detail
+
+
+def test_store__a_study_has_a_largest_size_in_bytes(start: Start, database: Database) -> None:
+    image = incoming(mr_image())
+    size = len(image.data) + len(encode_file_meta(image))
+    port = start(study={"max_gb": 2.2 * size / 1e9})
+    assert send(port, *(mr_image(n) for n in range(1, 5))) == [0, 0, 0xA700, 0xA700]
+    assert "it has 2 images" in alerts(database)[0].detail
+
+
 def test_association__under_the_disk_reserve_all_are_refused(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     port = start()
     monkeypatch.setattr(InstanceStore, "has_room", lambda self, size=0: False)
@@ -191,6 +211,31 @@ def test_association__more_than_the_most_are_refused_politely(start: Start) -> N
         assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
     time.sleep(0.3)
     with association(port) as again:
+        assert again.is_established
+
+
+def test_association__one_peer_cannot_take_the_places_of_the_others(
+    start: Start, database: Database, node_settings: NodeSettings
+) -> None:
+    noisy = {"ae_title": "NOISY", "max_associations": 2}
+    port = start(listener={"max_associations": 4}, peers=[noisy, {"ae_title": "QUIET"}])
+    with association(port, calling="NOISY") as first, association(port, calling="NOISY") as second:
+        with association(port, calling="NOISY") as third:
+            assert (first.is_established, second.is_established, third.is_rejected) == (True, True, True)
+            refusal = third.acceptor.primitive
+            # Transient, by the presentation-related provider: local limit exceeded (PS3.8 9.3.4).
+            assert (refusal.result, refusal.result_source, refusal.diagnostic) == (2, 3, 2)
+        with association(port, calling="QUIET") as other, association(port, calling="QUIET") as more:
+            assert (other.is_established, more.is_established) == (True, True)
+    (alert,) = alerts(database)
+    assert (alert.kind, alert.subject) == ("refused", "127.0.0.1: too many associations of this peer")
+    assert "NOISY" in alert.detail
+    registry = CollectorRegistry()
+    registry.register(NodeCollector(node_settings, database))
+    metrics = generate_latest(registry).decode()
+    assert 'associations_refused_total{reason="too many associations of this peer"} 1.0' in metrics
+    time.sleep(0.3)
+    with association(port, calling="NOISY") as again:
         assert again.is_established
 
 
