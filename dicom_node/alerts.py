@@ -32,6 +32,7 @@ KINDS = {
     "receiver_down": "a receiver of alerts cannot be told; it is tried again",
     "process_restarted": "a process of the node ended by itself",
     "web_unavailable": "the web process cannot listen on its port",
+    "audit_behind": "the audit repository cannot be reached; its messages are kept and sent later",
 }
 
 

@@ -29,6 +29,8 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 
 from dicom_node import commitment_messages, commitments, promises
 from dicom_node.alerts import close_alert, open_alerts, raise_alert
+from dicom_node.audit import AuditLog
+from dicom_node.audit_transfers import Receiving
 from dicom_node.files import exclusive_lock
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.instances import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Incoming, InstanceStore
@@ -332,6 +334,7 @@ class GuardedServer(ThreadedAssociationServer):
         judge: Callable[[str, str, str], tuple[int, int, int] | None],
         refuse: Callable[[str, str, str, str], None],
         most_of: Callable[[str], int],
+        tls_failed: Callable[[str], None],
         **kwargs: Any,
     ) -> None:
         self.pdu_timeout_s = listener.pdu_timeout_s
@@ -340,6 +343,7 @@ class GuardedServer(ThreadedAssociationServer):
         self._tls = tls
         self._judge = judge
         self._refuse = refuse
+        self._tls_failed = tls_failed
         self._most_associations = listener.max_associations
         self._most_of = most_of
         # Connections that have not asked for an association yet, the oldest first, and since when.
@@ -423,6 +427,7 @@ class GuardedServer(ThreadedAssociationServer):
                 connection.do_handshake()
         except (OSError, ValueError) as error:
             get_logger().warning("tls_failed", address=address, error=type(error).__name__)
+            self._tls_failed(address)
             return b""
         try:
             first = read_request(connection, self.pdu_timeout_s)
@@ -472,6 +477,7 @@ class StorageListener:
         self._database = database
         self._store = store
         self._peers = Peers(settings)
+        self._audit = Receiving(AuditLog(settings), database)
         self._server: GuardedServer | None = None
 
     @property
@@ -502,6 +508,7 @@ class StorageListener:
             judge=self._judge,
             refuse=self._note_refusal,
             most_of=lambda calling: self._peers.most_associations(calling) or listener.max_associations,
+            tls_failed=lambda address: self._audit.refused("", address, "TLS handshake failed"),
         )
         ae._servers.append(server)
         self._server = server
@@ -521,7 +528,12 @@ class StorageListener:
         for association in associations:
             if association.is_alive():
                 association.abort()
+        self._audit.report_all()
         self._server = None
+
+    def report_quiet(self) -> None:
+        """Tell the audit log what associations have brought that stay open."""
+        self._audit.report_quiet()
 
     def _may_go_on(self, association: Any, stopping_for_s: float) -> bool:
         limit = _STOP_GRACE_S if association.dimse.is_busy else _STOP_IDLE_GRACE_S
@@ -542,6 +554,7 @@ class StorageListener:
     def _handlers(self) -> list[Any]:
         return [
             (evt.EVT_ABORTED, self._on_aborted),
+            (evt.EVT_CONN_CLOSE, lambda event: self._audit.ended(event.assoc)),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._on_commitment_request),
@@ -555,6 +568,8 @@ class StorageListener:
             get_logger().info("association", calling_ae=calling, address=address)
             return None
         self._note_refusal(calling, called, address, reason)
+        if code != _REJECT_CONGESTED:
+            self._audit.refused(calling, address, f"association refused: {reason}")
         return code
 
     def _note_refusal(self, calling: str, called: str, address: str, reason: str) -> None:
@@ -586,17 +601,24 @@ class StorageListener:
         dimse = event.assoc.dimse
         dimse.is_storing = True
         try:
-            if event.request.MessageID in dimse.too_large:
-                return self._refuse_too_large(event)
-            requestor = event.assoc.requestor
-            return self._store.receive(
-                Incoming.of(event, calling_ae=_title(requestor.ae_title), calling_address=requestor.address)
-            )
+            status, study_uid = self._receive(event)
+            calling, sop_class = _title(event.assoc.requestor.ae_title), str(event.request.AffectedSOPClassUID)
+            self._audit.stored(event.assoc, calling, study_uid, sop_class, status)
+            return status
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("store_failed")
             return CANNOT_UNDERSTAND
         finally:
             dimse.is_storing = False
+
+    def _receive(self, event: Any) -> tuple[int, str]:
+        """The status to answer, and the study where it is known."""
+        if event.request.MessageID in event.assoc.dimse.too_large:
+            return self._refuse_too_large(event), ""
+        requestor = event.assoc.requestor
+        incoming = Incoming.of(event, calling_ae=_title(requestor.ae_title), calling_address=requestor.address)
+        studies: list[str] = []
+        return self._store.receive(incoming, filed=studies.append), "".join(studies)
 
     def _refuse_too_large(self, event: Any) -> int:
         event.assoc.dimse.too_large.discard(event.request.MessageID)
@@ -773,6 +795,7 @@ def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> 
         )
         notify_ready()
         while not stop.wait(10):
+            listener.report_quiet()
             _close_disk_alert(settings, database, store)
         listener.stop()
     get_logger().info("stopped")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -180,6 +181,7 @@ def _with_receivers(settings: NodeSettings, step: Callable[[Email | Webhook], st
 @app.command()
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the whole node: listener, workers, delivery, web. SIGTERM stops it cleanly."""
+    from dicom_node.audit import AuditLog, activity
     from dicom_node.heartbeats import beating
     from dicom_node.instances import prepare_folders
     from dicom_node.lifecycle import StopFlag
@@ -192,7 +194,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     database = prepare_database(settings.database)
     supervisor = Supervisor(settings, database, config.resolve())
     stop = StopFlag().install()
-    with beating(database, "supervisor", is_well=supervisor.is_well):
+    with activity(AuditLog(settings), "supervisor"), beating(database, "supervisor", is_well=supervisor.is_well):
         supervisor.run(stop)
 
 
@@ -200,11 +202,10 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the listener alone: C-ECHO and C-STORE."""
     from dicom_node.associations import run_listener
-    from dicom_node.heartbeats import beating
 
     settings, database, stop = _process(config, "listener")
     try:
-        with beating(database, "listener"):
+        with _at_work(settings, database, "listener"):
             run_listener(settings, database, stop)
     except OSError as error:
         where = f"{settings.listener.host}:{settings.listener.port}"
@@ -214,12 +215,11 @@ def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one worker alone: analyse studies."""
-    from dicom_node.heartbeats import beating
     from dicom_node.worker import Worker, load_detector
 
     settings, database, stop = _process(config, "worker")
     worker = Worker(settings, database, load_detector(settings))
-    with beating(database, "worker"):
+    with _at_work(settings, database, "worker"):
         worker.run(stop)
 
 
@@ -228,8 +228,8 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and answer who asks us,
     tell the receivers of alerts."""
     from dicom_node.answers import Answers
+    from dicom_node.audit_repository import AuditRepository
     from dicom_node.delivery import Delivery
-    from dicom_node.heartbeats import beating
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
     from dicom_node.notifier import Notifier
@@ -241,11 +241,12 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     scheduler = Scheduler(settings, database)
     scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
     scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
+    scheduler.every(settings.delivery.poll_seconds, AuditRepository(settings, database).send_due)
     scheduler.start()
     Notifier(settings, database).start(stop)
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
-    with beating(database, "delivery"):
+    with _at_work(settings, database, "delivery"):
         Delivery(settings, database, Prover(settings, database).prove_due).run(stop)
     scheduler.stop()
     get_logger().info("stopped")
@@ -254,11 +255,10 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def web(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the web process alone: health, metrics and the status page."""
-    from dicom_node.heartbeats import beating
     from dicom_node.web.server import run_web
 
     settings, database, stop = _process(config, "web")
-    with beating(database, "web"):
+    with _at_work(settings, database, "web"):
         run_web(settings, database, stop)
 
 
@@ -275,6 +275,16 @@ def _process(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]
     return settings, database, stop
 
 
+@contextmanager
+def _at_work(settings: NodeSettings, database: Database, role: str) -> Iterator[None]:
+    """The audit log has the process's start and end; in between it says that it lives."""
+    from dicom_node.audit import AuditLog, activity
+    from dicom_node.heartbeats import beating
+
+    with activity(AuditLog(settings), role), beating(database, role):
+        yield
+
+
 # ---------------------------------------------------------------- offline
 
 
@@ -285,7 +295,7 @@ def process(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="settings file; without: defaults")] = None,
 ) -> None:
     """Analyse DICOM files without network or database: SR, overlay, picture and findings.json for each study."""
-    from dicom_node.process import find_studies, process_study
+    from dicom_node.process import audit_offline, find_studies, process_study
     from dicom_node.worker import load_detector
 
     configure_logging("error", process="cli", stream=sys.stderr)
@@ -299,6 +309,8 @@ def process(
     for study_uid, inputs in sorted(found.studies.items()):
         analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
         _print_analysis(analysis, out / study_uid)
+        if config is not None:
+            audit_offline(settings, study_uid, inputs, analysis, out)
 
 
 def _print_analysis(analysis: Analysis, folder: Path) -> None:
@@ -416,13 +428,20 @@ def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption 
 # ---------------------------------------------------------------- acting
 
 
+def _audited(settings: NodeSettings, what: str) -> AbstractContextManager[None]:
+    """A command that changes something: the audit log says who gave it, and whether it was carried out."""
+    from dicom_node.audit import AuditLog, command
+
+    return command(AuditLog(settings), what)
+
+
 @app.command()
 def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Try a failed job again, or a waiting one at once."""
     from dicom_node import jobs as job_table
 
-    _, database = _open(config)
-    with database.write() as session:
+    settings, database = _open(config)
+    with _audited(settings, f"retry of job {job_id}"), database.write() as session:
         job_table.retry(session, job_id)
     print(f"job {job_id} waits for a worker")
 
@@ -432,11 +451,12 @@ def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Send the newest result of a study again, to every destination it was meant for."""
     from dicom_node import outbox
 
-    _, database = _open(config)
-    with database.write() as session:
-        count = outbox.resend(session, study)
-    if not count:
-        raise NodeError(f"no results of study {study} were meant for any destination")
+    settings, database = _open(config)
+    with _audited(settings, f"resend of study {study}"):
+        with database.write() as session:
+            count = outbox.resend(session, study)
+        if not count:
+            raise NodeError(f"no results of study {study} were meant for any destination")
     print(f"{count} objects will be sent again")
 
 
@@ -484,8 +504,8 @@ def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Close an open alert that `status` shows."""
     from dicom_node import alerts as alert_table
 
-    _, database = _open(config)
-    with database.write() as session:
+    settings, database = _open(config)
+    with _audited(settings, f"acknowledging alert {alert_id}"), database.write() as session:
         if not alert_table.acknowledge(session, alert_id):
             raise NodeError(f"there is no open alert {alert_id}")
     print(f"alert {alert_id} closed")
@@ -578,13 +598,14 @@ def purge(
     as_json: JsonOption = False,
 ) -> None:
     """Delete the images of studies whose results are safe (`[retention] evidence`), and say which are kept and why."""
+    from dicom_node.audit import person
     from dicom_node.retention import Retention
 
     settings, database = _open(config)
     days = settings.retention.keep_days if older_than is None else older_than
     if study is None and older_than is None and not days:
         raise NodeError("retention.keep_days is 0, so nothing is old enough: give --older-than DAYS or --study UID")
-    retention = Retention(settings, database)
+    retention = Retention(settings, database, asked_by=person())
     studies = [study] if study else retention.older_than(days)
     verdicts = [retention.judge(uid) if dry_run else retention.purge(uid) for uid in studies]
     if as_json:
@@ -610,7 +631,8 @@ def backup(
 
     settings, database = _open(config)
     database.close()
-    summary = write_backup(settings, config, file, with_files=with_files)
+    with _audited(settings, f"backup to {file.resolve()}{', with all files' if with_files else ''}"):
+        summary = write_backup(settings, config, file, with_files=with_files)
     print(f"ok: {file}: database of schema {summary.schema}, settings, {summary.files} files")
 
 
@@ -624,6 +646,8 @@ def restore(
 
     configure_logging("error", process="cli", stream=sys.stderr)
     summary, config = restore_backup(file, folder)
+    with _audited(load_settings(config), f"restore of the backup {file.resolve()} of {summary.created_at}"):
+        pass
     print(f"ok: {config}: as of {summary.created_at}, {summary.files} files")
     print(f"next: dicom-node verify --config {config}")
 

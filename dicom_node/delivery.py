@@ -6,6 +6,7 @@ The stored file is sent byte for byte. An association that failed in any way is 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,8 +16,11 @@ from typing import Any
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
-from dicom_node import outbox
+from dicom_node import audit_message, outbox
 from dicom_node.alerts import raise_alert
+from dicom_node.audit import AuditLog
+from dicom_node.audit_message import DESTINATION, SOURCE, Participant
+from dicom_node.audit_transfers import Transfer
 from dicom_node.errors import DeliveryError
 from dicom_node.files import exclusive_lock, sha256_of
 from dicom_node.jobs import back_off
@@ -99,8 +103,11 @@ class Sender(RemoteAE):
         offers: Sequence[Offer],
         report: Callable[[Parcel, Answer], None],
         chosen: Callable[[Parcel], None] = lambda parcel: None,
+        began: Callable[[], None] = lambda: None,
     ) -> None:
         """Send one file of each offer on one association, reporting each as soon as it is answered.
+
+        ``began`` is told when there is an association.
 
         Of an offer, the first file is sent whose SOP class the destination accepted; ``chosen`` is told before, where
         there was a choice. After an unanswered file the association is given up, and the files behind it are not reported.
@@ -113,6 +120,7 @@ class Sender(RemoteAE):
         contexts = {(parcel.sop_class_uid, (_syntax_of(path),)) for offer in offers for parcel, path in offer}
         with self.association(sorted(contexts)) as association:
             accepted = {context.abstract_syntax for context in association.accepted_contexts}
+            began()
             for message_id, offer in enumerate(offers, start=1):
                 parcel, path = _acceptable(offer, accepted)
                 if len(offer) > 1 and parcel.sop_class_uid in accepted:
@@ -169,6 +177,7 @@ class Delivery:
         self._settings = settings
         self._database = database
         self._prove = prove
+        self._audit = AuditLog(settings)
 
     def run(self, stop: StopFlag) -> None:
         """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
@@ -220,20 +229,31 @@ class Delivery:
             timeout_s=self._settings.delivery.timeout_s,
         )
         answered: set[int] = set()
+        us = self._audit.node(SOURCE, is_requestor=True)
+        them = Participant(destination.ae_title, DESTINATION, address=destination.host)
+        transfer = Transfer(self._audit, self._database, us, them)
+
+        def begin() -> None:
+            classes = Counter(offer[0][0].sop_class_uid for offer in whole)
+            study = self._audit.study(self._database, group[0].study_uid, classes)
+            self._audit.record(audit_message.begin_transferring(us, them, [study]))
 
         def report(parcel: Parcel, answer: Answer) -> None:
             answered.add(parcel.row_id)
             self._record(parcel, answer)
+            failure = "" if answer.outcome is Outcome.SENT else answer.message
+            transfer.note(parcel.study_uid, parcel.sop_class_uid, failure)
 
         message = NO_ANSWER.message
         try:
-            sender.send(whole, report, self._choose)
+            sender.send(whole, report, self._choose, begin)
         except DeliveryError as error:
             message = str(error)
             self._alert_down(destination, message)
         for parcel in (offer[0][0] for offer in whole):
             if parcel.row_id not in answered:
                 self._record(parcel, Answer(Outcome.RETRY, None, message))
+        transfer.report()
 
     def _offer(self, parcel: Parcel) -> Offer:
         """The forms of a parcel that are whole on disk; none, and a failure on record, if the preferred one is not."""

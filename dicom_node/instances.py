@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -143,14 +143,14 @@ class InstanceStore:
         """Whether ``size`` more bytes leave the reserve untouched."""
         return shutil.disk_usage(self.data_dir).free - size >= self._reserve
 
-    def receive(self, incoming: Incoming) -> int:
-        """Keep one instance; the C-STORE status to answer.
+    def receive(self, incoming: Incoming, *, filed: Callable[[str], None] = lambda study_uid: None) -> int:
+        """Keep one instance; the C-STORE status to answer. ``filed`` is told its Study Instance UID once that is known.
 
         Success is returned only after the file is durable and its index row is committed. Whatever cannot be accepted
         is answered with a failure; what a sender would not send again is kept in quarantine, with an alert.
         """
         try:
-            return self._receive(incoming)
+            return self._receive(incoming, filed)
         except RefusedError as refusal:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
@@ -158,7 +158,7 @@ class InstanceStore:
             get_logger().exception("store_failed", sop_instance_uid=printable(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
 
-    def _receive(self, incoming: Incoming) -> int:
+    def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
         if not self.has_room(len(incoming.data)):
             self._alert("disk_reserve", str(self.data_dir), "free space is under the reserve: images are refused")
             raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
@@ -175,6 +175,7 @@ class InstanceStore:
         except RefusedError as refusal:
             self._quarantine(meta, incoming, sha256, refusal.why)
             raise
+        filed(identity.study_uid)
         return self._keep(meta, incoming, header, identity, sha256)
 
     def _keep(self, meta: bytes, incoming: Incoming, header: InstanceHeader, identity: _Identity, sha256: str) -> int:

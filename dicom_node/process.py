@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from dicom_node import audit_message
+from dicom_node.audit import AuditLog, patient_in, person
+from dicom_node.audit_message import DESTINATION, SOURCE, Study
 from dicom_node.files import make_folder, safe_path, sha256_of
 from dicom_node.headers import is_valid_uid
 from dicom_node.identifiers import is_own_result
@@ -66,3 +70,18 @@ def process_study(
         if product.role not in ALTERNATIVES.values():
             safe_path(folder, product.name).write_bytes(product.data)
     return analysis
+
+
+def audit_offline(
+    settings: NodeSettings, study_uid: str, inputs: Sequence[Input], analysis: Analysis, out: Path
+) -> None:
+    """Say in the node's audit log that a study was read from files, and where its results went."""
+    audit = AuditLog(settings)
+    patient = patient_in(inputs[0].path) if settings.audit.patient else None
+    # A folder's name may be a patient's.
+    source = inputs[0].path.resolve().parent.as_uri() if settings.audit.patient else "file:"
+    read = Study(study_uid, Counter(i.sop_class_uid for i in inputs if i.sop_class_uid), patient)
+    made = Study(study_uid, Counter(p.sop_class_uid for p in analysis.products if p.sop_class_uid), patient)
+    who = person()
+    audit.record(audit_message.imported([replace(who, role=DESTINATION)], source, [read]))
+    audit.record(audit_message.exported([replace(who, role=SOURCE)], out.resolve().as_uri(), [made]))

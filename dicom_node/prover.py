@@ -13,6 +13,8 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from dicom_node import commitments
+from dicom_node.audit import AuditLog
+from dicom_node.audit_transfers import audit_query
 from dicom_node.commitment_messages import (
     REQUEST,
     SOP_CLASS,
@@ -44,6 +46,7 @@ class Prover:
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
+        self._audit = AuditLog(settings)
 
     def prove_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
         """Ask a destination once about everything that is due."""
@@ -142,6 +145,7 @@ class Prover:
 
     def _look(self, destination: Destination, group: Sequence[Parcel]) -> None:
         with self._caller(destination).association([(FIND, ())]) as association:
+            audit_query(self._audit, destination, self._query(group[0]))
             for parcel in group:
                 matches = find(association, self._query(parcel))
                 is_there = any(str(match.get("SOPInstanceUID")) == parcel.sop_instance_uid for match in matches)

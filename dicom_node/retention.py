@@ -13,7 +13,9 @@ from datetime import timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_node import jobs
+from dicom_node import audit_message, jobs
+from dicom_node.audit import AuditLog
+from dicom_node.audit_message import Participant
 from dicom_node.instances import delete_purged
 from dicom_node.log import get_logger
 from dicom_node.schema import EVIDENCE, Database, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow, utc_now
@@ -36,12 +38,22 @@ class Verdict:
 
 
 class Retention:
-    """Judges and deletes."""
+    """Judges and deletes.
 
-    def __init__(self, settings: NodeSettings, database: Database) -> None:
+    Parameters
+    ----------
+    settings, database
+        Of the node.
+    asked_by
+        The person who asks for it; None: the rules alone.
+    """
+
+    def __init__(self, settings: NodeSettings, database: Database, *, asked_by: Participant | None = None) -> None:
         self._rules = settings.retention
         self._data_dir = settings.data_dir
         self._database = database
+        self._audit = AuditLog(settings)
+        self._who = [self._audit.node(is_requestor=asked_by is None), *([asked_by] if asked_by else [])]
 
     def purge_due(self) -> None:
         """Delete what is old enough, and under disk pressure the oldest before its time; nothing if the settings say so."""
@@ -72,6 +84,7 @@ class Retention:
 
     def purge(self, study_uid: str) -> Verdict:
         """Delete the images of a study, if the evidence allows it at this moment."""
+        study = self._audit.study(self._database, study_uid)
         with self._database.write() as session:
             session.get(StudyRow, study_uid, with_for_update=True)
             verdict = self._judge(session, study_uid)
@@ -88,6 +101,7 @@ class Retention:
             names = [row.path for row in rows]
         delete_purged(self._database, self._data_dir, *names)
         self._remove_empty_folders(names)
+        self._audit.record(audit_message.deleted(self._who, study, f"evidence: {self._rules.evidence}"))
         get_logger().info("study_purged", study_uid=study_uid, files=verdict.files, bytes=verdict.size)
         return verdict
 

@@ -33,6 +33,9 @@ from pynetdicom.sop_class import (
 )
 from sqlalchemy import select
 
+from dicom_node.audit import AuditLog, person
+from dicom_node.audit_message import DESTINATION, SOURCE, Participant
+from dicom_node.audit_transfers import Transfer, audit_query
 from dicom_node.errors import DeliveryError
 from dicom_node.instances import Incoming, InstanceStore
 from dicom_node.log import get_logger
@@ -111,6 +114,7 @@ class Retriever:
         self._settings = settings
         self._database = database
         self._archive = archive
+        self._audit = AuditLog(settings)
         self._remote = RemoteAE(archive, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
 
     def find_studies(self, keys: Mapping[str, str]) -> list[FoundStudy]:
@@ -124,6 +128,7 @@ class Retriever:
         wanted = dict.fromkeys(("StudyInstanceUID", "StudyDate", "ModalitiesInStudy"), "")
         query = query_of("STUDY", {**wanted, **keys})
         with self._remote.association([(FIND, ())]) as association:
+            audit_query(self._audit, self._archive, query, [person()])
             matches = find(association, query)
         studies = {_text(m, "StudyInstanceUID"): m for m in matches if _text(m, "StudyInstanceUID")}
         return sorted(
@@ -140,7 +145,9 @@ class Retriever:
             If the archive cannot be asked.
         """
         with self._remote.association([(FIND, ())]) as association:
-            all_series = find(association, _query("SERIES", study_uid, SeriesInstanceUID="", Modality=modality))
+            query = _query("SERIES", study_uid, SeriesInstanceUID="", Modality=modality)
+            audit_query(self._audit, self._archive, query, [person()])
+            all_series = find(association, query)
             images = []
             for series in all_series:
                 if modality and _text(series, "Modality") not in ("", modality):
@@ -200,7 +207,7 @@ class Retriever:
         """Fetch the series of these images; what went wrong."""
         series = dict.fromkeys(image.series_uid for image in missing)
         queries = [_query("SERIES", study_uid, SeriesInstanceUID=uid) for uid in series]
-        return self._move(queries) if self._archive.retrieve == "move" else self._get(queries, missing)
+        return self._move(queries) if self._archive.retrieve == "move" else self._get(study_uid, queries, missing)
 
     def _move(self, queries: Iterable[Dataset]) -> list[str]:
         own = self._settings.listener.ae_title
@@ -209,19 +216,26 @@ class Retriever:
             outcomes = [_outcome(association.send_c_move, query, own, MOVE) for query in queries]
         return [problem for problem in outcomes if problem]
 
-    def _get(self, queries: Iterable[Dataset], missing: Sequence[FoundImage]) -> list[str]:
+    def _get(self, study_uid: str, queries: Iterable[Dataset], missing: Sequence[FoundImage]) -> list[str]:
         store = InstanceStore.of(self._settings, self._database)
 
+        sender = Participant(self._archive.ae_title, SOURCE, address=self._archive.host)
+        receiver = self._audit.node(DESTINATION, is_requestor=True)
+        transfer = Transfer(self._audit, self._database, sender, receiver)
+
         def on_store(event: Any) -> int:
-            return store.receive(
-                Incoming.of(event, calling_ae=self._archive.ae_title, calling_address=self._archive.host)
-            )
+            incoming = Incoming.of(event, calling_ae=self._archive.ae_title, calling_address=self._archive.host)
+            status = store.receive(incoming)
+            failure = f"refused with status 0x{status:04X}" if status else ""
+            transfer.note(study_uid, incoming.sop_class_uid, failure)
+            return status
 
         classes = sorted({image.sop_class_uid or MRImageStorage for image in missing})
         handlers = [(evt.EVT_C_STORE, on_store)]
         with self._remote.association(_contexts(classes), as_scp=classes, handlers=handlers) as association:
             _be_patient(association)
             outcomes = [_outcome(association.send_c_get, query, GET) for query in queries]
+        transfer.report()
         return [problem for problem in outcomes if problem]
 
 

@@ -403,6 +403,27 @@ class Webhook(Receiver):
         return self
 
 
+class Audit(Section):
+    """The audit log (DICOM PS3.15 A.5): who sent, read, changed, exported or deleted what, in `audit/` of the data folder."""
+
+    enabled: bool = setting(True, "whether an audit log is written")
+    patient: bool = setting(
+        False, "name the patient (ID and name) in it, as the standard asks for; without: Study Instance UIDs alone"
+    )
+    site: Annotated[str, Field(max_length=64)] = setting("", "hospital or department (AuditEnterpriseSiteID)")
+    file_mb: float = setting(20.0, "size at which a new file is begun", unit="MB", gt=0, le=10000)
+    keep_files: int = setting(
+        100, "files that are kept; those that the repository has not got yet are kept too; 0: all", ge=0, le=100000
+    )
+    repository_host: str = setting("", "audit repository that gets every message by syslog too; empty: none")
+    repository_port: Port = setting(6514, "its port")
+    repository_transport: Literal["tls", "tcp", "udp"] = setting(
+        "tls", 'syslog over TLS (RFC 5425), "tcp" (the same without TLS) or "udp" (RFC 5426; it may lose messages)'
+    )
+    repository_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; without: the system's")
+    repository_timeout_s: float = setting(10.0, "time for it to connect or to take data", unit="s", gt=0, le=600)
+
+
 class NodeSettings(BaseSettings):
     """The whole file."""
 
@@ -433,6 +454,7 @@ class NodeSettings(BaseSettings):
     alerts: Alerts = Field(default_factory=Alerts)
     emails: tuple[Email, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
+    audit: Audit = Field(default_factory=Audit)
 
     @classmethod
     def settings_customise_sources(

@@ -23,8 +23,9 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from dicom_node import gate, jobs, outbox
+from dicom_node import audit_message, gate, jobs, outbox
 from dicom_node.alerts import close_alert, raise_alert
+from dicom_node.audit import AuditLog
 from dicom_node.envelope import to_bytes
 from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
 from dicom_node.files import safe_path, write_atomically
@@ -338,6 +339,7 @@ class Worker:
         self._database = database
         self._detector = detector
         self._owner = f"{socket.gethostname()}:{os.getpid()}"[:100]
+        self._audit = AuditLog(settings)
 
     def run(self, stop: StopFlag) -> None:
         """Work until asked to stop."""
@@ -364,8 +366,16 @@ class Worker:
         began = time.monotonic()
         with _Lease(self._database, claim, self._settings.worker.heartbeat_s, stop):
             outcome = self._attempt(claim)
+        self._tell_audit(claim.study_uid, outcome)
         log.info("job_ended", outcome=type(outcome).__name__.lower(), seconds=round(time.monotonic() - began, 2))
         return True
+
+    def _tell_audit(self, study_uid: str, outcome: StepResult) -> None:
+        """The study was read; whether it came to a result."""
+        study = self._audit.study(self._database, study_uid)
+        failure = "" if isinstance(outcome, Done) else "the analysis failed"
+        us = self._audit.node(is_requestor=True)
+        self._audit.record(audit_message.accessed([us], [study], failure=failure))
 
     def _attempt(self, claim: Claim) -> StepResult:
         """One attempt, and its outcome in the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ from dicom_node.cli import main
 from dicom_node.instances import InstanceStore
 from dicom_node.schema import open_database
 from dicom_node.settings import load_settings
+from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image, save
 from tests.fakes.model import write_tiny_model
 from tests.fakes.post import running_web_server
@@ -197,6 +199,51 @@ def test_what_is_not_there__exits_1(
 ) -> None:
     assert run(*command, "--config", str(config)) == 1
     assert says in capsys.readouterr().err
+
+
+def test_audit__says_who_gave_which_command_and_whether_it_was_carried_out(config: Path) -> None:
+    settings = load_settings(config)
+    with open_database(settings.database).write() as session:
+        raise_alert(session, "refused", "somebody", "again")
+    tarball = config.parent / "backup.tar"
+    for status, *command in [
+        (0, "acknowledge", "1"),
+        (1, "acknowledge", "1"),
+        (1, "retry", "7"),
+        (1, "resend", "1.2.3"),
+        (0, "backup", str(tarball)),
+    ]:
+        assert run(*command, "--config", str(config)) == status
+    new = config.parent / "new"
+    assert run("restore", str(tarball), "--dir", str(new)) == 0
+    found = [*audit.messages(settings.data_dir), *audit.messages(new / "data")]
+    assert [
+        (audit.detail(m, "Alert Description").split(" /")[0], m[0].attrib["EventOutcomeIndicator"]) for m in found
+    ] == [
+        ("acknowledging alert 1", "0"),
+        ("acknowledging alert 1", "8"),
+        ("retry of job 7", "8"),
+        ("resend of study 1.2.3", "8"),
+        ("backup to", "0"),
+        ("restore of the backup", "0"),
+    ]
+    assert {audit.requestor(m) for m in found} == {getpass.getuser()}
+    assert {audit.code_of(m, "EventIdentification/EventTypeCode") for m in found} == {"110132"}
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_audit__of_files_that_are_processed(config: Path, tmp_path: Path, patient: bool) -> None:
+    config.write_text(config.read_text().replace("patient = false", f"patient = {str(patient).lower()}"))
+    for number in range(1, 6):
+        save(mr_image(number), tmp_path / "SECRET" / f"{number}.dcm")
+    assert run("process", str(tmp_path / "SECRET"), "--out", str(tmp_path / "out"), "--config", str(config)) == 0
+    data = load_settings(config).data_dir
+    imported, exported = audit.messages(data)
+    assert audit.classes(imported) == {mr_image().SOPClassUID: 5}
+    assert audit.roles(imported)["110152"] == audit.roles(exported)["110153"] == getpass.getuser()
+    assert audit.roles(exported)["110154"] == (tmp_path / "out").as_uri()
+    assert (b"SECRET-ID" in b"".join(audit.lines(data))) == patient
+    assert (b"SECRET" in b"".join(audit.lines(data))) == patient
 
 
 def test_verify__finds_a_changed_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

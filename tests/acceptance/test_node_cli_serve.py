@@ -12,9 +12,11 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import pytest
 
+from tests.fakes import audit
 from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.model import write_tiny_model
 from tests.fakes.pacs import running_pacs
@@ -157,6 +159,42 @@ def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
     assert "Traceback" not in log
     for line in log.splitlines():
         json.loads(line)
+    check_audit_trail(node.config.parent / "data")
+
+
+def check_audit_trail(data: Path) -> None:
+    """The day in the audit log: every process came and went, who sent what, who was refused, what was read and sent on."""
+    assert b"SECRET" not in b"".join(audit.lines(data))
+    found = audit.messages(data)
+    started = [audit.roles(m)["110150"].split(":")[0] for m in audit.of_event(found, "110100") if is_start(m)]
+    assert sorted(set(started)) == ["delivery", "listener", "supervisor", "web", "worker"]
+    stopped = [audit.roles(m)["110150"].split(":")[0] for m in audit.of_event(found, "110100") if not is_start(m)]
+    # The killed worker said nothing; its successor did.
+    assert sorted(stopped) == ["delivery", "listener", "supervisor", "web", "worker"]
+    came = audit.of_event(found, "110104")
+    arrived = [m for m in came if audit.roles(m)["110153"] == "TEST"]
+    assert [(study_of(m), sum(audit.classes(m).values()), outcome_of(m)) for m in arrived] == [
+        (STUDY, 5, "0"),
+        ("unknown", 1, "4"),
+        ("1.2.77", 1, "0"),
+    ]
+    sent_on = {study_of(m) for m in came if audit.roles(m)["110152"] == "PACS" and outcome_of(m) == "0"}
+    assert sent_on == {STUDY, "1.2.77"} == {study_of(m) for m in audit.of_event(found, "110102")}
+    assert {study_of(m) for m in audit.of_event(found, "110103")} == {STUDY, "1.2.77"}
+    (refused,) = audit.of_event(found, "110113")
+    assert "wrong called AE title" in audit.detail(refused, "Alert Description")
+
+
+def is_start(message: Element) -> bool:
+    return audit.code_of(message, "EventIdentification/EventTypeCode") == "110120"
+
+
+def study_of(message: Element) -> str:
+    return message.findtext("ParticipantObjectIdentification/ParticipantObjectName") or ""
+
+
+def outcome_of(message: Element) -> str:
+    return message[0].attrib["EventOutcomeIndicator"]
 
 
 def test_serve__killed_itself_leaves_no_orphans(node: Node) -> None:

@@ -226,7 +226,17 @@ def test_uids_that_are_no_names(listener: Listener, uid: str) -> None:
         connection.settimeout(5)
         assert wire.status_of(wire.answer(connection)) != 0
     data = listener.settings.data_dir
-    allowed = {"instances", "quarantine", "spool", "results", "node.db", "node.db-wal", "node.db-shm", "listener.lock"}
+    allowed = {
+        "instances",
+        "quarantine",
+        "spool",
+        "results",
+        "node.db",
+        "node.db-wal",
+        "node.db-shm",
+        "listener.lock",
+        "audit",
+    }
     assert {path.name for path in data.iterdir()} <= allowed
     assert {path.suffix for path in (data / "quarantine").rglob("*") if path.is_file()} <= {".dcm"}
 

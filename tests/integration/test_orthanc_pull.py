@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from dicom_node.instances import InstanceStore
 from dicom_node.retrieve import Pulled, Retriever
 from dicom_node.schema import Database, Instance, StudyRow, utc_now
 from dicom_node.settings import NodeSettings
+from tests.fakes import audit
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import free_port, send
 from tests.peers import ORTHANC, Orthanc, need, running_orthanc
@@ -182,6 +184,13 @@ def test_command__finds_and_fetches_and_shows_no_patient_data(
     fetched = capsys.readouterr()
     assert json.loads(fetched.out)[0]["received"] == 5
     assert "SECRET" not in "".join((*listed, *fetched))
+    trail = audit.messages(tmp_path / "data")
+    assert len(audit.of_event(trail, "110112")) == 3
+    assert {audit.requestor(m) for m in audit.of_event(trail, "110112")} == {getpass.getuser()}
+    (arrived,) = audit.of_event(trail, "110104")
+    assert (audit.roles(arrived)["110153"], sum(audit.classes(arrived).values())) == ("ORTHANC", 5)
+    assert b"SECRET" not in b"".join(audit.lines(tmp_path / "data"))
+    assert b"ACC-cli" not in b"".join(audit.lines(tmp_path / "data"))
     assert node("pull", "--query", "StudyDate=20240315", "--limit", "2") == 1
     for wrong in (("--query", "Nonsense=1"), (), ("--study", "1.2", "--archive", "other")):
         assert node("pull", *wrong) == 2

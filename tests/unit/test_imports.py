@@ -17,9 +17,9 @@ ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {
 
 LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
-    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages", "receivers"},
+    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages", "receivers", "audit_message"},
     {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"}
-    | {"notices", "digest"},
+    | {"notices", "digest", "audit", "audit_transfers"},
     {"envelope", "reports", "overlays", "presentation", "key_object", "gate"},
     {
         "associations",
@@ -32,6 +32,7 @@ LAYERS: tuple[set[str], ...] = (
         "retention",
         "web",
         "notifier",
+        "audit_repository",
     },
     {"cli", "supervisor", "demo", "process", "backup"},
 )

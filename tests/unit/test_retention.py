@@ -13,6 +13,7 @@ from dicom_node.retention import Retention
 from dicom_node.schema import Database, Instance, Job, OutboxRow, StudyRow, utc_now
 from dicom_node.settings import NodeSettings
 from dicom_node.worker import Worker
+from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -95,6 +96,9 @@ def test_purge__deletes_files_and_says_so_in_the_history(
     assert len(list((settings.data_dir / "results").rglob("*.dcm"))) >= 2
     assert list(verify_files(database, settings.data_dir)) == []
     assert Retention(settings, database).older_than(0) == []
+    (message,) = audit.of_event(audit.messages(settings.data_dir), "110105")
+    assert sum(audit.classes(message).values()) == 5
+    assert audit.requestor(message) == "SPINEONE"
 
 
 def test_purge__waits_for_the_age(database: Database, settings: NodeSettings, safe: None) -> None:
