@@ -45,7 +45,8 @@ validators: install
 viewers: install
 	$(BIN)/python -m tests.viewers.ohif $(VIEWERS_FLAGS)
 
-# Takes hours; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200" is a short one. Writes what was really done.
+# Takes more than an hour, and two cores for itself; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200" is a short one. Writes what was
+# really done. As root the disk is filled too (a small one of its own); messages after which something was wrong are in build/campaign.
 campaign: install
 	$(BIN)/python -m pytest -m campaign $(TEST_FLAGS)
 	$(BIN)/python -m tests.faults.campaign --write docs/reliability.md $(CAMPAIGN_FLAGS)

@@ -68,6 +68,31 @@ def start_once(config: Path) -> tuple[float, float]:
     return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def measure(folder: Path, instances: int, starts: int = 3) -> list[float]:
+    """Seconds from start to serving, several times, in an empty folder."""
+    config = folder / "node.toml"
+    config.write_text("[listener]\nport = 11999\n[retention]\ndisk_reserve_gb = 0\n")
+    settings = load_settings(config)
+    settings.data_dir.mkdir()
+    database = prepare_database(settings.database)
+    store = InstanceStore(database, settings.data_dir)
+    fill(database, settings.data_dir, instances)
+    began, used = time.perf_counter(), time.process_time()
+    store.reconcile()
+    print(
+        f"reconcile  {time.perf_counter() - began:6.2f} s  {time.process_time() - used:6.2f} s of processor time  "
+        f"({instances} instances)"
+    )
+    database.close()
+    return [_start_and_tell(config) for _ in range(starts)]
+
+
+def _start_and_tell(config: Path) -> float:
+    seconds, processor = start_once(config)
+    print(f"start      {seconds:6.2f} s  {processor:6.2f} s of processor time", flush=True)
+    return seconds
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,23 +100,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="restart-") as name:
-        config = Path(name) / "node.toml"
-        config.write_text("[listener]\nport = 11999\n[retention]\ndisk_reserve_gb = 0\n")
-        settings = load_settings(config)
-        settings.data_dir.mkdir()
-        database = prepare_database(settings.database)
-        store = InstanceStore(database, settings.data_dir)
-        fill(database, settings.data_dir, asked.instances)
-        began, used = time.perf_counter(), time.process_time()
-        store.reconcile()
-        print(
-            f"reconcile  {time.perf_counter() - began:6.2f} s  {time.process_time() - used:6.2f} s of processor time  "
-            f"({asked.instances} instances)"
-        )
-        for _ in range(asked.starts):
-            seconds, processor = start_once(config)
-            print(f"start      {seconds:6.2f} s  {processor:6.2f} s of processor time")
-        database.close()
+        measure(Path(name), asked.instances, asked.starts)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pydicom.uid import UID_dictionary
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, build_context, evt, register_uid
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import N_ACTION
+from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
@@ -58,6 +59,7 @@ _MOST_REQUESTS_WAITING = 8
 # A-ASSOCIATE-RJ result, source and reason (PS3.8 9.3.4).
 _REJECT_CALLING_AE = (0x01, 0x01, 0x03)
 _REJECT_NO_REASON = (0x01, 0x01, 0x01)
+_REJECT_VERSION = (0x01, 0x02, 0x02)
 _REJECT_BUSY = (0x02, 0x03, 0x02)
 _REJECT_CONGESTED = (0x02, 0x03, 0x01)
 
@@ -93,13 +95,21 @@ def transfer_syntaxes() -> list[str]:
     ]
 
 
-def supported_contexts() -> list[PresentationContext]:
+class SharedContexts(list[PresentationContext]):
+    """Presentation contexts that all associations share. pynetdicom copies an acceptor's for each association, although
+    it only reads them: with some two hundred classes in forty transfer syntaxes that took most of a tenth of a second."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedContexts:
+        return self
+
+
+def supported_contexts() -> SharedContexts:
     """What the node accepts: verification, storage commitment in both roles, and storage in all transfer syntaxes."""
     syntaxes = transfer_syntaxes()
     commitment = build_context(commitment_messages.SOP_CLASS)
     # A destination that reports to us is the SCP (PS3.4 J.3.3), a sender that asks us is the SCU.
     commitment.scu_role = commitment.scp_role = True
-    contexts = [build_context(Verification), commitment]
+    contexts = SharedContexts([build_context(Verification), commitment])
     for uid in storage_sop_classes():
         if uid not in _STORAGE_CLASSES.values():
             # Retired classes, which pynetdicom would not serve by itself.
@@ -175,7 +185,28 @@ def read_request(connection: socket.socket, timeout_s: float) -> bytes:
     if len(head) < 6 or head[0] != 0x01 or length > SMALLEST_PDU_CAP:
         return b""
     body = read_exactly(connection, length, deadline)
-    return bytes(head + body) if len(body) == length >= _SHORTEST_REQUEST else b""
+    return bytes(head + body) if len(body) == length >= _SHORTEST_REQUEST and _is_readable(head + body) else b""
+
+
+def _is_readable(request: bytes | bytearray) -> bool:
+    """Whether an A-ASSOCIATE-RQ can be decoded. One that cannot would keep an association waiting for one that can."""
+    pdu = A_ASSOCIATE_RQ()
+    try:
+        pdu.decode(bytes(request))
+        pdu.to_primitive()
+    except Exception:  # whatever is wrong with it
+        return False
+    return True
+
+
+def _is_version_1(request: bytes) -> bool:
+    """Whether a request speaks the only version of the protocol (PS3.8 9.3.2: that bit alone is looked at)."""
+    return bool(request[7] & 1)
+
+
+def _without_later_versions(request: bytes) -> bytes:
+    """pynetdicom looks at all bits of the version."""
+    return request[:6] + b"\x00\x01" + request[8:]
 
 
 class Budget:
@@ -232,9 +263,7 @@ class GuardedDimse(DIMSEServiceProvider):
                 self._budget.give_back(self.assoc)
         fragments = primitive.presentation_data_value_list
         if self._is_hostile(fragments):
-            get_logger().warning("association_cut", address=self.assoc.requestor.address, why="no proper requests")
-            # A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8).
-            self.dul.event_queue.put("Evt19")
+            self._cut()
             return
         self._count(sum(len(data) for _, data in fragments))
         if self._is_over:
@@ -242,7 +271,11 @@ class GuardedDimse(DIMSEServiceProvider):
                 [context, data if data[0] & 1 else data[:1]] for context, data in fragments
             ]
         message = self.message
-        super().receive_primitive(primitive)
+        try:
+            super().receive_primitive(primitive)
+        except Exception:  # pynetdicom raises many types on a command set that is none
+            self._cut()
+            return
         if self._is_over and message is not None:
             self._forget(message)
 
@@ -269,6 +302,11 @@ class GuardedDimse(DIMSEServiceProvider):
             else:
                 return context_id, message
         return None, None
+
+    def _cut(self) -> None:
+        """A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8)."""
+        get_logger().warning("association_cut", address=self.assoc.requestor.address, why="no proper requests")
+        self.dul.event_queue.put("Evt19")
 
     def _is_hostile(self, fragments: Any) -> bool:
         if any(not data for _, data in fragments) or self.msg_queue.qsize() > _MOST_REQUESTS_WAITING:
@@ -386,7 +424,7 @@ class GuardedServer(ThreadedAssociationServer):
             self._answer(request, slot)
             return
         # Only now: an association is three threads, two of which look at their queues a thousand times a second.
-        self.first_pdus[request] = first, slot
+        self.first_pdus[request] = _without_later_versions(first), slot
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -395,7 +433,7 @@ class GuardedServer(ThreadedAssociationServer):
     def _admit(self, first: bytes, address: str) -> Slot | bytes:
         """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
         called, calling = (_title(first[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
-        code = self._judge(calling, called, address)
+        code = self._judge(calling, called, address) if _is_version_1(first) else _REJECT_VERSION
         if code is None:
             with self._lock:
                 self._slots = [slot for slot in self._slots if slot.is_used()]

@@ -55,10 +55,10 @@ def with_meta(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> Dataset
     return dataset
 
 
-def encode(dataset: Dataset, *, implicit: bool = False) -> bytes:
+def encode(dataset: Dataset, *, implicit: bool = False, little_endian: bool = True) -> bytes:
     """The data set without file meta, as it travels in a C-STORE."""
     buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
+    buffer.is_little_endian, buffer.is_implicit_VR = little_endian, implicit
     write_dataset(buffer, dataset)
     return buffer.getvalue()
 

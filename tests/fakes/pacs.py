@@ -37,9 +37,11 @@ class FakePacs:
 
 
 @contextmanager
-def running_pacs(port: int, *, classes: tuple[str, ...] = (SR, SC), ae_title: str = "PACS") -> Iterator[FakePacs]:
+def running_pacs(
+    port: int, *, classes: tuple[str, ...] = (SR, SC), ae_title: str = "PACS", pacs: FakePacs | None = None
+) -> Iterator[FakePacs]:
     """A PACS on a port of this machine."""
-    pacs = FakePacs()
+    pacs = pacs or FakePacs()
     ae = AE(ae_title)
     ae.require_called_aet = True
     ae.add_supported_context(Verification)

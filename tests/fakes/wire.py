@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
@@ -11,22 +12,38 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 from tests.fakes.datasets import encode
 
 RELEASE = b"\x05\x00\x00\x00\x00\x04\x00\x00\x00\x00"
-_TYPES = {b"\x02": "accepted", b"\x03": "rejected", b"\x07": "aborted", b"": "closed"}
+ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"
+_TYPES = {
+    b"\x02": "accepted",
+    b"\x03": "rejected",
+    b"\x04": "answered",
+    b"\x06": "released",
+    b"\x07": "aborted",
+    b"": "closed",
+}
 
 
 def _item(kind: int, data: bytes) -> bytes:
     return struct.pack(">BBH", kind, 0, len(data)) + data
 
 
+# SOP class and transfer syntax: presentation contexts 1, 3, 5 and so on.
+IMAGES = ((str(MRImageStorage), str(ExplicitVRLittleEndian)),)
+
+
 def associate(
-    *, calling: str = "TEST", called: str = "SPINEONE", classes: tuple[str, ...] = (MRImageStorage,), max_pdu: int = 0
+    *,
+    calling: str = "TEST",
+    called: str = "SPINEONE",
+    contexts: Sequence[tuple[str, str]] = IMAGES,
+    max_pdu: int = 0,
 ) -> bytes:
-    """An A-ASSOCIATE-RQ; presentation context 1 is the first class, in explicit little endian."""
+    """An A-ASSOCIATE-RQ."""
     body = struct.pack(">HH", 1, 0) + called.ljust(16).encode() + calling.ljust(16).encode() + bytes(32)
     body += _item(0x10, b"1.2.840.10008.3.1.1.1")
-    for number, uid in enumerate(classes):
-        syntaxes = _item(0x30, uid.encode()) + _item(0x40, ExplicitVRLittleEndian.encode())
-        body += _item(0x20, bytes([2 * number + 1, 0, 0, 0]) + syntaxes)
+    for number, (sop_class, syntax) in enumerate(contexts):
+        proposed = _item(0x30, sop_class.encode()) + _item(0x40, syntax.encode())
+        body += _item(0x20, bytes([2 * number + 1, 0, 0, 0]) + proposed)
     body += _item(0x50, _item(0x51, struct.pack(">I", max_pdu)) + _item(0x52, b"1.2.3"))
     return struct.pack(">BBI", 1, 0, len(body)) + body
 
@@ -38,22 +55,45 @@ def pdata(header: int, data: bytes, context: int = 1) -> bytes:
 
 
 def store(
-    dataset: Dataset, *, message: int = 1, fragment: int = 16000, data: bytes | None = None, uid: str | None = None
+    dataset: Dataset,
+    *,
+    message: int = 1,
+    fragment: int = 16000,
+    data: bytes | None = None,
+    uid: str | None = None,
+    context: int = 1,
 ) -> list[bytes]:
     """A C-STORE-RQ as PDUs."""
+    command = store_command(dataset, message=message, uid=uid)
+    data = encode(dataset) if data is None else data
+    return framed(command_set(command, has_data=True), data, fragment=fragment, context=context)
+
+
+def store_command(dataset: Dataset, *, message: int = 1, uid: str | None = None) -> Dataset:
+    """The command of a C-STORE-RQ."""
     command = Dataset()
     command.AffectedSOPClassUID = dataset.SOPClassUID
     command.CommandField = 1
     command.MessageID = message
     command.Priority = 2
-    command.CommandDataSetType = 1
     command.AffectedSOPInstanceUID = uid or dataset.SOPInstanceUID
+    return command
+
+
+def command_set(command: Dataset, *, has_data: bool) -> bytes:
+    """A command encoded, with its group length (PS3.7 6.3.1)."""
+    command.CommandDataSetType = 1 if has_data else 0x0101
     body = encode(command, implicit=True)
-    group_length = struct.pack("<HHII", 0, 0, 4, len(body))
-    data = encode(dataset) if data is None else data
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def framed(command: bytes, data: bytes | None, *, fragment: int = 16000, context: int = 1) -> list[bytes]:
+    """An encoded command set and data set as P-DATA-TF PDUs."""
+    pdus = [pdata(3, command, context)]
+    if data is None:
+        return pdus
     parts = [data[i : i + fragment] for i in range(0, len(data), fragment)] or [b""]
-    pdus = [pdata(3, group_length + body)]
-    return pdus + [pdata(2 if i == len(parts) - 1 else 0, part) for i, part in enumerate(parts)]
+    return pdus + [pdata(2 if i == len(parts) - 1 else 0, part, context) for i, part in enumerate(parts)]
 
 
 def connect(port: int, timeout: float = 10) -> socket.socket:
@@ -64,14 +104,19 @@ def connect(port: int, timeout: float = 10) -> socket.socket:
 def answer(connection: socket.socket) -> bytes:
     """The next PDU; empty where the connection was closed."""
     try:
-        head = _exactly(connection, 6)
-        return head + _exactly(connection, int.from_bytes(head[2:6], "big")) if len(head) == 6 else b""
+        return next_pdu(connection)
     except OSError:
         return b""
 
 
+def next_pdu(connection: socket.socket) -> bytes:
+    """The next PDU; empty where the connection was closed in order, an OSError where it was not, or nothing came in time."""
+    head = _exactly(connection, 6)
+    return head + _exactly(connection, int.from_bytes(head[2:6], "big")) if len(head) == 6 else b""
+
+
 def kind(pdu: bytes) -> str:
-    """What a PDU answers to A-ASSOCIATE-RQ."""
+    """What a PDU says."""
     return _TYPES.get(pdu[:1], pdu[:1].hex())
 
 

@@ -1,221 +1,278 @@
-"""Faults at random moments, as many as are asked for: kill -9 of the listener while studies stream in, mutated PDUs and
-files. Prints what was really done and found; the seed repeats it.
+"""Faults at random moments against a whole node, as many as are asked for, while studies stream in by C-STORE: kill -9 of every
+process, outages, broken messages. In the end every image, study and result is looked for. The seed repeats it.
 
-    python -m tests.faults.campaign --kills 100 --pdus 20000 --files 2000 --write docs/reliability.md
+    python -m tests.faults.campaign --kills 500 --pdus 100000 --files 5000 --write docs/reliability.md
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import random
 import signal
+import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from sqlalchemy import select
+from benchmarks import restart
+from dicom_node.schema import BUSY_TIMEOUT_S
+from tests.faults import outages
+from tests.faults.account import Account, draw_up, wait_until_quiet
+from tests.faults.barrage import HUNG, Barrage
+from tests.faults.document import Found, Line, document
+from tests.faults.kills import killing
+from tests.faults.memory import Curve, watching
+from tests.faults.mutants import Mutant, mutated_file, mutated_pdu
+from tests.faults.site import Site, running_site
+from tests.faults.traffic import Ledger, Studies, traffic
 
-from dicom_node.schema import Instance
-from tests.fakes import wire
-from tests.fakes.datasets import encode, mr_image
-from tests.faults.node import Listener, running_listener
-from tests.faults.table import ROWS
+KEPT = Path("build/campaign")
+_MOST_GROWTH = 20_000_000
+_MOST_START_S = 3.0
+_QUIET_WITHIN_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of everything. ``instances`` are indexed when the start is measured; 0: it is not."""
+
+    kills: int = 500
+    pdus: int = 100_000
+    files: int = 5_000
+    crowd: int = 200
+    instances: int = 100_000
+    # Longer than a writer waits for another one.
+    locked_s: float = BUSY_TIMEOUT_S + 5.0
+    full_s: float = 15.0
+    pacs_kills: int = 10
+    away_s: float = 15.0
+    disk_mb: int = 6000
+    senders: int = 3
+    seed: int = 0
 
 
 @dataclass
-class Found:
-    """What a campaign did and saw."""
+class Campaign:
+    """One run on a site.
 
-    seed: int
-    kills: int = 0
-    sent: int = 0
-    acknowledged: int = 0
-    lost: int = 0
-    changed: int = 0
-    mutated_pdus: int = 0
-    mutated_files: int = 0
-    ended_by_input: int = 0
-    memory_growth: int = 0
-    restarts: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    Parameters
+    ----------
+    has_own_disk
+        Whether the node's data lie on a disk that may be filled.
+    """
 
-    @property
-    def is_good(self) -> bool:
-        """Whether all targets hold."""
-        return not (self.lost or self.changed or self.ended_by_input) and self.memory_growth < 20_000_000
+    plan: Plan
+    site: Site
+    has_own_disk: bool
+    kept: Path
+    found: Found = field(default_factory=Found)
+    ledger: Ledger = field(default_factory=Ledger)
+    began: float = field(default_factory=time.monotonic)
 
-    def lines(self) -> list[str]:
-        """A table in Markdown."""
-        rows = [
-            ("kill -9 of the listener at random moments", self.kills),
-            ("images sent", self.sent),
-            ("images acknowledged", self.acknowledged),
-            ("acknowledged images lost", self.lost),
-            ("acknowledged images with other bytes", self.changed),
-            ("mutated PDUs", self.mutated_pdus),
-            ("mutated data sets", self.mutated_files),
-            ("processes ended by input", self.ended_by_input),
-            ("growth of resident memory over the mutations", f"{self.memory_growth / 1e6:.1f} MB"),
-            ("longest restart to serving", f"{max(self.restarts, default=0.0):.1f} s"),
-            ("seed", self.seed),
-            ("duration", f"{self.seconds:.0f} s"),
+    def run(self) -> Found:
+        """All of it, in an order in which one listener is not killed any more from the first outage on."""
+        studies = Studies(self.plan.seed)
+        with traffic(self.site.port, self.ledger, studies, senders=self.plan.senders):
+            self._kill()
+            with watching(self.site.listener) as curve:
+                self._fail_around(studies)
+                acknowledged = self._break_messages()
+        self._say("quiet")
+        quiet = wait_until_quiet(self.site.database, _QUIET_WITHIN_S)
+        self._say("accounts")
+        account = draw_up(self.site, self.ledger, acknowledged)
+        self._sum_up(account, quiet)
+        self._remember(curve)
+        return self.found
+
+    # ------------------------------------------------------------ faults
+
+    def _kill(self) -> None:
+        with killing(self.site.roles, self.plan.kills, self.plan.seed) as killer:
+            while not killer.is_over():
+                time.sleep(1)
+                self._say(f"{killer.kills.total()} kills", every_s=30)
+        counts = ", ".join(f"{role} {killer.kills[role]}" for role in sorted(killer.kills))
+        self._note(
+            Line(
+                f"kill -9 at {killer.kills.total()} random moments: {counts}",
+                "every process serves again by itself",
+                "; ".join(killer.errors) or "all served again",
+                not killer.errors,
+            )
+        )
+        for role, seconds in sorted(killer.starts.items()):
+            median, worst = statistics.median(seconds), max(seconds)
+            self._figure(f"restart of the {role} under load, median and worst", f"{median:.1f} s, {worst:.1f} s")
+
+    def _fail_around(self, studies: Studies) -> None:
+        images = [image for _ in range(self.plan.crowd // 5 + 1) for image in studies.make()][: self.plan.crowd]
+        self._note(outages.crowd(self.site, self.ledger, images))
+        self._note(outages.locked_database(self.site, self.ledger, self.plan.locked_s))
+        if self.has_own_disk:
+            self._note(outages.full_disk(self.site, self.ledger, self.plan.full_s))
+        else:
+            self._say("no full disk: this user may not mount one")
+        self._note(outages.pacs_away(self.site, self.plan.away_s, kills=self.plan.pacs_kills, seed=self.plan.seed))
+
+    def _break_messages(self) -> list[Mutant]:
+        """The mutated images that were acknowledged."""
+        pdus = self._barrage("mutated PDUs", mutated_pdu, self.plan.pdus)
+        files = self._barrage("mutated files", mutated_file, self.plan.files)
+        return [*pdus.acknowledged, *files.acknowledged]
+
+    def _barrage(self, what: str, make: Callable[[int, int], Mutant], count: int) -> Barrage:
+        barrage = Barrage(self.site.port, partial(make, self.plan.seed), count, self.kept / what.replace(" ", "-"))
+        ended: list[str] = []
+        barrage.start()
+        try:
+            while not barrage.is_over():
+                time.sleep(0.2)
+                if not all(process.is_running() for process in self.site.roles.values()):
+                    barrage.keep_in_flight("ended")
+                    ended += self.site.fallen()
+                self._say(f"{barrage.sent} {what}", every_s=30)
+        finally:
+            barrage.stop()
+        outcomes: Counter[str] = Counter()
+        for (_, outcome), number in barrage.outcomes.items():
+            outcomes[outcome] += number
+        seen = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
+        self._figure(what, f"{outcomes.total()}: {seen}; {barrage.busy} more found no place and were sent again")
+        self._note(
+            Line(
+                f"{count} {what}",
+                "answered, refused or cut; no process ends, none hangs",
+                f"{len(ended)} processes ended by input, {outcomes[HUNG]} hung",
+                not ended and not outcomes[HUNG],
+            )
+        )
+        return barrage
+
+    # ------------------------------------------------------------ the end
+
+    def _sum_up(self, account: Account, quiet: bool) -> None:
+        ledger, ends = self.ledger, account.ends
+        per_study = ", ".join(f"{count} with {number}" for number, count in sorted(account.results_per_study.items()))
+        self.found.figures[:0] = [
+            ("images sent (attempts)", f"{ledger.sent}"),
+            ("images acknowledged", f"{len(ledger.acknowledged)}"),
+            ("acknowledged images lost", f"{len(account.lost)}"),
+            ("acknowledged images with other bytes", f"{len(account.changed)}"),
+            ("studies accepted, those of mutated images among them", f"{account.studies}"),
+            (
+                "their ends",
+                f"{ends['analysed']} analysed, {ends['not_analysable']} refused with a code, {ends['alert']} alerts, "
+                f"{len(account.endless)} without an end",
+            ),
+            ("studies by number of results (one for each set of images)", per_study),
+            ("objects at the PACS", f"{account.objects}; {account.resent} came again under the same UID"),
+            ("duplicate results", f"{len(account.duplicates)}"),
         ]
-        return ["| what | seen |", "| --- | --- |", *(f"| {what} | {seen} |" for what, seen in rows)]
+        self._note_truths(account, quiet)
+        self._note_logs()
+
+    def _note_truths(self, account: Account, quiet: bool) -> None:
+        for fault, expected, wrong in (
+            ("acknowledged images", "all on disk and indexed, bit by bit", account.lost + account.changed),
+            ("disk and index", "the same files in both", account.unmatched),
+            ("accepted studies", "each ends in a result, a coded refusal or an alert", account.endless),
+            ("results", "each at the PACS", account.not_delivered),
+            ("results", "none twice, each study one chain of reports", account.duplicates),
+        ):
+            seen = "so it is" if not wrong else f"{len(wrong)} are not: {', '.join(wrong[:5])}"
+            self._note(Line(f"after all of it: {fault}", expected, seen, not wrong))
+        refused = self.ledger.for_good()
+        self._note(Line("after all of it: good images", "none refused for good", f"{refused} refused", not refused))
+        if not quiet:
+            self._note(Line("after all of it", "work ends", f"not within {_QUIET_WITHIN_S:.0f} s", False))
+
+    def _note_logs(self) -> None:
+        logs = list(self.site.logs())
+        named = sum("SECRET" in line for _, line in logs)
+        traces = sum("Traceback" in line for name, line in logs if name != "pacs.log")
+        self._note(
+            Line(
+                "after all of it: names and ids in logs",
+                "none, and no traceback",
+                f"{named} and {traces} in {len(logs)} lines",
+                not named and not traces,
+            )
+        )
+
+    def _remember(self, curve: Curve) -> None:
+        self.found.memory = [
+            (f"{share:.0%}, after {curve.at(share)[0]:.0f} s", f"{curve.at(share)[1] / 1e6:.0f}")
+            for share in (0, 0.1, 0.25, 0.5, 0.75, 1)
+        ]
+        growth = f"{curve.growth / 1e6:.1f} MB"
+        self._figure("growth of the listener's resident memory after its warm-up (the first tenth)", growth)
+        self._note(Line("memory over the campaign", "flat within 20 MB", growth, curve.growth < _MOST_GROWTH))
+
+    def _note(self, line: Line) -> None:
+        self.found.lines.append(line)
+        self._say(str(line))
+
+    def _figure(self, what: str, seen: str) -> None:
+        self.found.figures.append((what, seen))
+
+    _said: float = 0.0
+
+    def _say(self, text: str, *, every_s: float = 0.0) -> None:
+        """A line of progress."""
+        now = time.monotonic()
+        if now - self._said >= every_s:
+            self._said = now
+            print(f"{now - self.began:7.0f} s  {text}", flush=True)
 
 
-def run(folder: Path, *, kills: int, pdus: int, files: int, seed: int) -> Found:
-    """Run a campaign in an empty folder."""
-    found, began = Found(seed), time.monotonic()
-    source = random.Random(seed)
-    with running_listener(folder, "max_associations = 25\npdu_timeout_s = 2\nmax_object_mb = 20") as listener:
-        acknowledged = stream_and_kill(listener, source, found, kills)
-        mutate(listener, source, found, pdus, files)
-        compare(listener, acknowledged, found)
-    found.seconds = time.monotonic() - began
+def run(folder: Path, plan: Plan, kept: Path = KEPT) -> Found:
+    """Run a campaign in an empty folder; messages after which something was wrong go to ``kept``."""
+    began = time.monotonic()
+    with outages.small_disk(folder, plan.disk_mb) as disk, running_site(folder, (disk or folder) / "data") as site:
+        found = Campaign(plan, site, disk is not None, kept).run()
+    if plan.instances:
+        note_restart(found, plan.instances)
+    found.figures += [("seed", str(plan.seed)), ("duration", f"{(time.monotonic() - began) / 60:.0f} min")]
     return found
 
 
-# ---------------------------------------------------------------- kill -9
-
-
-def stream_and_kill(listener: Listener, source: random.Random, found: Found, kills: int) -> dict[str, str]:
-    """Send images; after a random number of them, and a random moment later, the listener is killed.
-
-    Returns the SHA-256 of what was acknowledged, by UID.
-    """
-    acknowledged: dict[str, str] = {}
-    while found.kills < kills:
-        _send(listener, source, found, acknowledged, source.randint(0, 30))
-        time.sleep(source.uniform(0, 0.02))
-        listener.kill()
-        found.kills += 1
-        began = time.monotonic()
-        listener.start()
-        found.restarts.append(time.monotonic() - began)
-    return acknowledged
-
-
-def _send(listener: Listener, source: random.Random, found: Found, acknowledged: dict[str, str], count: int) -> None:
-    """``count`` images on one association, and one more that is left on its way, unanswered."""
-    with wire.connect(listener.port) as connection:
-        connection.sendall(wire.associate())
-        if wire.kind(wire.answer(connection)) != "accepted":
-            return
-        for left in range(count, -1, -1):
-            found.sent += 1
-            number = found.sent
-            image = mr_image(number, study=f"1.2.826.0.1.3680043.10.{number // 20 + 1}", fill=source.randrange(4000))
-            connection.sendall(b"".join(wire.store(image, message=number % 60000 + 1, fragment=200)))
-            if left == 0:
-                return
-            if wire.status_of(wire.answer(connection)) == 0:
-                found.acknowledged += 1
-                acknowledged[str(image.SOPInstanceUID)] = hashlib.sha256(encode(image)).hexdigest()
-
-
-def compare(listener: Listener, acknowledged: dict[str, str], found: Found) -> None:
-    """Every acknowledged image is in the index and on disk, bit by bit."""
-    with listener.database.read() as session:
-        paths = {row.sop_instance_uid: row.path for row in session.scalars(select(Instance))}
-    for uid, digest in acknowledged.items():
-        path = listener.settings.data_dir / paths.get(uid, "none")
-        if not path.is_file():
-            found.lost += 1
-            continue
-        data = path.read_bytes()
-        stored = data[144 + int.from_bytes(data[140:144], "little") :]
-        found.changed += hashlib.sha256(stored).hexdigest() != digest
-
-
-# ---------------------------------------------------------------- mutations
-
-
-def mutate(listener: Listener, source: random.Random, found: Found, pdus: int, files: int) -> None:
-    """Broken PDUs and broken data sets; the process must live and stay as large as it was."""
-    good = b"".join(wire.store(mr_image(1, study="1.2.9"), fragment=300))
-    before = 0
-    for number in range(pdus):
-        _send_raw(listener, _broken(wire.associate() if number % 4 == 0 else good, source), asked=number % 4 != 0)
-        found.mutated_pdus += 1
-        before = before or (listener.memory if number == pdus // 5 else 0)
-        _see_that_it_lives(listener, found)
-    data = encode(mr_image(2, study="1.2.9"))
-    for _ in range(files):
-        pdu = wire.store(mr_image(2, study="1.2.9"), data=_broken(data, source))
-        _send_raw(listener, b"".join(pdu), asked=True)
-        found.mutated_files += 1
-        _see_that_it_lives(listener, found)
-    found.memory_growth = max(0, listener.memory - before) if before else 0
-
-
-def _send_raw(listener: Listener, data: bytes, *, asked: bool) -> None:
-    try:
-        with wire.connect(listener.port) as connection:
-            if asked:
-                connection.sendall(wire.associate())
-                wire.answer(connection)
-            connection.sendall(data)
-            connection.settimeout(0.02)
-            wire.answer(connection)
-    except OSError:
-        pass
-
-
-def _broken(data: bytes, source: random.Random) -> bytes:
-    """One to eight bytes changed, some cut out or put in, or the end cut off."""
-    mutant = bytearray(data)
-    for _ in range(source.randint(1, 8)):
-        at = source.randrange(len(mutant))
-        what = source.random()
-        if what < 0.7:
-            mutant[at] = source.choice((0, 0xFF, 0x7F, 0x80, source.randrange(256)))
-        elif what < 0.85:
-            del mutant[at : at + source.randint(1, 12)]
-        else:
-            mutant[at:at] = source.randbytes(source.randint(1, 12))
-        if len(mutant) < 2:
-            return bytes(mutant)
-    return bytes(mutant[: source.randrange(1, len(mutant))] if source.random() < 0.2 else mutant)
-
-
-def _see_that_it_lives(listener: Listener, found: Found) -> None:
-    if listener.process.poll() is not None:
-        found.ended_by_input += 1
-        listener.start()
-
-
-# ---------------------------------------------------------------- the document
-
-
-def document(found: Found) -> str:
-    """docs/reliability.md: what the last campaign really did, and the table of faults."""
-    lines = ["# Reliability", "", "Written by `make campaign`. The last campaign:", "", *found.lines(), ""]
-    lines += ["Not in it yet: kills of worker and delivery. The faults, and the tests that hold them:", ""]
-    lines += ["| # | fault | expected | proven by | open |", "| --- | --- | --- | --- | --- |"]
-    for row in ROWS:
-        tests = "<br>".join(f"`{name.split('::')[1]}`" for name in row.tests)
-        lines.append(f"| {row.number} | {row.fault} | {row.expected} | {tests} | {row.open} |")
-    return "\n".join(lines) + "\n"
+def note_restart(found: Found, instances: int) -> None:
+    """How long a listener needs to serve with so many instances."""
+    with tempfile.TemporaryDirectory(prefix="restart-") as folder:
+        seconds = restart.measure(Path(folder), instances)
+    seen = f"median {statistics.median(seconds):.1f} s, worst {max(seconds):.1f} s of {len(seconds)}"
+    found.figures.append((f"start to serving with {instances} instances indexed", seen))
+    found.lines.append(
+        Line(f"restart with {instances} instances", "serves within 3 s", seen, max(seconds) < _MOST_START_S)
+    )
+    print(found.lines[-1], flush=True)
 
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--pdus", type=int, default=100_000)
-    parser.add_argument("--files", type=int, default=5_000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("kills", "pdus", "files", "crowd", "instances"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Plan(), name))
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--folder", type=Path, help="keep everything here, in a folder that does not exist yet")
     asked = parser.parse_args()
-    # So that a campaign that is stopped stops its listener.
+    # So that a campaign that is stopped stops its processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    print(f"seed {asked.seed}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="campaign-") as folder:
-        found = run(Path(folder), kills=asked.kills, pdus=asked.pdus, files=asked.files, seed=asked.seed)
-    print("\n".join(found.lines()))
+    names = ("kills", "pdus", "files", "crowd", "instances", "seed")
+    plan = Plan(**{name: getattr(asked, name) for name in names})
+    print(f"seed {plan.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary:
+        folder = asked.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        found = run(folder, plan)
+    print("\n".join(f"{what}: {seen}" for what, seen in found.figures))
     if asked.write:
         asked.write.write_text(document(found), encoding="utf-8")
     raise SystemExit(0 if found.is_good else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -9,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dicom_node.lifecycle import SUPERVISOR_PID
 from dicom_node.schema import Database, prepare_database
 from dicom_node.settings import NodeSettings, load_settings
 from tests.fakes.scu import free_port
 from tests.peers import node_command
 
 ROOT = Path(__file__).parents[2]
+_START_WITHIN_S = 60.0
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -26,21 +29,34 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 class Process:
-    """One process of a node, with its log."""
+    """One process with its log; it stops by itself when this one has gone."""
 
-    def __init__(self, command: str, config: Path, log: Path, ready: str) -> None:
-        self._command, self._config, self._log_path, self._ready = command, config, log, ready
+    def __init__(self, command: list[str], log: Path, ready: str) -> None:
+        self._command, self._log_path, self._ready = command, log, ready
         self.start()
 
     def start(self) -> None:
         """Start it and wait until it does its work."""
+        self.launch()
+        until(lambda: self.is_ready() or not self.is_running(), _START_WITHIN_S)
+        assert self.is_running(), self.log
+
+    def launch(self) -> None:
+        """Start it and do not wait."""
         with self._log_path.open("ab") as log:
-            at = log.tell()
-            self.process = subprocess.Popen(
-                node_command(self._command, "--config", self._config), cwd=ROOT, stdout=log, stderr=log
-            )
-        until(lambda: f'"event": "{self._ready}"' in self.log[at:] or self.process.poll() is not None, 60)
-        assert self.process.poll() is None, self.log
+            self._begin = log.tell()
+            environment = {**os.environ, SUPERVISOR_PID: str(os.getpid())}
+            self.process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log, env=environment)
+
+    def is_ready(self) -> bool:
+        """Whether it says that it works, since its last start."""
+        with self._log_path.open("rb") as log:
+            log.seek(self._begin)
+            return f'"event": "{self._ready}"'.encode() in log.read(100_000)
+
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        return self.process.poll() is None
 
     @property
     def log(self) -> str:
@@ -51,6 +67,12 @@ class Process:
         """Resident bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    @property
+    def processor_s(self) -> float:
+        """Seconds of processor time since its start."""
+        times = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
         """kill -9."""
@@ -63,7 +85,16 @@ class Process:
         return self.process.wait(30)
 
 
-class Listener(Process):
+class Role(Process):
+    """One of a node's processes: ``listen``, ``work`` or ``deliver``."""
+
+    _READY = {"listen": "listening", "work": "working", "deliver": "delivering"}  # noqa: RUF012
+
+    def __init__(self, command: str, config: Path, log: Path) -> None:
+        super().__init__(node_command(command, "--config", config), log, self._READY[command])
+
+
+class Listener(Role):
     """`dicom-node listen` on a folder of its own."""
 
     def __init__(self, folder: Path, listener: str = "", more: str = "") -> None:
@@ -73,7 +104,7 @@ class Listener(Process):
         self.settings: NodeSettings = load_settings(config)
         self.settings.data_dir.mkdir(exist_ok=True)
         self.database: Database = prepare_database(self.settings.database)
-        super().__init__("listen", config, folder / "listener.log", "listening")
+        super().__init__("listen", config, folder / "listener.log")
 
 
 @contextmanager
@@ -82,9 +113,9 @@ def running_listener(folder: Path, listener: str = "", more: str = "") -> Iterat
     running = Listener(folder, listener, more)
     try:
         yield running
-        assert running.process.poll() is None, running.log
+        assert running.is_running(), running.log
         assert running.stop() == 0, running.log
     finally:
         running.database.close()
-        if running.process.poll() is None:
+        if running.is_running():
             running.kill()

@@ -142,7 +142,7 @@ ROWS: tuple[Row, ...] = (
         "nothing acknowledged is missing",
         (
             f"{_CRASH}kill__what_was_acknowledged_is_there_and_the_rest_can_come_again",
-            "faults/test_campaign.py::test_kills_at_random_moments",
+            "faults/test_campaign.py::test_faults_at_random_moments",
         ),
     ),
     Row(

@@ -6,9 +6,26 @@ from pathlib import Path
 
 from tests.faults import campaign
 
+PLAN = campaign.Plan(
+    kills=3,
+    pdus=180,
+    files=35,
+    crowd=30,
+    instances=0,
+    locked_s=1,
+    full_s=1,
+    pacs_kills=1,
+    away_s=1,
+    disk_mb=300,
+    senders=2,
+    seed=20260101,
+)
 
-def test_kills_at_random_moments(tmp_path: Path) -> None:
-    found = campaign.run(tmp_path, kills=3, pdus=60, files=40, seed=20260101)
-    print("\n".join(found.lines()))
-    assert found.acknowledged > 3
-    assert found.is_good
+
+def test_faults_at_random_moments(tmp_path: Path) -> None:
+    found = campaign.run(tmp_path, PLAN, kept=tmp_path / "kept")
+    assert found.is_good, [str(line) for line in found.lines]
+    figures = dict(found.figures)
+    assert int(figures["images acknowledged"]) > PLAN.crowd
+    assert figures["mutated PDUs"].startswith("180")
+    assert figures["duplicate results"] == "0"

@@ -137,6 +137,48 @@ def test_silent_sockets_take_no_place(listener: Listener, count: int) -> None:
         connection.close()
 
 
+def test_requests_that_cannot_be_read_take_no_place(listener: Listener) -> None:
+    """More of them than places, and none of their peers goes away."""
+    whole = bytearray(wire.associate())
+    # The length of the application context item, then a version of the protocol that does not exist.
+    whole[76:78] = b"\xff\xff"
+    broken = [wire.connect(listener.port) for _ in range(15)]
+    for number, connection in enumerate(broken):
+        connection.sendall(bytes(whole) if number % 2 else whole[:6] + b"\0\2" + wire.associate()[8:])
+        assert wire.kind(wire.answer(connection)) == ("aborted" if number % 2 else "rejected")
+    with association(listener.port) as opened_one:
+        assert opened_one.is_established
+    for connection in broken:
+        connection.close()
+
+
+def test_later_versions_of_the_protocol_are_no_obstacle(listener: Listener) -> None:
+    """Of the version, one bit alone is looked at (PS3.8 9.3.2)."""
+    request = wire.associate()
+    with wire.connect(listener.port) as connection:
+        connection.sendall(request[:6] + b"\0\3" + request[8:])
+        assert wire.kind(wire.answer(connection)) == "accepted"
+
+
+@pytest.mark.parametrize("command", [b"\0" * 50, b"\0\0\2\0\x08\0\0\x001.2.3.4\0"], ids=["no command", "no field"])
+def test_a_command_that_is_none_is_answered_with_an_abort(listener: Listener, command: bytes) -> None:
+    before = listener.log.count("thread_failed")
+    with opened(listener) as connection:
+        connection.sendall(wire.pdata(3, command))
+        assert wire.kind(wire.answer(connection)) == "aborted"
+    assert listener.log.count("thread_failed") == before
+
+
+def test_an_association_is_cheap(listener: Listener) -> None:
+    """Some routers open one for each image: twenty in less than a second of the listener's processor time."""
+    before = listener.processor_s
+    for _ in range(20):
+        with opened(listener) as connection:
+            connection.sendall(wire.RELEASE)
+            assert wire.kind(wire.answer(connection)) == "released"
+    assert listener.processor_s - before < 1
+
+
 def test_two_hundred_associations_at_once(tmp_path: Path) -> None:
     """Never more than allowed; the others are told so politely, none is left without an answer."""
     with running_listener(tmp_path, "max_associations = 10") as listener:

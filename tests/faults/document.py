@@ -1,0 +1,67 @@
+"""docs/reliability.md: what a campaign did and saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tests.faults.table import ROWS, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One fault of the campaign."""
+
+    fault: str
+    expected: str
+    seen: str
+    is_good: bool
+
+    def __str__(self) -> str:
+        return f"{'good' if self.is_good else 'NOT GOOD'}: {self.fault}: {self.seen}"
+
+
+@dataclass
+class Found:
+    """Figures and lines of a campaign."""
+
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    # Resident memory: when, and megabytes of the listener.
+    memory: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every line is."""
+        return all(line.is_good for line in self.lines)
+
+
+def document(found: Found) -> str:
+    """The whole file."""
+    parts = [
+        "# Reliability",
+        "Written by `make campaign`: random faults against a whole node of real processes while studies stream in, and the "
+        "fifty faults that have tests of their own. The last campaign:",
+        table(("what", "seen"), found.figures),
+        "Resident memory of one listener, from the end of the kills to the end of the mutations:",
+        table(("when", "MB"), found.memory),
+        "## Faults at random moments",
+        table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
+        "## The fifty faults",
+        table(("#", "fault", "expected", "proven by", "open"), map(_row, ROWS)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _verdict(line: Line) -> tuple[str, ...]:
+    return line.fault, line.expected, line.seen, "good" if line.is_good else "**not good**"
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    tests = "<br>".join(f"`{name.split('::')[1]}`" for name in row.tests)
+    return str(row.number), row.fault, row.expected, tests, row.open
