@@ -28,7 +28,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node import commitment_messages, commitments, promises
+from dicom_node import commitment_messages, commitments, promises, studies
 from dicom_node.alerts import close_alert, open_alerts, raise_alert
 from dicom_node.audit import AuditLog
 from dicom_node.audit_transfers import Receiving
@@ -38,7 +38,7 @@ from dicom_node.instances import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, I
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import get_logger, printable
 from dicom_node.promises import Promise
-from dicom_node.schema import Database
+from dicom_node.schema import Database, utc_now
 from dicom_node.settings import Listener, NodeSettings
 
 # A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far under it.
@@ -517,6 +517,9 @@ class StorageListener:
         self._peers = Peers(settings)
         self._audit = Receiving(AuditLog(settings), database)
         self._server: GuardedServer | None = None
+        # What each association has brought, where its release says something (`study.quiet_seconds_after_release`).
+        self._brought: dict[Any, set[str]] = {}
+        self._brought_lock = threading.Lock()
 
     @property
     def port(self) -> int:
@@ -593,6 +596,8 @@ class StorageListener:
         return [
             (evt.EVT_ABORTED, self._on_aborted),
             (evt.EVT_CONN_CLOSE, lambda event: self._audit.ended(event.assoc)),
+            (evt.EVT_RELEASED, self._on_released),
+            (evt.EVT_CONN_CLOSE, self._forget_studies),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._on_commitment_request),
@@ -630,6 +635,28 @@ class StorageListener:
     def _on_aborted(self, event: Any) -> None:
         get_logger().info("association_aborted", address=event.assoc.requestor.address)
 
+    def _note_study(self, association: Any, study_uid: str) -> None:
+        if self._settings.study.quiet_seconds_after_release is not None:
+            with self._brought_lock:
+                self._brought.setdefault(association, set()).add(study_uid)
+
+    def _forget_studies(self, event: Any) -> set[str]:
+        """Take what an association has brought off the list; the studies that no other association brings too."""
+        with self._brought_lock:
+            mine = self._brought.pop(event.assoc, set())
+            return mine.difference(*self._brought.values())
+
+    def _on_released(self, event: Any) -> None:
+        """The sender has said all that it wanted to say: a hint that its studies are complete."""
+        released = self._forget_studies(event)
+        if not released:
+            return
+        try:
+            with self._database.write() as session:
+                studies.sender_released(session, released, utc_now())
+        except Exception:  # the quiet time decides then
+            get_logger().exception("release_not_noted")
+
     def _on_echo(self, event: Any) -> int:
         return SUCCESS
 
@@ -642,6 +669,8 @@ class StorageListener:
             status, study_uid = self._receive(event)
             calling, sop_class = _title(event.assoc.requestor.ae_title), str(event.request.AffectedSOPClassUID)
             self._audit.stored(event.assoc, calling, study_uid, sop_class, status)
+            if status == SUCCESS and study_uid:
+                self._note_study(event.assoc, study_uid)
             return status
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("store_failed")
@@ -655,8 +684,8 @@ class StorageListener:
             return self._refuse_too_large(event), ""
         requestor = event.assoc.requestor
         incoming = Incoming.of(event, calling_ae=_title(requestor.ae_title), calling_address=requestor.address)
-        studies: list[str] = []
-        return self._store.receive(incoming, filed=studies.append), "".join(studies)
+        study: list[str] = []
+        return self._store.receive(incoming, filed=study.append), "".join(study)
 
     def _refuse_too_large(self, event: Any) -> int:
         event.assoc.dimse.too_large.discard(event.request.MessageID)

@@ -229,12 +229,14 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     tell the receivers of alerts."""
     from dicom_node.answers import Answers
     from dicom_node.audit_repository import AuditRepository
+    from dicom_node.census import Census
     from dicom_node.delivery import Delivery
     from dicom_node.lifecycle import notify_ready
     from dicom_node.log import get_logger
     from dicom_node.notifier import Notifier
     from dicom_node.prover import Prover
     from dicom_node.retention import Retention
+    from dicom_node.retrieve import Retriever
     from dicom_node.scheduler import Scheduler
 
     settings, database, stop = _process(config, "delivery")
@@ -244,6 +246,7 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
     scheduler.every(settings.delivery.poll_seconds, AuditRepository(settings, database).send_due)
     scheduler.start()
     Notifier(settings, database).start(stop)
+    Census(settings, database, lambda archive, uid: Retriever(settings, database, archive).pull(uid, "MR")).start(stop)
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
     with _at_work(settings, database, "delivery"):

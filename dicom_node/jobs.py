@@ -44,6 +44,8 @@ class Event(StrEnum):
     RETRIED = "retried"
     # Nothing changes for the job; its history says that its images were deleted.
     PURGED = "purged"
+    # Likewise, that images were missing when it was queued.
+    INCOMPLETE = "incomplete"
 
 
 TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
@@ -55,6 +57,7 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (JobState.RUNNING, Event.LEASE_EXPIRED): JobState.WAITING,
     (JobState.RUNNING, Event.HANDED_BACK): JobState.WAITING,
     (JobState.WAITING, Event.RETRIED): JobState.WAITING,
+    (JobState.WAITING, Event.INCOMPLETE): JobState.WAITING,
     (JobState.FAILED, Event.RETRIED): JobState.WAITING,
     (JobState.DONE, Event.PURGED): JobState.DONE,
 }
@@ -180,6 +183,11 @@ def note_purge(session: Session, job_id: int, detail: str) -> None:
         If the job is not done.
     """
     _apply(session, session.get_one(Job, job_id, with_for_update=True), Event.PURGED, detail)
+
+
+def note_incomplete(session: Session, job: Job, detail: str) -> None:
+    """Images of a study are missing; in the transaction that queues its job."""
+    _apply(session, job, Event.INCOMPLETE, detail)
 
 
 class LeaseWatch:

@@ -196,3 +196,20 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
             f"C-FIND cannot be sent ({type(error).__name__}: no such service, or no association)"
         ) from None
     return matches
+
+
+def text_of(match: Dataset, keyword: str) -> str:
+    """A value of a match; several are joined by commas.
+
+    Raises
+    ------
+    DeliveryError
+        If it cannot be read.
+    """
+    try:
+        value = match.get(keyword)
+    except Exception as error:  # an archive may answer anything
+        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
+    if value is None or isinstance(value, str):
+        return str(value or "").strip(" \0")
+    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)

@@ -36,10 +36,9 @@ from sqlalchemy import select
 from dicom_node.audit import AuditLog, person
 from dicom_node.audit_message import DESTINATION, SOURCE, Participant
 from dicom_node.audit_transfers import Transfer, audit_query
-from dicom_node.errors import DeliveryError
 from dicom_node.instances import Incoming, InstanceStore
 from dicom_node.log import get_logger
-from dicom_node.remote import FIND, PENDING, Context, RemoteAE, find, query_of
+from dicom_node.remote import FIND, PENDING, Context, RemoteAE, find, query_of, text_of
 from dicom_node.schema import Database, Instance
 from dicom_node.settings import Archive, NodeSettings
 
@@ -130,9 +129,9 @@ class Retriever:
         with self._remote.association([(FIND, ())]) as association:
             audit_query(self._audit, self._archive, query, [person()])
             matches = find(association, query)
-        studies = {_text(m, "StudyInstanceUID"): m for m in matches if _text(m, "StudyInstanceUID")}
+        studies = {text_of(m, "StudyInstanceUID"): m for m in matches if text_of(m, "StudyInstanceUID")}
         return sorted(
-            (FoundStudy(uid, _text(m, "StudyDate"), _text(m, "ModalitiesInStudy")) for uid, m in studies.items()),
+            (FoundStudy(uid, text_of(m, "StudyDate"), text_of(m, "ModalitiesInStudy")) for uid, m in studies.items()),
             key=lambda study: (study.date, study.study_uid),
         )
 
@@ -150,12 +149,12 @@ class Retriever:
             all_series = find(association, query)
             images = []
             for series in all_series:
-                if modality and _text(series, "Modality") not in ("", modality):
+                if modality and text_of(series, "Modality") not in ("", modality):
                     continue
-                uid = _text(series, "SeriesInstanceUID")
+                uid = text_of(series, "SeriesInstanceUID")
                 query = _query("IMAGE", study_uid, SeriesInstanceUID=uid, SOPInstanceUID="", SOPClassUID="")
                 found = find(association, query)
-                images += [FoundImage(uid, _text(m, "SOPClassUID"), _text(m, "SOPInstanceUID")) for m in found]
+                images += [FoundImage(uid, text_of(m, "SOPClassUID"), text_of(m, "SOPInstanceUID")) for m in found]
         return [image for image in images if image.sop_instance_uid]
 
     def pull(self, study_uid: str, modality: str = "") -> Pulled:
@@ -268,14 +267,3 @@ def _outcome(send: Callable[..., Iterable[tuple[Dataset, Any]]], *arguments: Any
 
 def _query(level: str, study_uid: str, **keys: str) -> Dataset:
     return query_of(level, {"StudyInstanceUID": study_uid, **keys})
-
-
-def _text(match: Dataset, keyword: str) -> str:
-    """A value of a match; several are joined by commas."""
-    try:
-        value = match.get(keyword)
-    except Exception as error:  # an archive may answer anything
-        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
-    if value is None or isinstance(value, str):
-        return str(value or "").strip(" \0")
-    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)

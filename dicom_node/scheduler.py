@@ -43,9 +43,11 @@ class Scheduler:
                 now=utc_now(),
                 quiet_seconds=self._settings.study.quiet_seconds,
                 max_wait_seconds=self._settings.study.max_wait_seconds,
+                quiet_seconds_after_release=self._settings.study.quiet_seconds_after_release,
             )
         for study in due:
-            get_logger().info("study_complete", study_uid=study.study_uid, generation=study.generation)
+            counted = {} if study.images_expected is None else {"of": study.images_expected, "here": study.images_here}
+            get_logger().info("study_complete", study_uid=study.study_uid, generation=study.generation, **counted)
 
     def reclaim_leases(self) -> None:
         """Give the jobs of silent workers back to the queue."""

@@ -181,6 +181,10 @@ class Peer(Section):
     addresses: tuple[Network, ...] = setting((), "addresses or networks it may come from; empty: any")
     host: str = setting("", "where answers to its commitment requests go; empty: on the association of the request")
     port: Port | None = setting(None, "TCP port for those answers")
+    archive: str = setting(
+        "",
+        "name in [[archives]]: asked how many MR images a study has that this peer sends; when they are here, it is complete",
+    )
     max_associations: int = setting(
         0, "associations it may have at the same time; 0: as many as `[listener] max_associations` leaves", ge=0, le=500
     )
@@ -198,6 +202,14 @@ class Study(Section):
     quiet_seconds: float = setting(30.0, "a study is complete when no image came for so long", unit="s", ge=0, le=86400)
     max_wait_seconds: float = setting(
         900.0, "or when its first image is so old, whatever still comes", unit="s", ge=0, le=604800
+    )
+    quiet_seconds_after_release: float | None = setting(
+        None,
+        "quiet time once the sender has released its association, more than its pauses between associations; "
+        "without: quiet_seconds",
+        unit="s",
+        ge=0,
+        le=86400,
     )
     max_images: int = setting(
         20000, "images of a study that are kept, every version of an image counts; further ones are refused", ge=1
@@ -258,10 +270,13 @@ class Destination(Partner):
 
 
 class Archive(Partner):
-    """Where `dicom-node pull` finds studies. It may send to the listener."""
+    """Where `dicom-node pull` finds studies, and who knows when a study is complete. It may send to the listener."""
 
     retrieve: Literal["move", "get"] = setting(
         "move", 'how images are fetched: "move" (it opens an association to the listener) or "get" (on our own)'
+    )
+    fetch_missing: bool = setting(
+        False, "fetch by itself what is missing of a study after its quiet time, where a peer names this archive"
     )
 
 
@@ -480,6 +495,15 @@ class NodeSettings(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]!r} is used twice")
+        return self
+
+    @model_validator(mode="after")
+    def _peers_name_archives(self) -> NodeSettings:
+        names = [archive.name for archive in self.archives]
+        for peer in self.peers:
+            if peer.archive and peer.archive not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"peers: {peer.ae_title} names the archive {peer.archive!r}; [[archives]] has {known}")
         return self
 
     @property

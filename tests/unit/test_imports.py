@@ -33,6 +33,7 @@ LAYERS: tuple[set[str], ...] = (
         "web",
         "notifier",
         "audit_repository",
+        "census",
     },
     {"cli", "supervisor", "demo", "process", "backup"},
 )
@@ -105,6 +106,7 @@ def test_node__only_the_worker_imports_the_detector() -> None:
         "associations",
         "delivery",
         "notifier",
+        "census",
         "prover",
         "answers",
         "scheduler",
