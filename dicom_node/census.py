@@ -8,7 +8,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydicom.dataset import Dataset
+
 from dicom_node import studies
+from dicom_node.audit import AuditLog
+from dicom_node.audit_transfers import audit_query
 from dicom_node.errors import DeliveryError
 from dicom_node.lifecycle import StopFlag
 from dicom_node.log import get_logger
@@ -34,6 +38,7 @@ class Census:
         self._settings = settings
         self._database = database
         self._fetch = fetch
+        self._audit = AuditLog(settings)
 
     def start(self, stop: StopFlag) -> None:
         """Count until asked to stop, in threads that end with the process."""
@@ -67,6 +72,7 @@ class Census:
         try:
             with remote.association([(FIND, ())]) as association:
                 for study_uid in due:
+                    audit_query(self._audit, archive, _series_query(study_uid))
                     self._ask(association, study_uid)
         except DeliveryError as error:
             self._not_answered(due, error)
@@ -111,16 +117,19 @@ def count_by_series(association: Any, study_uid: str) -> dict[str, int]:
     DeliveryError
         If it does not answer, or what it answers is no number.
     """
-    keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""}
-    wanted = {**keys, "Modality": _MODALITY, "NumberOfSeriesRelatedInstances": ""}
     counts: dict[str, int] = {}
-    for match in find(association, query_of("SERIES", wanted)):
+    for match in find(association, _series_query(study_uid)):
         uid, modality = text_of(match, "SeriesInstanceUID"), text_of(match, "Modality")
         if not uid or modality not in ("", _MODALITY):
             continue
         number = text_of(match, "NumberOfSeriesRelatedInstances")
         counts[uid] = int(number) if number.isdecimal() else _count_images(association, study_uid, uid)
     return counts
+
+
+def _series_query(study_uid: str) -> Dataset:
+    returned = {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
+    return query_of("SERIES", {"StudyInstanceUID": study_uid, "Modality": _MODALITY, **returned})
 
 
 def _count_images(association: Any, study_uid: str, series_uid: str) -> int:

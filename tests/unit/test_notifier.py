@@ -100,6 +100,10 @@ def test_burst__is_one_message(told: Callable[..., bool], database: Database, ma
     assert "NEW: quarantine, 100" in text
     assert "and 80 more" in text
     assert not told(60)
+    alert(database, "job_failed", STUDY)
+    assert told(90)
+    assert "NEW: job_failed, 1" in texts(mail)[1]
+    assert "quarantine" not in texts(mail)[1]
 
 
 def test_flapping__is_one_message_an_interval(told: Callable[..., bool], database: Database, mail: MailServer) -> None:
