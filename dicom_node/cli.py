@@ -624,6 +624,40 @@ def purge(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="folder for the studies", file_okay=False)],
+    study: Annotated[list[str] | None, typer.Option("--study", help="Study Instance UID; may be repeated")] = None,
+    since: Annotated[
+        datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="all with a result since this day (UTC)")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="file of the site's key; without: export.key in the data folder")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Write analysed series for training: de-identified, with the findings as a proposal for review (docs/training.md)."""
+    from dicom_node.export import KEY_NAME, Exporter, read_key
+
+    settings, database = _open(config)
+    if not study and since is None:
+        raise typer.BadParameter("give --study UID or --since YYYY-MM-DD")
+    out.mkdir(parents=True, exist_ok=True)
+    exporter = Exporter(settings, database, out, read_key(key or settings.data_dir / KEY_NAME))
+    found = exporter.studies_since(since.replace(tzinfo=UTC)) if since else []
+    done = [exporter.export(uid) for uid in dict.fromkeys([*(study or []), *found])]
+    if as_json:
+        print(json.dumps([asdict(row) for row in done], indent=2))
+    else:
+        for row in done:
+            print(f"{row.study_uid}: {f'left out: {row.left_out}' if row.left_out else f'{row.files} images'}")
+    written = [row for row in done if not row.left_out]
+    print(f"exported: {len(written)} of {len(done)} studies", file=sys.stderr)
+    if done and not written:
+        raise typer.Exit(1)
+
+
+@app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="tar file to write; must not exist")],
     config: ConfigOption = DEFAULT_CONFIG,

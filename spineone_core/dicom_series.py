@@ -533,6 +533,20 @@ def decode_file(path: Path) -> NDArray[np.float32]:
     """
     try:
         dataset = read_dataset(path, pixels=True)
+    except ValueError as error:
+        raise SeriesError(Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {error}") from error
+    return _modality_values(stored_values(dataset), dataset)
+
+
+def stored_values(dataset: Dataset) -> NDArray[Any]:
+    """The stored values of an image as (frames, rows, columns), before any rescaling.
+
+    Raises
+    ------
+    SeriesError
+        ``unreadable_pixels``, as `decode_file`.
+    """
+    try:
         _check_pixel_module(dataset)
         if dataset.file_meta.TransferSyntaxUID == RLELossless:
             # Else pydicom falls back on a native decoder, which may abort on what its own refuses.
@@ -542,8 +556,7 @@ def decode_file(path: Path) -> NDArray[np.float32]:
         raise
     except Exception as error:  # decoders raise many types on corrupt data
         raise SeriesError(Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {type(error).__name__}") from error
-    frames = pixels[None] if pixels.ndim == 2 else pixels
-    return _modality_values(frames, dataset)
+    return pixels[None] if pixels.ndim == 2 else pixels
 
 
 def _check_pixel_module(dataset: Dataset) -> None:

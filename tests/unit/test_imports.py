@@ -20,7 +20,7 @@ LAYERS: tuple[set[str], ...] = (
     | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages", "receivers", "audit_message"},
     {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"}
     | {"notices", "digest", "audit", "audit_transfers"},
-    {"envelope", "reports", "overlays", "presentation", "key_object", "gate"},
+    {"envelope", "reports", "overlays", "presentation", "key_object", "gate", "deidentify"},
     {
         "associations",
         "worker",
@@ -35,7 +35,7 @@ LAYERS: tuple[set[str], ...] = (
         "audit_repository",
         "census",
     },
-    {"cli", "supervisor", "demo", "process", "backup"},
+    {"cli", "supervisor", "demo", "process", "backup", "export"},
 )
 # Layers whose modules never import each other.
 ISOLATED = {3}

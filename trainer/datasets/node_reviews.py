@@ -18,12 +18,13 @@ from trainer.datasets.tables import DatasetError
 
 FILE = "review.json"
 FORMAT, VERSION = "spineone-review", 1
-CONFIRMED, CORRECTED, REJECTED = "confirmed", "corrected", "rejected"
-VERDICTS = (CONFIRMED, CORRECTED, REJECTED)
+CONFIRMED, CORRECTED, REJECTED, PROPOSED = "confirmed", "corrected", "rejected", "proposed"
+VERDICTS = (CONFIRMED, CORRECTED, REJECTED, PROPOSED)
 
 
 def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
-    """Every reviewed study below ``folder`` but those ``known``; a rejected or unusable one is yielded as `Skipped`.
+    """Every reviewed study below ``folder`` but those ``known``; one that is rejected, unusable or only proposed by the
+    node is yielded as `Skipped`.
 
     Raises
     ------
@@ -48,6 +49,8 @@ def _read_one(path: Path, exam_id: str, subset: str) -> Exam:
     if review["verdict"] == REJECTED:
         raise ValueError(f"rejected: {review.get('reason') or 'no reason given'}")
     volume, index = _annotated_slice(path.parent, review)
+    if review["verdict"] == PROPOSED:
+        raise ValueError("not reviewed yet: the points are the model's own proposal")
     points, grades, unmoved = _points(review["points"])
     manufacturer, field_strength = read_scanner(volume.sources[index].path)
     notes = [*volume.warnings]
