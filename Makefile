@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Each file of tests stays in one process, since its fixtures start servers.
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke validators
+.PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke validators protections
 
 demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
@@ -50,6 +50,11 @@ viewers: install
 campaign: install
 	$(BIN)/python -m pytest -m campaign $(TEST_FLAGS)
 	$(BIN)/python -m tests.faults.campaign --write docs/reliability.md $(CAMPAIGN_FLAGS)
+
+# Takes each protection out of a copy of the source and sees whether a test notices: half an hour and more.
+# PROTECTIONS_FLAGS="--rows 26 48" are two faults only.
+protections: install
+	$(BIN)/python -m tests.faults.protections --write docs/protections.md $(PROTECTIONS_FLAGS)
 
 install: $(VENV)/.installed
 

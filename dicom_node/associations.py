@@ -384,8 +384,8 @@ class GuardedServer(ThreadedAssociationServer):
         self._tls_failed = tls_failed
         self._most_associations = listener.max_associations
         self._most_of = most_of
-        # Connections that have not asked for an association yet, the oldest first, and since when.
-        self._waiting: dict[socket.socket, float] = {}
+        # Connections that have not asked for an association yet, the oldest first.
+        self._waiting: dict[socket.socket, None] = {}
         self._slots: list[Slot] = []
         self.first_pdus: dict[Any, tuple[bytes, Slot]] = {}
         self._lock = threading.Lock()
@@ -412,7 +412,7 @@ class GuardedServer(ThreadedAssociationServer):
         if self._tls is not None:
             request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         with self._lock:
-            self._waiting[request] = time.monotonic()
+            self._waiting[request] = None
         first = self._hear(request, client_address[0])
         with self._lock:
             self._waiting.pop(request, None)
@@ -462,10 +462,13 @@ class GuardedServer(ThreadedAssociationServer):
         """What a peer asks for; empty if it does not ask as it should."""
         try:
             if self._tls is not None:
+                # The socket's time-out is one for the whole handshake, however it drips.
                 connection.do_handshake()
         except (OSError, ValueError) as error:
             get_logger().warning("tls_failed", address=address, error=type(error).__name__)
             self._tls_failed(address)
+            # Without TLS there is no last word: to send one would begin the handshake again.
+            self._cut(connection)
             return b""
         try:
             first = read_request(connection, self.pdu_timeout_s)
@@ -475,15 +478,6 @@ class GuardedServer(ThreadedAssociationServer):
         if not first:
             get_logger().warning("no_association", address=address, error="not DICOM")
         return first
-
-    def service_actions(self) -> None:
-        """One deadline for everything before the association: TLS handshake and A-ASSOCIATE-RQ, however they drip."""
-        super().service_actions()
-        before = time.monotonic() - self.pdu_timeout_s
-        with self._lock:
-            late = [connection for connection, since in self._waiting.items() if since < before]
-        for connection in late:
-            self._cut(connection)
 
     def _cut(self, connection: Any) -> None:
         with self._lock:

@@ -213,7 +213,8 @@ class Delivery:
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
         """Try everything once that is due for one destination."""
         with self._database.read() as session:
-            groups = outbox.due(session, destination.name, now=utc_now())
+            pause = self._settings.delivery.retry_max_s
+            groups = outbox.due(session, destination.name, now=utc_now(), longest_pause_s=pause)
         for group in groups:
             if stop is not None and stop.is_set():
                 return

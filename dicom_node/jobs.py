@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
-from dicom_node.schema import Job, JobEvent, utc_now
+from dicom_node.schema import Job, JobEvent, is_due, utc_now
 
 
 class JobState(StrEnum):
@@ -93,11 +93,14 @@ def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime,
     return job
 
 
-def claim(session: Session, owner: str, *, now: datetime) -> Claim | None:
-    """Take the next waiting job: highest priority, then oldest. None if there is none."""
+def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float = 604800) -> Claim | None:
+    """Take the next waiting job: highest priority, then oldest. None if there is none.
+
+    ``longest_pause_s`` is what no job waits longer than (the settings' most, where they are not at hand).
+    """
     query = (
         select(Job)
-        .where(Job.state == JobState.WAITING, Job.not_before <= now)
+        .where(Job.state == JobState.WAITING, is_due(Job.not_before, now, longest_pause_s))
         .order_by(Job.priority.desc(), Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -109,7 +109,7 @@ def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> Even
 def _tame_libraries() -> None:
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    for name in ("pynetdicom", "apscheduler", "alembic", "sqlalchemy"):
+    for name in ("pynetdicom", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pydicom")
     warnings.filterwarnings("ignore", module="highdicom")

@@ -14,7 +14,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts import close_alert, raise_alert
-from dicom_node.schema import OutboxRow, ResultFile, ResultRow, utc_now
+from dicom_node.schema import OutboxRow, ResultFile, ResultRow, is_due, utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +61,21 @@ def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, desti
     return len(parcels)
 
 
-def due(session: Session, destination: str, *, now: datetime, limit: int = 200) -> list[list[Parcel]]:
-    """Parcels to send to a destination now, grouped by study, oldest study first."""
+def due(
+    session: Session, destination: str, *, now: datetime, longest_pause_s: float = 604800, limit: int = 200
+) -> list[list[Parcel]]:
+    """Parcels to send to a destination now, grouped by study, oldest study first.
+
+    ``longest_pause_s`` is what no parcel waits longer than (the settings' most, where they are not at hand).
+    """
     other = aliased(ResultFile)
     replaces = or_(*((ResultFile.role == a) & (other.role == b) for a, b in ALTERNATIVES.items()))
     query = (
         select(OutboxRow, ResultFile, other)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
         .outerjoin(other, (other.result_id == ResultFile.result_id) & replaces & OutboxRow.is_bound.is_(False))
-        .where(OutboxRow.state == "waiting", OutboxRow.destination == destination, OutboxRow.next_attempt_at <= now)
+        .where(OutboxRow.state == "waiting", OutboxRow.destination == destination)
+        .where(is_due(OutboxRow.next_attempt_at, now, longest_pause_s))
         .order_by(OutboxRow.created_at, OutboxRow.id)
         .limit(limit)
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import studies
 from dicom_node.jobs import LeaseWatch
@@ -16,24 +15,31 @@ _COMPLETION_EVERY_S = 1.0
 
 
 class Scheduler:
-    """Runs the timers in threads of this process. Several on one database do no harm: each step is one transaction."""
+    """Runs each timer in a thread of this process. Several on one database do no harm: each step is one transaction.
+
+    By the monotonic clock: a timer that goes by the time of day stands still when that is set back.
+    """
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
         self._watch = LeaseWatch(settings.worker.lease_s)
-        self._timer = BackgroundScheduler(timezone="UTC")
+        self._stop = threading.Event()
+        self._timers: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the timers."""
         reclaim_every = min(10.0, self._settings.worker.lease_s / 4)
         self.every(_COMPLETION_EVERY_S, self.complete_studies)
         self.every(reclaim_every, self.reclaim_leases)
-        self._timer.start()
+        for timer in self._timers:
+            timer.start()
 
     def stop(self) -> None:
         """Stop the timers after their present run."""
-        self._timer.shutdown(wait=True)
+        self._stop.set()
+        for timer in self._timers:
+            timer.join()
 
     def complete_studies(self) -> None:
         """Queue a job for each study that has gone quiet."""
@@ -57,19 +63,14 @@ class Scheduler:
             get_logger().warning("lease_expired", job=job)
 
     def every(self, seconds: float, step: Callable[[], None]) -> None:
-        """Run a step every so many seconds, from now on."""
-        self._timer.add_job(
-            _guarded(step), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
+        """Run a step every so many seconds, from the start on; the pause begins when the step has ended."""
+        self._timers.append(
+            threading.Thread(target=self._repeat, args=(seconds, step), name=step.__name__, daemon=True)
         )
 
-
-def _guarded(step: Callable[[], None]) -> Callable[[], None]:
-    """A timer outlives a locked or unreachable database."""
-
-    def run() -> None:
-        try:
-            step()
-        except Exception:  # the next run tries again
-            get_logger().exception("timer_failed", timer=step.__name__)
-
-    return run
+    def _repeat(self, seconds: float, step: Callable[[], None]) -> None:
+        while not self._stop.wait(seconds):
+            try:
+                step()
+            except Exception:  # a locked or unreachable database: the next run tries again
+                get_logger().exception("timer_failed", timer=step.__name__)

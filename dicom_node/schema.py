@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    ColumnElement,
     DateTime,
     Dialect,
     Engine,
@@ -30,11 +31,12 @@ from sqlalchemy import (
     create_engine,
     event,
     false,
+    or_,
     text,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
 
 from dicom_node.errors import DatabaseError
 
@@ -52,6 +54,12 @@ _POSTGRESQL = {
 def utc_now() -> datetime:
     """The present time, aware, UTC."""
     return datetime.now(UTC)
+
+
+def is_due(column: InstrumentedAttribute[datetime], now: datetime, longest_s: float) -> ColumnElement[bool]:
+    """Whether a time has come. One that is further off than the longest pause was written before the clock was set back: it
+    has come too, or everything would stand still until the clock is there again."""
+    return or_(column <= now, column > now + timedelta(seconds=longest_s))
 
 
 class UtcDateTime(TypeDecorator[datetime]):

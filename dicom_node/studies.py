@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node import jobs
 from dicom_node.alerts import close_alert, raise_alert
-from dicom_node.schema import ACTIVE_JOB_STATES, Instance, Job, StudyRow
+from dicom_node.schema import ACTIVE_JOB_STATES, Instance, Job, StudyRow, is_due
 
 # An archive is not asked while images come, and about one study not more often than this.
 _SETTLED = timedelta(seconds=2)
@@ -72,7 +72,8 @@ def complete_due(
     quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
     if quiet_seconds_after_release is not None:
         quiet |= StudyRow.released_at <= now - timedelta(seconds=quiet_seconds_after_release)
-    waited = StudyRow.first_received_at <= now - timedelta(seconds=max_wait_seconds)
+    since = now - timedelta(seconds=max_wait_seconds)
+    waited = is_due(StudyRow.first_received_at, since, 2 * max_wait_seconds)
     active = exists().where(Job.study_uid == StudyRow.study_uid, Job.state.in_(ACTIVE_JOB_STATES))
     due = session.scalars(
         select(StudyRow)

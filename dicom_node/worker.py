@@ -358,7 +358,8 @@ class Worker:
     def run_once(self, stop: StopFlag | None = None) -> bool:
         """Do the next job; False if there was none."""
         with self._database.write() as session:
-            claim = jobs.claim(session, self._owner, now=utc_now())
+            pause = self._settings.worker.retry_max_s
+            claim = jobs.claim(session, self._owner, now=utc_now(), longest_pause_s=pause)
         if claim is None:
             return False
         log = get_logger().bind(job=claim.job_id, study_uid=claim.study_uid, attempt=claim.attempts)

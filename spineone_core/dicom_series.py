@@ -492,8 +492,6 @@ def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
 
 def _decode(frames: list[FrameHeader], isolate: bool) -> NDArray[np.float32]:
     first = frames[0]
-    if first.rows * first.columns > MAX_PIXELS_PER_FRAME:
-        raise SeriesError(Reason.UNREADABLE_PIXELS, f"{first.rows} x {first.columns} pixels exceed the limit")
     decoded = _decode_files(list(dict.fromkeys(frame.path for frame in frames)), isolate)
     slices = []
     for frame in frames:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
@@ -124,6 +125,30 @@ def status_of(pdu: bytes) -> int:
     """The status of a C-STORE-RSP; -1 where there is none."""
     at = pdu.find(b"\x00\x00\x00\x09\x02\x00\x00\x00")
     return int.from_bytes(pdu[at + 8 : at + 10], "little") if pdu[:1] == b"\x04" and at >= 0 else -1
+
+
+def is_closed(connection: socket.socket, seconds: float) -> bool:
+    """Whether the other side ends the connection by itself."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(65536):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def is_cut(connection: socket.socket, data: bytes, *, times: int, pause: float = 0) -> bool:
+    """Whether the other side ends the connection while it is being sent to."""
+    try:
+        for _ in range(times):
+            connection.sendall(data)
+            time.sleep(pause)
+    except OSError:
+        return True
+    return False
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:

@@ -65,8 +65,14 @@ class Process:
     @property
     def memory(self) -> int:
         """Resident bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        return self._status("VmRSS") * 1024
+
+    @property
+    def threads(self) -> int:
+        return self._status("Threads")
+
+    def _status(self, field: str) -> int:
+        return int(Path(f"/proc/{self.process.pid}/status").read_text().split(f"{field}:")[1].split()[0])
 
     @property
     def processor_s(self) -> float:

@@ -13,6 +13,7 @@ from pynetdicom.sop_class import Verification
 from dicom_node.delivery import Sender
 from dicom_node.errors import DeliveryError
 from dicom_node.settings import Destination
+from tests.fakes import wire
 from tests.fakes.certificates import Certificates
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import association, free_port, send
@@ -66,6 +67,13 @@ def test_listener__refuses_old_versions(listener: Listener, certificates: Certif
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     with association(listener.port, tls=(context, "127.0.0.1")) as opened:
         assert not opened.is_established
+
+
+def test_listener__has_one_deadline_for_the_handshake(listener: Listener) -> None:
+    """A byte at a time, and nobody waits for a second handshake to tell of the first one's failure."""
+    with wire.connect(listener.port) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00")
+        assert wire.is_cut(connection, b"\x01", times=35, pause=0.2)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from dicom_node import outbox, overview
 from dicom_node.delivery import Delivery, Outcome, Sender, classify
 from dicom_node.errors import DeliveryError
 from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import Database, OutboxRow
+from dicom_node.schema import Database, OutboxRow, utc_now
 from dicom_node.settings import NodeSettings
 from tests.fakes.datasets import STUDY
 from tests.fakes.pacs import SC, SR, SR_2D, FakePacs, running_pacs
@@ -249,6 +250,16 @@ def test_deliver__an_unreachable_pacs_waits_visibly_and_gets_it_later(
         deliver(settings, database)
     assert states(database) == ["sent", "sent"]
     assert kinds_of_alerts(database, settings) == []
+
+
+def test_deliver__goes_on_when_the_clock_was_set_back(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    with database.write() as session:
+        for row in session.scalars(select(OutboxRow)):
+            row.next_attempt_at = utc_now() + timedelta(days=1)
+    deliver(settings, database)
+    assert states(database) == ["sent", "sent"]
 
 
 def test_deliver__a_rejected_association_says_why(

@@ -166,18 +166,19 @@ def test_association__any_called_title_is_taken_when_the_settings_say_so(start: 
 
 
 @pytest.mark.parametrize(
-    ("peers", "accepted"),
+    ("peers", "refusal"),
     [
-        ([{"ae_title": "TEST"}], True),
-        ([{"ae_title": "TEST", "addresses": ["127.0.0.0/8"]}], True),
-        ([{"ae_title": "TEST", "addresses": ["10.0.0.0/8"]}], False),
-        ([{"ae_title": "ROUTER", "addresses": ["127.0.0.1"]}], False),
+        ([{"ae_title": "TEST"}], ""),
+        ([{"ae_title": "TEST", "addresses": ["127.0.0.0/8"]}], ""),
+        ([{"ae_title": "TEST", "addresses": ["10.0.0.0/8"]}], "address not allowed"),
+        ([{"ae_title": "ROUTER", "addresses": ["127.0.0.1"]}], "unknown calling AE title"),
     ],
 )
-def test_association__only_peers_may_send(start: Start, peers: list[object], accepted: bool) -> None:
+def test_association__only_peers_may_send(start: Start, database: Database, peers: list[object], refusal: str) -> None:
     with association(start(peers=peers)) as opened:
-        assert opened.is_established is accepted
-        assert opened.is_rejected is not accepted
+        assert opened.is_established is not bool(refusal)
+        assert opened.is_rejected is bool(refusal)
+    assert [alert.subject for alert in alerts(database)] == ([f"127.0.0.1: {refusal}"] if refusal else [])
 
 
 def test_store__a_study_has_a_largest_size(start: Start, database: Database) -> None:

@@ -23,6 +23,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from spineone_core import dicom_series
 from spineone_core.dicom_series import (
     SagittalVolume,
     Series,
@@ -462,6 +463,19 @@ def test_corrupt_compressed_data_is_refused(tmp_path: Path, syntax: str) -> None
         assert load(tmp_path).voxels.shape == (1, ROWS, COLUMNS)
 
 
+@pytest.mark.parametrize("syntax", COMPRESSED[1:])
+def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str) -> None:
+    """One that aborts, as on hostile data, takes only the child along."""
+    dataset = image(0)
+    dataset.compress(syntax, generate_instance_uid=False)
+
+    def aborts(path: Path) -> NDArray[np.float32]:
+        raise AssertionError("decoded in this process")
+
+    monkeypatch.setattr(dicom_series, "decode_file", aborts)
+    np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(0))
+
+
 def test_colour_is_refused(tmp_path: Path) -> None:
     colour = np.zeros((ROWS, COLUMNS, 3), "u1")
     dataset = image(
@@ -499,9 +513,16 @@ def test_bits_of_real_devices_are_read(tmp_path: Path, changes: dict[str, Any]) 
     assert load(write(tmp_path, image(0, **changes))).voxels.shape == (1, ROWS, COLUMNS)
 
 
-@pytest.mark.parametrize("changes", [{"Rows": 65535, "Columns": 65535}, {"Rows": 4000, "Columns": 4000}])
-def test_huge_matrix_with_tiny_data_is_refused_before_allocation(tmp_path: Path, changes: dict[str, Any]) -> None:
-    assert refusal(write(tmp_path, image(0, **changes))).reason is Reason.UNREADABLE_PIXELS
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [((65535, 65535, 1), "exceed the limit"), ((4000, 4000, 500), "exceed the limit"), ((4000, 4000, 1), "truncated")],
+)
+def test_huge_matrix_with_tiny_data_is_refused_before_allocation(
+    tmp_path: Path, size: tuple[int, int, int], why: str
+) -> None:
+    error = refusal(write(tmp_path, image(0, Rows=size[0], Columns=size[1], NumberOfFrames=size[2])))
+    assert error.reason is Reason.UNREADABLE_PIXELS
+    assert why in error.detail
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)

@@ -135,6 +135,15 @@ def test_receive__a_malformed_uid_never_becomes_a_path(store: InstanceStore, uid
     assert all((store.data_dir / "quarantine") in path.parents or "node.db" in path.name for path in new)
 
 
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_receive__a_uid_of_65_characters_is_refused(store: InstanceStore, database: Database, keyword: str) -> None:
+    dataset = mr_image()
+    setattr(dataset, keyword, "1." + "2" * 63)
+    assert store.receive(incoming(dataset)) in (MISMATCH, CANNOT_UNDERSTAND)
+    assert rows(database) == []
+    assert len(files(store.data_dir / "quarantine")) == 1
+
+
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
 def test_receive__a_missing_uid_is_refused_and_kept_in_quarantine(
     store: InstanceStore, database: Database, keyword: str

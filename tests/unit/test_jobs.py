@@ -132,6 +132,14 @@ def test_fail__the_pause_is_kept(database: Database) -> None:
     assert state_of(database, job).reason == "later"
 
 
+def test_claim__what_waits_longer_than_any_pause_was_written_before_the_clock_was_set_back(database: Database) -> None:
+    job = add_job(database)
+    with database.write() as session:
+        session.get_one(Job, job).not_before = utc_now() + timedelta(seconds=700)
+        assert jobs.claim(session, "w", now=utc_now(), longest_pause_s=800) is None
+        assert jobs.claim(session, "w", now=utc_now(), longest_pause_s=600) is not None
+
+
 def test_finish__only_by_the_holder_of_the_lease(database: Database) -> None:
     add_job(database)
     lost = take(database)

@@ -52,6 +52,8 @@ def test_complete__after_the_quiet_time_and_only_once(database: Database) -> Non
     assert due(database, 49) == []
     assert due(database, 51) == ["1.2"]
     assert due(database, 60) == []
+    finish(database)
+    assert due(database, 70) == []
     assert generations(database) == [1]
 
 
@@ -60,6 +62,11 @@ def test_complete__after_the_longest_wait_though_images_still_come(database: Dat
         arrive(database, second)
         assert due(database, second) == []
     assert due(database, 100) == ["1.2"]
+
+
+def test_complete__though_the_clock_was_set_back(database: Database) -> None:
+    arrive(database, 86400)
+    assert due(database, 0) == ["1.2"]
 
 
 def test_late_image__opens_a_new_generation_and_a_new_job(database: Database) -> None:
