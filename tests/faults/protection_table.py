@@ -85,7 +85,11 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         5,
         "a command that cannot be read is cut",
-        (_ASSOCIATIONS, "except Exception:  # pynetdicom raises many types on a command set", "except ZeroDivisionError:  # of"),
+        (
+            _ASSOCIATIONS,
+            "except Exception:  # pynetdicom raises many types on a command set",
+            "except ZeroDivisionError:  # of",
+        ),
     ),
     _of(5, "no fragment may be empty", (_ASSOCIATIONS, "any(not data for _, data in fragments) or ", "")),
     _of(
