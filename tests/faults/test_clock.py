@@ -12,6 +12,7 @@ from dicom_node import jobs
 from dicom_node.schema import Database, prepare_database
 from dicom_node.settings import load_settings
 from tests.faults.node import Process
+from tests.peers import node_command
 from tests.unit.test_jobs import add_job, state_of, take
 
 LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
@@ -65,7 +66,8 @@ def test_lease__is_kept_while_its_worker_beats_and_ends_after_its_silence(
     job = add_job(database)
     claim = take(database)
     clock = Clock(tmp_path / "clock", monkeypatch)
-    reclaimer = Process("deliver", tmp_path / "node.toml", tmp_path / "log", "delivering")
+    command = node_command("deliver", "--config", tmp_path / "node.toml")
+    reclaimer = Process(command, tmp_path / "log", "delivering")
     try:
         for moved in ("+1d", "-1d", "+0"):
             wait_beating(database, claim, LEASE_S)
