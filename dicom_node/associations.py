@@ -20,7 +20,6 @@ from typing import Any, cast
 
 from pydicom.uid import UID_dictionary
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config, build_context, evt, register_uid
-from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.presentation import PresentationContext
@@ -32,9 +31,10 @@ from dicom_node import commitment_messages, commitments, promises, studies
 from dicom_node.alerts import close_alert, open_alerts, raise_alert
 from dicom_node.audit import AuditLog
 from dicom_node.audit_transfers import Receiving
+from dicom_node.bounded_dimse import BoundedDimse, Budget
 from dicom_node.files import exclusive_lock
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.instances import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, SUCCESS, Incoming, InstanceStore
+from dicom_node.instances import CANNOT_UNDERSTAND, SUCCESS, Incoming, InstanceStore
 from dicom_node.lifecycle import StopFlag, notify_ready
 from dicom_node.log import get_logger, printable
 from dicom_node.promises import Promise
@@ -52,9 +52,6 @@ _STOP_IDLE_GRACE_S = 1.0
 # response, and is given up after the grace.
 _IN_PLACE_PAUSE_S = 0.3
 _IN_PLACE_GRACE_S = 60.0
-# A command set is a few hundred bytes; a peer waits for each answer, so that requests never pile up.
-_COMMAND_CAP = 65536
-_MOST_REQUESTS_WAITING = 8
 
 # A-ASSOCIATE-RJ result, source and reason (PS3.8 9.3.4).
 _REJECT_CALLING_AE = (0x01, 0x01, 0x03)
@@ -209,75 +206,16 @@ def _without_later_versions(request: bytes) -> bytes:
     return request[:6] + b"\x00\x01" + request[8:]
 
 
-class Budget:
-    """How many bytes of objects all associations together may hold while they are being received."""
+class GuardedDimse(BoundedDimse):
+    """Serves a peer's requests also while a response of it is waited for."""
 
-    def __init__(self, most: int, most_each: int) -> None:
-        self.most_each = most_each
-        self._most = most
-        self._lock = threading.Lock()
-        self._held: dict[Any, int] = {}
-
-    def take(self, association: Any, size: int) -> bool:
-        """Take ``size`` more bytes for an association; False if they are not to be had."""
-        with self._lock:
-            self._held = {a: held for a, held in self._held.items() if a is association or a.is_alive()}
-            if sum(self._held.values()) + size > self._most:
-                return False
-            self._held[association] = self._held.get(association, 0) + size
-            return True
-
-    def give_back(self, association: Any) -> None:
-        """The association holds nothing more."""
-        with self._lock:
-            self._held.pop(association, None)
-
-
-class GuardedDimse(DIMSEServiceProvider):
-    """Puts the fragments of a message together, within bounds.
-
-    Of an object over its limit the rest is read and forgotten, so that its sender can be told: 0xA700 (PS3.4 B.2.3).
-    """
+    # A peer waits for each answer, so that requests never pile up.
+    most_waiting = 8
 
     def __init__(self, association: Any, budget: Budget) -> None:
-        super().__init__(association)
-        self._budget = budget
-        self._size = 0
-        self._is_over = False
-        # Message IDs of the objects that were not kept.
-        self.too_large: set[int] = set()
-        self.is_storing = False
+        super().__init__(association, budget)
         # What to do, in a thread of its own, when the response to an N-ACTION was handed over for sending.
         self.after_response: Callable[[], None] | None = None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a request is being received, waits or is being answered."""
-        return self.message is not None or self.is_storing or not self.msg_queue.empty()
-
-    def receive_primitive(self, primitive: Any) -> None:
-        """Take the next fragments; see `DIMSEServiceProvider`."""
-        if self.message is None:
-            self._size, self._is_over = 0, False
-            if not self.is_busy:
-                self._budget.give_back(self.assoc)
-        fragments = primitive.presentation_data_value_list
-        if self._is_hostile(fragments):
-            self._cut()
-            return
-        self._count(sum(len(data) for _, data in fragments))
-        if self._is_over:
-            primitive.presentation_data_value_list = [
-                [context, data if data[0] & 1 else data[:1]] for context, data in fragments
-            ]
-        message = self.message
-        try:
-            super().receive_primitive(primitive)
-        except Exception:  # pynetdicom raises many types on a command set that is none
-            self._cut()
-            return
-        if self._is_over and message is not None:
-            self._forget(message)
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a message; see `DIMSEServiceProvider`."""
@@ -302,29 +240,6 @@ class GuardedDimse(DIMSEServiceProvider):
             else:
                 return context_id, message
         return None, None
-
-    def _cut(self) -> None:
-        """A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8)."""
-        get_logger().warning("association_cut", address=self.assoc.requestor.address, why="no proper requests")
-        self.dul.event_queue.put("Evt19")
-
-    def _is_hostile(self, fragments: Any) -> bool:
-        if any(not data for _, data in fragments) or self.msg_queue.qsize() > _MOST_REQUESTS_WAITING:
-            return True
-        command = sum(len(data) for _, data in fragments if data[0] & 1)
-        begun = self.message.encoded_command_set.tell() if self.message is not None else 0
-        return bool(command and command + begun > _COMMAND_CAP)
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._is_over or self._size > self._budget.most_each or not self._budget.take(self.assoc, size):
-            self._is_over = True
-
-    def _forget(self, message: Any) -> None:
-        message.data_set.seek(0)
-        message.data_set.truncate()
-        if self.message is None and "MessageID" in message.command_set:
-            self.too_large.add(int(message.command_set.MessageID))
 
 
 class GuardedRequestHandler(RequestHandler):
@@ -377,7 +292,7 @@ class GuardedServer(ThreadedAssociationServer):
     ) -> None:
         self.pdu_timeout_s = listener.pdu_timeout_s
         self.pdu_cap = max(SMALLEST_PDU_CAP, listener.max_pdu + 6)
-        self.budget = Budget(listener.max_memory_mb * 1_000_000, listener.max_object_mb * 1_000_000)
+        self.budget = Budget.of(listener)
         self._tls = tls
         self._judge = judge
         self._refuse = refuse
@@ -674,22 +589,12 @@ class StorageListener:
 
     def _receive(self, event: Any) -> tuple[int, str]:
         """The status to answer, and the study where it is known."""
-        if event.request.MessageID in event.assoc.dimse.too_large:
-            return self._refuse_too_large(event), ""
-        requestor = event.assoc.requestor
+        requestor, request = event.assoc.requestor, event.request
+        if event.assoc.dimse.was_too_large(request.MessageID):
+            return self._store.refuse_too_large(request.AffectedSOPInstanceUID, _title(requestor.ae_title)), ""
         incoming = Incoming.of(event, calling_ae=_title(requestor.ae_title), calling_address=requestor.address)
         study: list[str] = []
         return self._store.receive(incoming, filed=study.append), "".join(study)
-
-    def _refuse_too_large(self, event: Any) -> int:
-        event.assoc.dimse.too_large.discard(event.request.MessageID)
-        calling = _title(event.assoc.requestor.ae_title)
-        uid = printable(event.request.AffectedSOPInstanceUID)
-        get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling, why="too large")
-        rules = self._settings.listener
-        limits = f"max_object_mb {rules.max_object_mb}, max_memory_mb {rules.max_memory_mb}"
-        self._alert("refused", f"{calling}: an object is too large", f"{uid}: over a limit of the settings ({limits})")
-        return OUT_OF_RESOURCES
 
     def _may_send(self, event: Any) -> bool:
         requestor = event.assoc.requestor

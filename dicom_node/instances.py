@@ -158,6 +158,17 @@ class InstanceStore:
             get_logger().exception("store_failed", sop_instance_uid=printable(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
 
+    def refuse_too_large(self, sop_instance_uid: object, calling_ae: str) -> int:
+        """An object is over a limit and was not held; the status to answer."""
+        uid = printable(sop_instance_uid)
+        get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling_ae, why="too large")
+        detail = f"{uid}: over max_object_mb of [listener], or max_memory_mb with all that came at the same time"
+        try:
+            self._alert("refused", f"{calling_ae}: an object is too large", detail)
+        except SQLAlchemyError:  # the log has it
+            get_logger().exception("alert_failed")
+        return OUT_OF_RESOURCES
+
     def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
         if not self.has_room(len(incoming.data)):
             self._alert("disk_reserve", str(self.data_dir), "free space is under the reserve: images are refused")

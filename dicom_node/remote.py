@@ -18,6 +18,8 @@ from dicom_node.settings import Partner
 
 FIND = str(StudyRootQueryRetrieveInformationModelFind)
 _MAX_PDU = 131072
+# We announce the one above; whoever does not keep to it may, but not without limit.
+_PDU_CAP = 1024 * 1024
 _MOST_MATCHES = 100_000
 # Statuses of a C-FIND, C-MOVE or C-GET that goes on.
 PENDING = (0xFF00, 0xFF01)
@@ -113,7 +115,16 @@ class RemoteAE:
 
     def _on_open(self, event: Any) -> None:
         # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
-        event.assoc.dul.socket.socket.settimeout(self._timeout_s)
+        connection = event.assoc.dul.socket
+        connection.socket.settimeout(self._timeout_s)
+        receive = connection.recv
+
+        def receive_within_bounds(size: int) -> Any:
+            if size > _PDU_CAP:
+                raise OSError(f"a PDU of {size} bytes is announced; the limit is {_PDU_CAP}")
+            return receive(size)
+
+        connection.recv = receive_within_bounds
 
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
         if not self._partner.tls:

@@ -36,6 +36,7 @@ from sqlalchemy import select
 from dicom_node.audit import AuditLog, person
 from dicom_node.audit_message import DESTINATION, SOURCE, Participant
 from dicom_node.audit_transfers import Transfer, audit_query
+from dicom_node.bounded_dimse import BoundedDimse, Budget
 from dicom_node.instances import Incoming, InstanceStore
 from dicom_node.log import get_logger
 from dicom_node.remote import FIND, PENDING, Context, RemoteAE, find, query_of, text_of
@@ -223,19 +224,31 @@ class Retriever:
         transfer = Transfer(self._audit, self._database, sender, receiver)
 
         def on_store(event: Any) -> int:
-            incoming = Incoming.of(event, calling_ae=self._archive.ae_title, calling_address=self._archive.host)
-            status = store.receive(incoming)
+            event.assoc.dimse.is_storing = True
+            try:
+                status = self._keep(event, store, problems)
+            finally:
+                event.assoc.dimse.is_storing = False
             failure = f"refused with status 0x{status:04X}" if status else ""
-            transfer.note(study_uid, incoming.sop_class_uid, failure)
+            transfer.note(study_uid, str(event.request.AffectedSOPClassUID), failure)
             return status
 
+        problems: list[str] = []
+        budget = Budget.of(self._settings.listener)
         classes = sorted({image.sop_class_uid or MRImageStorage for image in missing})
-        handlers = [(evt.EVT_C_STORE, on_store)]
+        handlers = [(evt.EVT_CONN_OPEN, lambda event: _bound(event.assoc, budget)), (evt.EVT_C_STORE, on_store)]
         with self._remote.association(_contexts(classes), as_scp=classes, handlers=handlers) as association:
             _be_patient(association)
             outcomes = [_outcome(association.send_c_get, query, GET) for query in queries]
         transfer.report()
-        return [problem for problem in outcomes if problem]
+        return [problem for problem in (*outcomes, *problems) if problem]
+
+    def _keep(self, event: Any, store: InstanceStore, problems: list[str]) -> int:
+        request, archive = event.request, self._archive
+        if event.assoc.dimse.was_too_large(request.MessageID):
+            problems.append("an object is over max_object_mb or max_memory_mb of [listener]")
+            return store.refuse_too_large(request.AffectedSOPInstanceUID, archive.ae_title)
+        return store.receive(Incoming.of(event, calling_ae=archive.ae_title, calling_address=archive.host))
 
 
 def _contexts(classes: Sequence[str]) -> list[Context]:
@@ -243,6 +256,11 @@ def _contexts(classes: Sequence[str]) -> list[Context]:
     each = max(1, (_MOST_CONTEXTS - 1) // len(classes))
     contexts: list[Context] = [(uid, (str(syntax),)) for syntax in _SYNTAXES[:each] for uid in classes]
     return [(GET, ()), *contexts[: _MOST_CONTEXTS - 1]]
+
+
+def _bound(association: Any, budget: Budget) -> None:
+    """What the archive sends has the limits of what the listener receives."""
+    association.dimse = BoundedDimse(association, budget)
 
 
 def _be_patient(association: Any) -> None:

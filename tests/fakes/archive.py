@@ -1,15 +1,19 @@
-"""An archive that is asked by C-FIND how many images a study has."""
+"""Archives: one that is asked by C-FIND how many images a study has, one that sends them by C-GET."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+from pynetdicom.sop_class import (
+    MRImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+)
 
 from tests.fakes.scu import free_port
 
@@ -59,5 +63,36 @@ def running_archive() -> Iterator[FakeArchive]:
     assert server is not None
     try:
         yield archive
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def sending_archive(objects: Sequence[Dataset]) -> Iterator[int]:
+    """An archive of one series, AE title ARCHIVE, that sends everything it has at any C-GET; its port."""
+
+    def on_find(event: Any) -> Iterator[tuple[int, Dataset]]:
+        level = event.identifier.QueryRetrieveLevel
+        for found in objects if level == "IMAGE" else objects[:1]:
+            match = Dataset()
+            match.QueryRetrieveLevel, match.Modality = level, "MR"
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID"):
+                setattr(match, keyword, found[keyword].value)
+            yield 0xFF00, match
+
+    def on_get(event: Any) -> Iterator[Any]:
+        yield len(objects)
+        for wanted in objects:
+            yield 0xFF00, wanted
+
+    ae, port = AE("ARCHIVE"), free_port()
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+    ae.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
+    ae.add_supported_context(MRImageStorage, scu_role=True, scp_role=True)
+    handlers = [(evt.EVT_C_FIND, on_find), (evt.EVT_C_GET, on_get)]
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    assert server is not None
+    try:
+        yield port
     finally:
         server.shutdown()

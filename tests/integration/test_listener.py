@@ -27,10 +27,12 @@ from sqlalchemy import func, select
 
 from dicom_node.alerts import open_alerts
 from dicom_node.associations import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
+from dicom_node.bounded_dimse import Budget
 from dicom_node.instances import InstanceStore, encode_file_meta
 from dicom_node.schema import Alert, Database, Instance
 from dicom_node.settings import NodeSettings
 from dicom_node.web.measures import NodeCollector
+from tests.fakes import wire
 from tests.fakes.datasets import STUDY, incoming, mr_image, save, with_meta
 from tests.fakes.scu import association, free_port, send
 
@@ -179,6 +181,23 @@ def test_association__only_peers_may_send(start: Start, database: Database, peer
         assert opened.is_established is not bool(refusal)
         assert opened.is_rejected is bool(refusal)
     assert [alert.subject for alert in alerts(database)] == ([f"127.0.0.1: {refusal}"] if refusal else [])
+
+
+def test_store__without_memory_an_object_in_one_pdu_is_told_to_come_again(
+    start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Command and data in one P-DATA-TF, as some toolkits send them."""
+    port = start()
+    monkeypatch.setattr(Budget, "take", lambda *arguments: False)
+    fragments = b"".join(pdu[6:] for pdu in wire.store(mr_image()))
+    with wire.connect(port) as connection:
+        connection.sendall(wire.associate())
+        assert wire.kind(wire.answer(connection)) == "accepted"
+        connection.sendall(b"\x04\x00" + len(fragments).to_bytes(4, "big") + fragments)
+        assert wire.status_of(wire.answer(connection)) == 0xA700
+        connection.sendall(wire.ABORT)
+    (alert,) = alerts(database)
+    assert alert.subject == "TEST: an object is too large"
 
 
 def test_store__a_study_has_a_largest_size(start: Start, database: Database) -> None:

@@ -17,7 +17,17 @@ ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {
 
 LAYERS: tuple[set[str], ...] = (
     {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
-    | {"alerts", "headers", "lifecycle", "pixels", "remote", "commitment_messages", "receivers", "audit_message"},
+    | {
+        "alerts",
+        "headers",
+        "lifecycle",
+        "pixels",
+        "remote",
+        "commitment_messages",
+        "receivers",
+        "audit_message",
+        "bounded_dimse",
+    },
     {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"}
     | {"notices", "digest", "audit", "audit_transfers"},
     {"envelope", "reports", "overlays", "presentation", "key_object", "gate", "deidentify"},
