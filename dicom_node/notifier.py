@@ -79,13 +79,11 @@ class Notifier:
 
     def _is_time(self, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
         """Whether enough was waited for more to come, since the last message, and since the last failure."""
-        rules = self._settings.alerts
-        if not due or (row.next_attempt_at is not None and row.next_attempt_at > now):
+        rules, longest = self._settings.alerts, timedelta(seconds=self._settings.delivery.retry_max_s)
+        if not due or (row.next_attempt_at is not None and now < row.next_attempt_at <= now + longest):
             return False
-        collected = min(notice.since for notice in due) + timedelta(seconds=rules.collect_seconds)
-        earliest = row.last_sent_at + timedelta(seconds=rules.interval_seconds) if row.last_sent_at else now
-        # A time of the last message that lies ahead: the clock was put back.
-        return collected <= now and (earliest <= now or (row.last_sent_at or now) > now)
+        is_collected = _has_passed(min(notice.since for notice in due), rules.collect_seconds, now)
+        return is_collected and (row.last_sent_at is None or _has_passed(row.last_sent_at, rules.interval_seconds, now))
 
     def _tell(self, receiver: Email | Webhook, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
         rules = self._settings.delivery
@@ -108,3 +106,8 @@ class Notifier:
             notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
             # Seen on the status page, and told to the other receivers.
             raise_alert(session, "receiver_down", receiver.name, why)
+
+
+def _has_passed(since: datetime, seconds: float, now: datetime) -> bool:
+    """Whether a pause is over. One that has not begun yet was written before the clock was set back: nothing waits for that."""
+    return not since <= now < since + timedelta(seconds=seconds)

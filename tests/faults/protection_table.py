@@ -32,6 +32,7 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
 
 
 _ASSOCIATIONS = "dicom_node/associations.py"
+_DIMSE = "dicom_node/bounded_dimse.py"
 _INSTANCES = "dicom_node/instances.py"
 _HEADERS = "dicom_node/headers.py"
 _FILES = "dicom_node/files.py"
@@ -86,12 +87,12 @@ PROTECTIONS: tuple[Protection, ...] = (
         5,
         "a command that cannot be read is cut",
         (
-            _ASSOCIATIONS,
+            _DIMSE,
             "except Exception:  # pynetdicom raises many types on a command set",
             "except ZeroDivisionError:  # of",
         ),
     ),
-    _of(5, "no fragment may be empty", (_ASSOCIATIONS, "any(not data for _, data in fragments) or ", "")),
+    _of(5, "no fragment may be empty", (_DIMSE, "any(not data for _, data in fragments) or ", "")),
     _of(
         7,
         "the quiet time closes a study",

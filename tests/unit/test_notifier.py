@@ -106,6 +106,17 @@ def test_burst__is_one_message(told: Callable[..., bool], database: Database, ma
     assert "quarantine" not in texts(mail)[1]
 
 
+def test_clock__set_back_by_a_day_delays_nothing(
+    told: Callable[..., bool], database: Database, mail: MailServer
+) -> None:
+    alert(database, subject="1.2.1")
+    assert told(2)
+    alert(database, subject="1.2.2")
+    # Both the last message and the new alert lie ahead.
+    assert told(-24 * 60)
+    assert "1.2.2" in texts(mail)[1]
+
+
 def test_flapping__is_one_message_an_interval(told: Callable[..., bool], database: Database, mail: MailServer) -> None:
     sent = 0
     for minute in range(2, 12):
