@@ -218,8 +218,9 @@ def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from dicom_node.worker import Worker, load_detector
 
     settings, database, stop = _process(config, "worker")
-    worker = Worker(settings, database, load_detector(settings))
-    with _at_work(settings, database, "worker"):
+    detector = load_detector(settings)
+    worker = Worker(settings, database, detector)
+    with _at_work(settings, database, "worker", gpu=detector.gpu_memory):
         worker.run(stop)
 
 
@@ -279,12 +280,14 @@ def _process(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]
 
 
 @contextmanager
-def _at_work(settings: NodeSettings, database: Database, role: str) -> Iterator[None]:
+def _at_work(
+    settings: NodeSettings, database: Database, role: str, gpu: Callable[[], tuple[str, int, int] | None] = lambda: None
+) -> Iterator[None]:
     """The audit log has the process's start and end; in between it says that it lives."""
     from dicom_node.audit import AuditLog, activity
     from dicom_node.heartbeats import beating
 
-    with activity(AuditLog(settings), role), beating(database, role):
+    with activity(AuditLog(settings), role), beating(database, role, gpu=gpu):
         yield
 
 
@@ -377,7 +380,18 @@ def _print_status(state: dict[str, Any]) -> None:
 
 
 def _study_rows(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    shown = ("study_uid", "state", "reason", "instances", "job", "sent", "to_send", "not_sent", "last_received_at")
+    shown = (
+        "study_uid",
+        "state",
+        "reason",
+        "instances",
+        "job",
+        "sent",
+        "proven",
+        "to_send",
+        "not_sent",
+        "last_received_at",
+    )
     return [{key: study[key] for key in shown} for study in studies]
 
 

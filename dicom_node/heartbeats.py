@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -28,6 +29,14 @@ SILENT_AFTER_S = 35.0
 _FORGOTTEN_AFTER = timedelta(days=1)
 
 
+class GpuMemory(NamedTuple):
+    """A GPU, and how many bytes of its memory are free."""
+
+    device: str
+    free: int
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process, and how long ago it last said that it lives."""
@@ -37,6 +46,7 @@ class Running:
     pid: int
     started_at: datetime
     silent_s: float
+    gpu: GpuMemory | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -47,12 +57,26 @@ class Running:
 def running(session: Session, *, now: datetime) -> list[Running]:
     """Every process that did not say goodbye, in the order of the roles."""
     rows = session.scalars(select(ProcessRow).order_by(ProcessRow.role, ProcessRow.id))
-    return [Running(r.role, r.host, r.pid, r.started_at, max(0.0, (now - r.beat_at).total_seconds())) for r in rows]
+    return [
+        Running(r.role, r.host, r.pid, r.started_at, max(0.0, (now - r.beat_at).total_seconds()), _gpu_of(r))
+        for r in rows
+    ]
+
+
+def _gpu_of(row: ProcessRow) -> GpuMemory | None:
+    if row.gpu_device is None or row.gpu_free_bytes is None or row.gpu_total_bytes is None:
+        return None
+    return GpuMemory(row.gpu_device, row.gpu_free_bytes, row.gpu_total_bytes)
 
 
 @contextmanager
 def beating(
-    database: Database, role: str, *, is_well: Callable[[], bool] = lambda: True, every_s: float = BEAT_EVERY_S
+    database: Database,
+    role: str,
+    *,
+    is_well: Callable[[], bool] = lambda: True,
+    gpu: Callable[[], tuple[str, int, int] | None] = lambda: None,
+    every_s: float = BEAT_EVERY_S,
 ) -> Iterator[None]:
     """Say that this process lives, from a thread of its own, until the block ends.
 
@@ -60,8 +84,10 @@ def beating(
     ----------
     is_well
         Asked before each beat; while it says no, neither the row nor systemd's watchdog is fed.
+    gpu
+        Measures the GPU of this process: name, bytes free, bytes in all; None without one.
     """
-    heart = _Heart(database, role, is_well, every_s)
+    heart = _Heart(database, role, is_well, gpu, every_s)
     heart.start()
     try:
         yield
@@ -70,10 +96,18 @@ def beating(
 
 
 class _Heart:
-    def __init__(self, database: Database, role: str, is_well: Callable[[], bool], every_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        role: str,
+        is_well: Callable[[], bool],
+        gpu: Callable[[], tuple[str, int, int] | None],
+        every_s: float,
+    ) -> None:
         self._database = database
         self._role = role
         self._is_well = is_well
+        self._gpu = gpu
         self._every_s = every_s
         self._over = threading.Event()
         self._row: int | None = None
@@ -101,19 +135,27 @@ class _Heart:
             get_logger().exception("process_heartbeat_failed")
 
     def _beat(self) -> None:
-        now = utc_now()
+        now, measured = utc_now(), self._measured()
         with self._database.write() as session:
-            mine = update(ProcessRow).where(ProcessRow.id == self._row).values(beat_at=now).returning(ProcessRow.id)
-            if self._row is None or session.scalar(mine) is None:
-                self._row = self._sign_in(session, now)
+            mine = update(ProcessRow).where(ProcessRow.id == self._row).values(beat_at=now, **measured)
+            if self._row is None or session.scalar(mine.returning(ProcessRow.id)) is None:
+                self._row = self._sign_in(session, now, measured)
         notify_systemd("WATCHDOG=1")
 
-    def _sign_in(self, session: Session, now: datetime) -> int:
+    def _measured(self) -> dict[str, str | int | None]:
+        try:
+            device, free, total = self._gpu() or (None, None, None)
+        except Exception:  # a GPU that was lost: the worker's jobs fail and say so
+            get_logger().exception("gpu_not_measured")
+            device, free, total = None, None, None
+        return {"gpu_device": device, "gpu_free_bytes": free, "gpu_total_bytes": total}
+
+    def _sign_in(self, session: Session, now: datetime, measured: dict[str, str | int | None]) -> int:
         """A new row; long-silent ones go, and those of this host whose number is ours now."""
         host, pid = socket.gethostname()[:100], os.getpid()
         session.execute(delete(ProcessRow).where(ProcessRow.beat_at < now - _FORGOTTEN_AFTER))
         session.execute(delete(ProcessRow).where(ProcessRow.host == host, ProcessRow.pid == pid))
-        row = ProcessRow(role=self._role, host=host, pid=pid, started_at=now, beat_at=now)
+        row = ProcessRow(role=self._role, host=host, pid=pid, started_at=now, beat_at=now, **measured)
         session.add(row)
         session.flush()
         return row.id

@@ -15,6 +15,7 @@ from dicom_node.schema import (
     EVIDENCE,
     JOB_STATES,
     OUTBOX_STATES,
+    UNPROVEN,
     Alert,
     Instance,
     Job,
@@ -24,7 +25,10 @@ from dicom_node.schema import (
     StudyRow,
     utc_now,
 )
-from dicom_node.settings import Email, NodeSettings, Webhook
+from dicom_node.settings import Destination, Email, NodeSettings, Webhook
+
+# What becomes of a study, in this order.
+STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", "failed")
 
 
 def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
@@ -34,6 +38,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
         "instances": count_instances(session),
         "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
         "studies_receiving": _count(session, StudyRow.state == "receiving"),
+        "studies_by_state": _studies_by_state(session),
         "jobs": {state: _count(session, Job.state == state) for state in JOB_STATES},
         "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
         "studies": [_study(session, row) for row in _last_studies(session, studies)],
@@ -87,15 +92,36 @@ def _study(session: Session, study: StudyRow) -> dict[str, Any]:
         "last_received_at": _time(study.last_received_at),
         "job": job.id if job is not None else None,
         "sent": _parcels(session, study.study_uid, "sent"),
+        "proven": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(EVIDENCE)),
+        "to_prove": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(UNPROVEN)),
         "to_send": _parcels(session, study.study_uid, "waiting"),
         "not_sent": _parcels(session, study.study_uid, "failed"),
     }
 
 
 def _study_state(study: StudyRow, job: Job | None, result: ResultRow | None) -> str:
-    if study.state == "receiving" or job is None:
+    return _state_of(study.state, job.state if job else None, result.status if result else None)
+
+
+def _state_of(study: str, job: str | None, result: str | None) -> str:
+    if study == "receiving" or job is None:
         return "receiving"
-    return result.status if job.state == "done" and result is not None else job.state
+    return result if job == "done" and result is not None else job
+
+
+def _studies_by_state(session: Session) -> dict[str, int]:
+    """How many studies are where, by their last job; every state, those of no study too."""
+    last = select(func.max(Job.id)).group_by(Job.study_uid)
+    query = (
+        select(StudyRow.state, Job.state, ResultRow.status, func.count())
+        .outerjoin(Job, (Job.study_uid == StudyRow.study_uid) & Job.id.in_(last))
+        .outerjoin(ResultRow, ResultRow.id == Job.result_id)
+        .group_by(StudyRow.state, Job.state, ResultRow.status)
+    )
+    counts = dict.fromkeys(STUDY_PLACES, 0)
+    for study, job, result, count in session.execute(query):
+        counts[_state_of(study, job, result)] += count
+    return counts
 
 
 def _parcels(session: Session, study_uid: str, state: str) -> int:
@@ -118,9 +144,17 @@ def _destination(session: Session, name: str, settings: NodeSettings) -> dict[st
         "configured": settings.destination(name) is not None,
         **{state: _count(session, mine & (OutboxRow.state == state)) for state in OUTBOX_STATES},
         "proven": _count(session, mine & OutboxRow.proof.in_(EVIDENCE)),
+        "to_prove": _count(session, mine & OutboxRow.proof.in_(UNPROVEN)),
+        "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
         "next_attempt_at": _time(next_at),
     }
+
+
+def _proof_of(destination: Destination | None) -> str:
+    """How a destination is asked for proof that it keeps what it got; empty: not at all."""
+    ways = {"storage commitment": "storage_commitment", "read back": "read_back"}
+    return ", then ".join(words for words, key in ways.items() if getattr(destination, key, False))
 
 
 def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSettings) -> dict[str, Any]:

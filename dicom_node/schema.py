@@ -110,7 +110,8 @@ RESULT_STATUSES = ("analysed", "not_analysable")
 OUTBOX_STATES = ("waiting", "sent", "failed")
 # Evidence that a destination keeps an object, and how far the node is with getting it.
 EVIDENCE = ("committed", "found")
-PROOFS = ("none", "wanted", "asked", *EVIDENCE)
+UNPROVEN = ("wanted", "asked")
+PROOFS = ("none", *UNPROVEN, *EVIDENCE)
 RESULT_ROLES = (
     "report",
     "report_2d",
@@ -402,6 +403,10 @@ class ProcessRow(Base):
     pid: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
+    # Of a worker on a GPU.
+    gpu_device: Mapped[str | None] = mapped_column(String(16))
+    gpu_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 # ---------------------------------------------------------------- opening

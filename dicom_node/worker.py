@@ -69,6 +69,8 @@ class StudyReader(Protocol):
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
 
+    def gpu_memory(self) -> tuple[str, int, int] | None: ...
+
 
 class RefusedByGateError(NodeError):
     """A result did not pass the check before sending; nothing was sent. This is a defect of the node: report it."""

@@ -19,6 +19,7 @@ from spineone_core.inference import (
     choose_device,
     compile_network,
     decode_many,
+    gpu_memory,
     mean_confidence,
 )
 from spineone_core.model_package import Manifest, ModelPackage, load_package
@@ -67,6 +68,10 @@ class Detector:
     def load(cls, path: str | Path = "default", *, device: str = "auto", released: bool = False) -> Detector:
         """Raises ``ModelPackageError`` or ``DeviceError``; ``released`` as in `load_package`."""
         return cls(load_package(path, released=released), device=device)
+
+    def gpu_memory(self) -> tuple[str, int, int] | None:
+        """As `spineone_core.inference.gpu_memory`, of the device that it computes on."""
+        return gpu_memory(self.device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
         """Choose the sagittal T2 series among DICOM files of one study and analyse it.

@@ -58,6 +58,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def gpu_memory(device: torch.device) -> tuple[str, int, int] | None:
+    """Name of a CUDA device, bytes free and bytes in all, whoever uses them; None where the device is no GPU."""
+    if device.type != "cuda":
+        return None
+    index = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(index)
+    return f"cuda:{index}", free, total
+
+
 def has_compiler(device: torch.device) -> bool:
     """Whether ``torch.compile`` can build code for the device: on the CPU it calls a C++ compiler, on CUDA it brings its own."""
     return device.type == "cuda" or any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))

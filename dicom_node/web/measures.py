@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from dicom_node import overview
 from dicom_node.heartbeats import ROLES, running
 from dicom_node.schema import (
+    EVIDENCE,
     JOB_STATES,
     OUTBOX_STATES,
     RESULT_STATUSES,
@@ -80,6 +81,7 @@ class NodeCollector(Collector):
             yield from _latencies(session)
             yield from _class_rates(session)
             yield _processes(session, now)
+            yield from _gpus(session, now)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -184,6 +186,11 @@ def _deliveries(session: Session, settings: NodeSettings, now: datetime) -> Iter
     rows = {(name, state): found.get((name, state), 0) for name in names for state in OUTBOX_STATES}
     text = "Files for a destination"
     yield _table(GaugeMetricFamily, "spineone_deliveries", text, ("destination", "state"), rows.items())
+    kept = select(OutboxRow.destination, func.count()).where(OutboxRow.proof.in_(EVIDENCE))
+    proven = dict(session.execute(kept.group_by(OutboxRow.destination)).all())
+    text = "Files that a destination proved to keep"
+    rows_proven = [((name,), proven.get(name, 0)) for name in names]
+    yield _table(GaugeMetricFamily, "spineone_deliveries_proven", text, ("destination",), rows_proven)
     oldest = session.scalar(select(func.min(OutboxRow.created_at)).where(OutboxRow.state == "waiting"))
     yield _gauge("spineone_oldest_waiting_delivery_seconds", "Age of the oldest file to send", _age(oldest, now))
 
@@ -194,11 +201,22 @@ def _processes(session: Session, now: datetime) -> Metric:
     return _table(GaugeMetricFamily, "spineone_processes", "Processes that were heard of lately", ("role",), rows)
 
 
+def _gpus(session: Session, now: datetime) -> Iterator[Metric]:
+    """Of each GPU with a worker; no rows where workers compute on the CPU. Workers that share a GPU measure the same."""
+    alive = [process for process in running(session, now=now) if process.is_alive]
+    gpus = {(process.host, process.gpu.device): process.gpu for process in alive if process.gpu is not None}
+    for name, text, values in (
+        ("free", "Free memory of a GPU with a worker", {place: gpu.free for place, gpu in gpus.items()}),
+        ("total", "Memory of a GPU with a worker", {place: gpu.total for place, gpu in gpus.items()}),
+    ):
+        yield _table(GaugeMetricFamily, f"spineone_gpu_memory_{name}_bytes", text, ("host", "gpu"), values.items())
+
+
 # ---------------------------------------------------------------- latencies
 
 
 def _latencies(session: Session) -> Iterator[Metric]:
-    stages = {**_job_stages(session), "delivery": _delivery_times(session)}
+    stages = {"receiving": _receiving_times(session), **_job_stages(session), "delivery": _delivery_times(session)}
     rows = []
     for stage, seconds in stages.items():
         for quantile in _QUANTILES if seconds else ():
@@ -227,6 +245,17 @@ def _job_stages(session: Session) -> dict[str, list[float]]:
             analysis.append((at - last_claim[job_id]).total_seconds())
     queue = [(at - created[job_id]).total_seconds() for job_id, at in first_claim.items()]
     return {"queue": queue, "analysis": analysis}
+
+
+def _receiving_times(session: Session) -> list[float]:
+    """From the first image of a study to its job, the quiet time included; of the newest jobs that are their study's last."""
+    query = (
+        select(StudyRow.first_received_at, Job.created_at)
+        .join(Job, (Job.study_uid == StudyRow.study_uid) & (Job.generation == StudyRow.generation))
+        .where(StudyRow.state == "complete")
+    )
+    rows = session.execute(query.order_by(Job.id.desc()).limit(WINDOW))
+    return [(created - first).total_seconds() for first, created in rows]
 
 
 def _delivery_times(session: Session) -> list[float]:

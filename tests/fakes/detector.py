@@ -27,6 +27,9 @@ class FakeDetector:
         self.before = before
         self.readings = 0
 
+    def gpu_memory(self) -> None:
+        return None
+
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> FakeReading:
         self.before()
         self.readings += 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.heartbeats import SILENT_AFTER_S, beating, running
+from dicom_node.heartbeats import SILENT_AFTER_S, GpuMemory, beating, running
 from dicom_node.lifecycle import notify_systemd
 from dicom_node.schema import Database, ProcessRow, utc_now
 
@@ -35,6 +35,30 @@ def test_beating__a_process_that_is_not_well_keeps_silent(database: Database) ->
     with beating(database, "supervisor", is_well=lambda: False, every_s=0.01):
         time.sleep(0.1)
         assert roles(database) == []
+
+
+def gpus(database: Database) -> list[GpuMemory | None]:
+    with database.read() as session:
+        return [process.gpu for process in running(session, now=utc_now())]
+
+
+def test_beating__measures_the_gpu_anew_each_time(database: Database) -> None:
+    free = iter(range(7, 1000))
+    with beating(database, "worker", gpu=lambda: ("cuda:1", next(free), 5000), every_s=0.02):
+        until(lambda: (gpus(database) or [None])[0] is not None)
+        first = gpus(database)[0]
+        until(lambda: gpus(database)[0] != first)
+        assert first is not None
+        assert (first.device, first.total) == ("cuda:1", 5000)
+
+
+def test_beating__a_gpu_that_cannot_be_measured_stops_no_heart(database: Database) -> None:
+    def lost() -> tuple[str, int, int]:
+        raise RuntimeError("CUDA error: device lost")
+
+    with beating(database, "worker", gpu=lost, every_s=0.02):
+        until(lambda: roles(database) == ["worker"])
+        assert gpus(database) == [None]
 
 
 def test_running__a_silent_process_is_shown_but_not_alive(database: Database) -> None:

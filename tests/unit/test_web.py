@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from dicom_node import jobs
+from dicom_node import jobs, overview
 from dicom_node.alerts import open_alerts, raise_alert
 from dicom_node.instances import InstanceStore
 from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import Database, OutboxRow, ProcessRow, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.schema import Database, Job, OutboxRow, ProcessRow, ResultFile, ResultRow, StudyRow, utc_now
 from dicom_node.settings import NodeSettings
 from dicom_node.web import server
 from dicom_node.web.app import make_app
@@ -159,6 +160,8 @@ def test_metrics__count_what_is_in_the_database(
     assert seen["spineone_jobs", "done"] == 1
     assert seen["spineone_results_total", "", "analysed"] == 1
     assert seen["spineone_deliveries", "pacs", "waiting"] == 1
+    assert seen["spineone_deliveries_proven", "pacs"] == 0
+    assert seen["spineone_stage_seconds", "0.5", "receiving"] >= 0
     assert seen["spineone_stage_seconds", "0.5", "queue"] == pytest.approx(9, abs=1)
     assert seen["spineone_stage_seconds", "1", "analysis"] < 5
     assert seen["spineone_model_degenerative_ratio", "L4-L5", "disc"] == 1
@@ -166,6 +169,24 @@ def test_metrics__count_what_is_in_the_database(
     assert seen["spineone_processes", "listener"] == 1
     assert seen["spineone_processes", "worker"] == 0
     assert seen["spineone_disk_free_bytes",] > 0
+
+
+def test_metrics__of_gpus_only_where_there_are_some(client: TestClient, database: Database) -> None:
+    at_work(database, "worker")
+    assert not [name for name in metrics(client) if name[0].startswith("spineone_gpu")]
+
+
+def test_metrics__one_series_for_each_gpu(node_settings: NodeSettings, database: Database) -> None:
+    at_work(database, "worker", "worker", "listener")
+    with database.write() as session:
+        workers = update(ProcessRow).where(ProcessRow.role == "worker")
+        session.execute(workers.values(gpu_device="cuda:1", gpu_free_bytes=6 * 10**10, gpu_total_bytes=8 * 10**10))
+    client = TestClient(make_app(settings_of(node_settings), database))
+    seen = {name: value for name, value in metrics(client).items() if name[0].startswith("spineone_gpu")}
+    assert seen == {
+        ("spineone_gpu_memory_free_bytes", "cuda:1", "node"): 6e10,
+        ("spineone_gpu_memory_total_bytes", "cuda:1", "node"): 8e10,
+    }
 
 
 def test_metrics_and_page__hold_no_patient_data_and_metrics_no_uid(
@@ -195,6 +216,42 @@ def test_page__shows_studies_destinations_and_health(client: TestClient, databas
     page = client.get("/").text
     for text in (STUDY, "analysed", "pacs", "not running", "Research use only"):
         assert text in page
+
+
+def test_page__shows_what_is_proven(node_settings: NodeSettings, database: Database) -> None:
+    values = settings_of(node_settings).model_dump()
+    values["destinations"] = [{**values["destinations"][0], "storage_commitment": True, "read_back": True}]
+    analysed(database, "1.2.1")
+    analysed(database, "1.2.2")
+    with database.write() as session:
+        sent = update(OutboxRow).values(state="sent")
+        session.execute(sent.where(OutboxRow.study_uid == "1.2.1").values(proof="committed"))
+        session.execute(sent.where(OutboxRow.study_uid == "1.2.2").values(proof="asked"))
+        shown = overview.status(session, NodeSettings(**values))
+    (destination,) = shown["destinations"]
+    assert (destination["proven"], destination["to_prove"], destination["sent"]) == (1, 1, 2)
+    assert destination["proof"] == "storage commitment, then read back"
+    assert {study["study_uid"]: study["proven"] for study in shown["studies"]} == {"1.2.1": 1, "1.2.2": 0}
+    page = TestClient(make_app(NodeSettings(**values), database)).get("/").text
+    assert "1 to prove" in page
+    assert "storage commitment, then read back" in page
+
+
+def test_status__counts_studies_by_what_became_of_them(node_settings: NodeSettings, database: Database) -> None:
+    analysed(database, "1.2.1")
+    now = utc_now()
+    with database.write() as session:
+        for number, state in enumerate(("receiving", "complete", "complete", "complete")):
+            uid = f"1.2.7.{number}"
+            session.add(StudyRow(study_uid=uid, state=state, generation=1, first_received_at=now, last_received_at=now))
+            session.flush()
+            if number:
+                jobs.enqueue(session, uid, 1, now=now)
+        session.execute(update(Job).where(Job.study_uid == "1.2.7.2").values(state="failed"))
+        claim = jobs.claim(session, "me", now=now)
+        assert claim is not None
+        counts = overview.status(session, settings_of(node_settings))["studies_by_state"]
+    assert counts == {"receiving": 1, "waiting": 1, "running": 1, "analysed": 1, "not_analysable": 0, "failed": 1}
 
 
 def test_page__nothing_can_be_changed(client: TestClient) -> None:
