@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +22,7 @@ import pytest
 from dicom_node.schema import Database
 from dicom_node.settings import NodeSettings, load_settings
 from dicom_node.web.measures import NodeCollector
+from tests.fakes.scu import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -115,6 +124,105 @@ def test_kubernetes__the_manifests_can_be_built() -> None:
     built = run(program("kubectl"), "kustomize", DEPLOY / "kubernetes")
     assert built.count("kind: Deployment") == 4
     assert "image: spineone-node:" in built
+
+
+APPARMOR = DEPLOY / "apparmor" / "dicom-node"
+
+
+def test_apparmor__the_profile_compiles() -> None:
+    parser = shutil.which("apparmor_parser", path="/usr/sbin:/sbin:/usr/bin")
+    if parser is None:
+        pytest.skip("not installed: apparmor_parser")
+    compiled = subprocess.run([parser, "-Q", "-K", "-S", APPARMOR], capture_output=True, timeout=60, check=False)
+    assert compiled.returncode == 0, compiled.stderr.decode()
+    assert len(compiled.stdout) > 10_000
+
+
+def test_apparmor__runs_python_alone_and_every_unit_asks_for_it() -> None:
+    rules = re.findall(r"^  (?!#)(.*) (\S+),$", APPARMOR.read_text(), re.MULTILINE)
+    may_run = [path for path, rights in rules if "x" in rights and path.startswith(("/", "@", "owner"))]
+    assert may_run == [
+        "@{SPINEONE_CODE}/**/bin/python*",
+        "@{SPINEONE_CODE}/**/bin/dicom-node",
+        "/{usr/,usr/local/,}bin/python3*",
+    ]
+    may_write = [path for path, rights in rules if "w" in rights and path.startswith("owner @{SPINEONE")]
+    assert may_write == ["owner @{SPINEONE_STATE}/**"]
+    for unit in UNITS:
+        assert "AppArmorProfile=-dicom-node\n" in unit.read_text(), unit.name
+
+
+class Archive(BaseHTTPRequestHandler):
+    """Says who asked for what."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.headers['Host']} {self.path}".encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_ohif__app_and_dicomweb_are_on_one_origin(tmp_path: Path) -> None:
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin") or pytest.skip("not installed: nginx")
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "index.html").write_text("the app")
+    archive = ThreadingHTTPServer(("127.0.0.1", 0), Archive)
+    threading.Thread(target=archive.serve_forever, daemon=True).start()
+    port = free_port()
+    text = (DEPLOY / "ohif" / "nginx.conf").read_text()
+    for inside, here in {
+        "/tmp/": f"{tmp_path}/",
+        "listen 8080": f"listen 127.0.0.1:{port}",
+        "/usr/share/nginx/html": f"{tmp_path}/html",
+        "/etc/ohif": str(DEPLOY / "ohif"),
+        "orthanc:8042": f"127.0.0.1:{archive.server_port}",
+    }.items():
+        assert inside in text
+        text = text.replace(inside, here)
+    config = tmp_path / "nginx.conf"
+    config.write_text(text)
+    # Started by root, its workers would be someone else, who may not look into the test's folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    server = subprocess.Popen([nginx, "-c", config, "-g", f"daemon off; {user}"], stderr=subprocess.DEVNULL)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: get(base)[0] == 200)
+        assert get(f"{base}/app-config.js")[1] == (DEPLOY / "ohif" / "app-config.js").read_text()
+        assert get(f"{base}/viewer?StudyInstanceUIDs=1.2")[1] == "the app"
+        assert get(f"{base}/dicom-web/studies")[1] == f"127.0.0.1:{port} /dicom-web/studies"
+        assert get(f"{base}/dicom-web/studies", method="POST")[0] == 403
+        assert get(base)[2]["Cross-Origin-Embedder-Policy"] == "require-corp"
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+        archive.shutdown()
+
+
+def get(url: str, method: str = "GET") -> tuple[int, str, Message]:
+    request = urllib.request.Request(url, method=method, data=b"" if method == "POST" else None)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read().decode(), answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, "", error.headers
+    except urllib.error.URLError:
+        return 0, "", Message()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_compose__every_file_that_it_mounts_is_there() -> None:
+    folder = DEPLOY / "container"
+    mounted = re.findall(r"^      - (\.\S+?):", (folder / "compose.yaml").read_text(), re.MULTILINE)
+    assert len(mounted) >= 8
+    assert [name for name in mounted if not (folder / name).is_file()] == []
 
 
 def test_compose__the_settings_in_its_environment_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,24 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-APP_CONFIG = """window.config = {
-  routerBasename: null, extensions: [], modes: [], customizationService: {}, showStudyList: true,
-  maxNumberOfWebWorkers: 1, showWarningMessageForCrossOrigin: false, showCPUFallbackMessage: false,
-  showLoadingIndicator: true, strictZSpacingForVolumeViewport: true, groupEnabledModesFirst: true,
-  investigationalUseDialog: { option: 'never' }, defaultDataSourceName: 'orthanc',
-  maxNumRequests: { interaction: 20, thumbnail: 5, prefetch: 5 },
-  dataSources: [{
-    namespace: '@ohif/extension-default.dataSourcesModule.dicomweb', sourceName: 'orthanc',
-    configuration: {
-      friendlyName: 'Orthanc', name: 'orthanc',
-      wadoUriRoot: '/wado', qidoRoot: '/dicom-web', wadoRoot: '/dicom-web',
-      qidoSupportsIncludeField: false, imageRendering: 'wadors', thumbnailRendering: 'wadors',
-      enableStudyLazyLoad: true, supportsFuzzyMatching: false, supportsWildcard: true,
-      dicomUploadEnabled: false, bulkDataURI: { enabled: true }, omitQuotationForMultipartRequest: true,
-    },
-  }],
-};
-"""
+# The file that deploy/ gives to OHIF.
+APP_CONFIG = (Path(__file__).resolve().parents[2] / "deploy" / "ohif" / "app-config.js").read_bytes()
 _TYPES = {".wasm": "application/wasm", ".js": "text/javascript", ".mjs": "text/javascript"}
 # SharedArrayBuffer needs an isolated origin.
 _ISOLATION = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
@@ -45,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/dicom-web"):
             self._forward()
         elif path == "/app-config.js":
-            self._answer(200, APP_CONFIG.encode(), "text/javascript")
+            self._answer(200, APP_CONFIG, "text/javascript")
         else:
             self._file(path)
 
