@@ -106,7 +106,7 @@ class AuditRepository:
         if self._connection is not None and _is_closed(self._connection):
             self.close()
         if self._connection is None:
-            self._connection = _connect(self._rules)
+            self._connection = connect(self._rules)
         return self._connection
 
     def _tell(self, why: str) -> None:
@@ -129,7 +129,14 @@ def _lines(path: Path, offset: int) -> list[bytes]:
         return [line for line in file.readlines(_BATCH_BYTES) if line.endswith(b"\n")]
 
 
-def _connect(rules: Audit) -> socket.socket:
+def connect(rules: Audit) -> socket.socket:
+    """A connection to the repository, by TLS with its certificate verified where the settings say so.
+
+    Raises
+    ------
+    OSError
+        If it cannot be reached, or its certificate does not fit.
+    """
     plain = socket.create_connection((rules.repository_host, rules.repository_port), timeout=rules.repository_timeout_s)
     if rules.repository_transport == "tcp":
         return plain

@@ -100,16 +100,16 @@ def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shal
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO and the servers of every
-    receiver of alerts (exit 1)."""
+    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO, the servers of every
+    receiver of alerts and the audit repository (exit 1)."""
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config)
     problems = [*_database_problems(settings), *_model_problems(settings)]
     if problems:
         raise SettingsError(problems)
     print("ok: settings, database, model")
-    partners, receivers = _check_partners(settings), _check_receivers(settings)
-    if not (partners and receivers):
+    answers = [_check_partners(settings), _check_receivers(settings), _check_audit_repository(settings)]
+    if not all(answers):
         raise typer.Exit(1)
 
 
@@ -131,6 +131,23 @@ def _model_problems(settings: NodeSettings) -> list[str]:
     except NodeError as error:
         return str(error).splitlines()
     return []
+
+
+def _check_audit_repository(settings: NodeSettings) -> bool:
+    from dicom_node.audit_repository import connect
+
+    rules = settings.audit
+    # Nobody answers to UDP.
+    if not rules.repository_host or rules.repository_transport == "udp":
+        return True
+    try:
+        connect(rules).close()
+    except OSError as error:
+        where = f"{rules.repository_host}:{rules.repository_port}"
+        print(f"error: audit repository {where}: {error.strerror or error}", file=sys.stderr)
+        return False
+    print("ok: audit repository answers")
+    return True
 
 
 def _check_partners(settings: NodeSettings) -> bool:

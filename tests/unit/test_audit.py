@@ -29,10 +29,14 @@ from dicom_node.audit import AuditLog, activity, command, files
 from dicom_node.audit_message import Outcome, Participant, Patient, Study
 from dicom_node.audit_repository import AuditRepository
 from dicom_node.audit_transfers import Receiving, Transfer, audit_query
+from dicom_node.cli import _check_audit_repository
+from dicom_node.instances import InstanceStore
 from dicom_node.remote import query_of
 from dicom_node.schema import Database
 from dicom_node.settings import NodeSettings, Partner
 from tests.fakes import audit as reading
+from tests.fakes.datasets import STUDY as MR_STUDY
+from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -353,6 +357,35 @@ def test_repository__gets_everything_once_also_after_it_was_down(
         AuditRepository(settings, database).send_due()
         assert server.messages(12) == reading.lines(node_settings.data_dir)[13:]
     assert alerts() == []
+
+
+def test_check__says_whether_the_repository_answers(
+    node_settings: NodeSettings, certificate: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    port = free_port()
+    rules = {"repository_host": "127.0.0.1", "repository_port": port}
+    trusting = with_audit(node_settings, **rules, repository_ca=certificate)
+    assert not _check_audit_repository(trusting)
+    with syslog_server(port, context):
+        assert _check_audit_repository(trusting)
+        assert not _check_audit_repository(with_audit(node_settings, **rules))
+    said = capsys.readouterr()
+    assert said.out == "ok: audit repository answers\n"
+    assert "refused" in said.err
+    assert "certificate" in said.err.lower()
+
+
+def test_study__names_the_patient_only_if_asked_for(node_settings: NodeSettings, database: Database) -> None:
+    store = InstanceStore(database, node_settings.data_dir)
+    for number in (1, 2):
+        assert store.receive(incoming(mr_image(number))) == 0
+    study = AuditLog(node_settings).study(database, MR_STUDY)
+    assert (study.sop_classes, study.patient) == ({MR: 2}, None)
+    named = AuditLog(with_audit(node_settings, patient=True)).study(database, MR_STUDY)
+    assert named.patient == Patient("SECRET-ID", "SECRET^NAME")
+    assert AuditLog(with_audit(node_settings, patient=True)).study(database, "1.2.3").patient is None
 
 
 def test_repository__tls_is_verified(node_settings: NodeSettings, database: Database, certificate: Path) -> None:
