@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,14 +212,16 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_serve__a_damaged_model_refuses_to_start(tmp_path: Path) -> None:
+def test_serve__a_damaged_model_refuses_to_start(tmp_path: Path, model: Path) -> None:
     damaged = tmp_path / "model"
-    damaged.mkdir()
+    shutil.copytree(model, damaged)
+    weights = damaged / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
     config = tmp_path / "node.toml"
     config.write_text(SETTINGS.format(port=free_port(), pacs=free_port(), web=free_port(), model=damaged))
     done = subprocess.run(
         [*PROGRAM, "serve", "--config", str(config)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    assert f"model {damaged}" in done.stderr
+    assert f"model {damaged}: {weights}: SHA-256 " in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tests.faults.protection_table import PROTECTIONS
 from tests.faults.table import ROWS, Row
 
 
@@ -48,7 +49,8 @@ def document(found: Found) -> str:
         "## Faults at random moments",
         table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
         "## The fifty faults",
-        table(("#", "fault", "expected", "proven by", "open"), map(_row, ROWS)),
+        'A test of each fails without what "fails without" names (docs/protections.md).',
+        table(("#", "fault", "expected", "proven by", "fails without", "open"), map(_row, ROWS)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -64,4 +66,5 @@ def _verdict(line: Line) -> tuple[str, ...]:
 
 def _row(row: Row) -> tuple[str, ...]:
     tests = "<br>".join(f"`{name.split('::')[1]}`" for name in row.tests)
-    return str(row.number), row.fault, row.expected, tests, row.open
+    taken_out = "<br>".join(p.name for p in PROTECTIONS if p.row == row.number) or "not ours"
+    return str(row.number), row.fault, row.expected, tests, taken_out, row.open

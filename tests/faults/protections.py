@@ -204,7 +204,7 @@ def document(lines: dict[tuple[int, str], str]) -> str:
 def line_of(protection: Protection, seen: Seen) -> str:
     """A row of the table."""
     files = ", ".join(dict.fromkeys(f"`{patch.file}`" for patch in protection.patches))
-    by = f"`{seen.test.split('::')[-1]}`" if seen.verdict == FAILS else f"**{seen.verdict}**"
+    by = f"`{seen.test.split('::')[-1].split('[')[0]}`" if seen.verdict == FAILS else f"**{seen.verdict}**"
     return f"| {protection.row} | {ROWS[protection.row - 1].fault} | {protection.name} | {files} | {by} |"
 
 
@@ -242,8 +242,8 @@ def main() -> None:
             )
             print(f"    {seen.test}  {seen.why}", flush=True)
             lines[protection.row, protection.name] = line_of(protection, seen)
-    if asked.write:
-        asked.write.write_text(document(lines), encoding="utf-8")
+            if asked.write:
+                asked.write.write_text(document(lines), encoding="utf-8")
     print(f"{len(chosen)} protections taken out; {bad} not noticed or broken")
     raise SystemExit(1 if bad else 0)
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import get_encoder
+from pydicom.pixels import get_decoder, get_encoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     ExplicitVRBigEndian,
@@ -262,6 +262,12 @@ def test_one_uid_with_two_spacings_is_split(tmp_path: Path) -> None:
     assert sizes(write(tmp_path, *[image(k) for k in range(4)], image(60, PixelSpacing=[1.4, 1.6]))) == [1, 4]
 
 
+def test_one_uid_with_slices_askew_is_split(tmp_path: Path) -> None:
+    """By ten degrees: together they would be no stack."""
+    turned = [math.sin(math.radians(10)), math.cos(math.radians(10)), 0.0, 0.0, 0.0, -1.0]
+    assert sizes(write(tmp_path, image(0), image(1), image(2, ImageOrientationPatient=turned))) == [1, 2]
+
+
 def test_rounding_of_the_direction_does_not_split(tmp_path: Path) -> None:
     jitter = [[0.0, 1.0, 1e-6 * k, 1e-6 * k, 0.0, -1.0] for k in range(4)]
     assert sizes(write(tmp_path, *[image(k, ImageOrientationPatient=j) for k, j in enumerate(jitter)])) == [4]
@@ -474,6 +480,17 @@ def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(dicom_series, "decode_file", aborts)
     np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(0))
+
+
+def test_rle_is_decoded_by_pydicom_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written in Python and decoded in this process: what it refuses must not go on to a native decoder."""
+    asked: list[str] = []
+    monkeypatch.setitem(get_decoder(RLELossless)._available, "native", lambda *_: asked.append("native"))
+    dataset = image(0)
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.PixelData = dataset.PixelData.replace(dataset.PixelData[100:400], b"\x80" * 300)
+    assert refusal(write(tmp_path, dataset)).reason is Reason.UNREADABLE_PIXELS
+    assert asked == []
 
 
 def test_colour_is_refused(tmp_path: Path) -> None:

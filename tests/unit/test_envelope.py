@@ -62,6 +62,15 @@ def test_names_of_decoded_headers_survive(kind: str) -> None:
     assert str(settled(_start(named(kind))).PatientName) == NAMES[kind][1]
 
 
+def test_bytes_that_do_not_fit_their_character_set_stay_as_they_are() -> None:
+    """Latin-1 under the name of UTF-8: decoded and encoded again they would be others."""
+    source = _file(classic(SpecificCharacterSet="ISO_IR 192"), ExplicitVRLittleEndian)
+    for keyword in ("PatientName", "PatientID"):
+        source[keyword] = source.get_item(keyword)._replace(value=b"M\xfcller", length=6)
+    result = settled(_start(source))
+    assert _raw(result, "PatientName") == _raw(result, "PatientID") == b"M\xfcller"
+
+
 def test_bytes_without_a_character_set_stay_as_they_are() -> None:
     source = _file(classic(SpecificCharacterSet=None, PatientName="Plain^Name"), ExplicitVRLittleEndian)
     source[0x00100010] = source.get_item("PatientName")._replace(value=b"\xcf\xe5\xf2\xf0\xee\xe2^", length=7)

@@ -62,6 +62,9 @@ def damage(folder: Path, kind: str) -> None:
         (folder / WEIGHTS).unlink()
     elif kind == "half copied":
         (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
+    elif kind == "changed":
+        whole = (folder / WEIGHTS).read_bytes()
+        (folder / WEIGHTS).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     elif kind == "no json":
         (folder / MANIFEST).write_text("{")
     elif kind == "format":
@@ -76,6 +79,7 @@ def damage(folder: Path, kind: str) -> None:
     [
         ("missing", "cannot be read"),
         ("half copied", "SHA-256"),
+        ("changed", "SHA-256"),
         ("no json", "not a model manifest"),
         ("format", "format 99"),
         ("architecture", "does not fit"),
