@@ -46,6 +46,7 @@ SMALLEST_PDU_CAP = 1024 * 1024
 _RECEIVE_BLOCK = 65536
 # Threads of connections that have not (or not yet) become associations, beyond those that are.
 _SPARE_CONNECTIONS = 200
+_LOOK_EVERY_S = 10.0
 _STOP_GRACE_S = 10.0
 _STOP_IDLE_GRACE_S = 1.0
 # Commitment requests of senders without an address for the answer: it goes out on their association so long after the
@@ -760,9 +761,12 @@ def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> 
             "listening", ae_title=settings.listener.ae_title, host=settings.listener.host, port=listener.port
         )
         notify_ready()
-        while not stop.wait(10):
-            listener.report_quiet()
-            _close_disk_alert(settings, database, store)
+        while not stop.wait(_LOOK_EVERY_S):
+            try:
+                listener.report_quiet()
+                _close_disk_alert(settings, database, store)
+            except Exception:  # a full disk or a locked database must not end receiving
+                get_logger().exception("look_failed")
         listener.stop()
     get_logger().info("stopped")
 

@@ -6,6 +6,7 @@ Every file is named after its content, so writing it twice is harmless and no ve
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -386,8 +388,11 @@ class InstanceStore:
         """
         for path in (self.data_dir / "spool").glob("*.tmp"):
             path.unlink(missing_ok=True)
-        on_disk = dict(_files_below(self.data_dir, "instances"))
-        kept, purged = self._indexed()
+        with _no_garbage():
+            on_disk = _files_below(self.data_dir, "instances")
+            kept, purged = self._indexed()
+        if on_disk == kept:
+            return
         # Whole sets at once: a loop over a hundred thousand rows would delay every start.
         for name in sorted(on_disk.keys() - kept.keys() - purged):
             self._adopt(self.data_dir / name)
@@ -398,9 +403,9 @@ class InstanceStore:
     def _indexed(self) -> tuple[dict[str, int], set[str]]:
         """Names and sizes of the files that must be there, and names of those that were purged."""
         with self._database.read() as session:
-            kept = session.execute(select(Instance.path, Instance.size).where(Instance.purged_at.is_(None))).all()
-            purged = session.scalars(select(Instance.path).where(Instance.purged_at.is_not(None))).all()
-        return {row.path: row.size for row in kept}, set(purged)
+            kept = session.execute(select(Instance.path, Instance.size).where(Instance.purged_at.is_(None)))
+            purged = session.scalars(select(Instance.path).where(Instance.purged_at.is_not(None)))
+            return {path: size for path, size in kept}, set(purged)  # noqa: C416 (dict() takes no rows)
 
     def _alert_missing(self, name: str, what: str) -> None:
         with self._database.write() as session:
@@ -630,11 +635,25 @@ def _check_name(path: Path) -> None:
         raise HeaderError("it has other bytes than its name says")
 
 
-def _files_below(root: Path, name: str) -> Iterator[tuple[str, int]]:
+def _files_below(root: Path, name: str) -> dict[str, int]:
     """Names below ``root`` and sizes of the files in a folder. Plain texts: a hundred thousand paths would take seconds."""
-    with os.scandir(root / name) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(root, f"{name}/{entry.name}")
-            else:
-                yield f"{name}/{entry.name}", entry.stat(follow_symlinks=False).st_size
+    found, folders = {}, [name]
+    while folders:
+        folder = folders.pop()
+        with os.scandir(f"{root}/{folder}") as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{folder}/{entry.name}")
+                else:
+                    found[f"{folder}/{entry.name}"] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """While much is built that stays, the collector would look through all of it again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -8,6 +8,7 @@ the place it was raised.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
 import traceback
@@ -18,6 +19,8 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# In messages of pynetdicom; everything else in quotes may come from a peer.
+_HARMLESS = re.compile(r"'(0x[0-9A-F]+|Evt\d+|Sta\d+|[A-Z]{2}-\d+)'")
 # Their messages may hold values of a data set.
 _SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL")
 
@@ -96,14 +99,23 @@ def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Library lines carry an exception as their message (``LOGGER.exception(exc)``): only its type may pass."""
+    """Library lines carry an exception as their message (``LOGGER.exception(exc)``): only its type may pass. Nor may values
+    that a peer has sent: a data set that is taken for a PDU puts a name where an AE title should be."""
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):
         event["logger"] = record.name
         if isinstance(record.msg, BaseException):
             event["event"] = describe(record.msg)
+        elif record.name.startswith("pynetdicom"):
+            event["event"] = _without_values(str(event.get("event", "")))
     event["event"] = printable(event.get("event", ""), 300)
     return event
+
+
+def _without_values(text: str) -> str:
+    """The message without what stands in quotes, unless that is a number of a PDU, an event, a state or an action."""
+    rest = _HARMLESS.sub("", text)
+    return re.sub(r"'.*'?", "'...'", text, flags=re.DOTALL) if "'" in rest else text
 
 
 def _tame_libraries() -> None:

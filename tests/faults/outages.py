@@ -47,7 +47,7 @@ def crowd(site: Site, ledger: Ledger, images: list[Image]) -> Line:
         "served or refused politely; no image lost",
         f"{answers['accepted']} served, {answers['rejected']} refused politely, {len(images) - polite} without an answer; "
         f"{taken} of {len(images)} images taken in the end",
-        polite == len(images) == taken and _all_run(site),
+        _all_run(site) and polite == len(images) == taken,
     )
 
 
@@ -70,7 +70,7 @@ def locked_database(site: Site, ledger: Ledger, seconds: float) -> Line:
         f"database locked for {seconds:.0f} s",
         "waits or refuses; no success without an index row",
         f"{false} of {len(uids)} successes meanwhile without a row; {_told(refused)}; {_served(recovered)}",
-        not false and recovered and _all_run(site),
+        _all_run(site) and not false and recovered,
     )
 
 
@@ -88,7 +88,7 @@ def full_disk(site: Site, ledger: Ledger, seconds: float) -> Line:
         f"disk full for {seconds:.0f} s",
         "0xA700, nothing half written; goes on when there is room",
         f"{_told(refused)}; {meanwhile} images still found room; {_served(recovered)}",
-        noticed and recovered and _all_run(site),
+        _all_run(site) and noticed and recovered,
     )
 
 
@@ -112,7 +112,7 @@ def pacs_away(site: Site, seconds: float, *, kills: int, seed: int) -> Line:
         f"PACS killed {kills + 1} times, then away for {seconds:.0f} s",
         "alert; results wait, each is sent once",
         f"{'alert' if told else 'no alert'}; {waiting} objects waited; {after}",
-        told and waiting > 0 and recovered and _all_run(site),
+        _all_run(site) and told and waiting > 0 and recovered,
     )
 
 
@@ -137,7 +137,11 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _all_run(site: Site) -> bool:
-    return not site.fallen()
+    """Whether no process has ended."""
+    ended = site.fallen()
+    if ended:
+        print(f"ended by themselves, and started again: {', '.join(ended)}", flush=True)
+    return not ended
 
 
 def _count_indexed(session: Session, uids: list[str]) -> int:

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
 
-from dicom_node import jobs
+from dicom_node import associations, jobs
 from dicom_node.instances import OUT_OF_RESOURCES, SUCCESS, InstanceStore
+from dicom_node.lifecycle import StopFlag
 from dicom_node.schema import Database, Instance, open_database, prepare_database, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.settings import Listener, NodeSettings
 from tests.fakes.datasets import incoming, mr_image
-from tests.faults.node import ROOT
+from tests.fakes.scu import free_port, send
+from tests.faults.node import ROOT, until
 from tests.unit.test_schema import _at_first_schema
 
 
@@ -89,6 +92,28 @@ def test_a_write_that_fails_in_the_middle__nothing_stays(database: Database, nod
         str(path.relative_to(node_settings.data_dir)) for path in (node_settings.data_dir / "instances").rglob("*.dcm")
     }
     assert len(rows) == 2
+
+
+def test_a_full_disk_does_not_end_the_listener(
+    database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it looks after between images may fail as images do; it goes on."""
+    looks: list[None] = []
+
+    def fail(*_: object) -> None:
+        looks.append(None)
+        raise OperationalError("UPDATE alerts", {}, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(associations, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(associations, "_close_disk_alert", fail)
+    settings = node_settings.model_copy(update={"listener": Listener(port=free_port())})
+    stop = StopFlag()
+    running = threading.Thread(target=associations.run_listener, args=(settings, database, stop))
+    running.start()
+    until(lambda: len(looks) > 3 or not running.is_alive())
+    assert send(settings.listener.port, mr_image()) == [0]
+    stop.set()
+    running.join(20)
 
 
 @pytest.mark.both_databases

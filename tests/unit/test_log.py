@@ -52,6 +52,20 @@ def test_exception__of_a_library_appears_without_its_message(written: Any) -> No
     assert "DOE" not in json.dumps(written())
 
 
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("Invalid 'Called AE Title' value 'DOE^JOHN' - must not", "Invalid '...'"),
+        ("Non-conformant value '1.2'DOE^JOHN", "Non-conformant value '...'"),
+        ("Unknown PDU type received '0x2E'", "Unknown PDU type received '0x2E'"),
+        ("Invalid event 'Evt9' for the current state 'Sta13'", "Invalid event 'Evt9' for the current state 'Sta13'"),
+    ],
+)
+def test_message__of_pynetdicom_appears_without_what_a_peer_sent(written: Any, message: str, shown: str) -> None:
+    logging.getLogger("pynetdicom.pdu").error(message)
+    assert [line["event"] for line in written()] == [shown]
+
+
 def test_exception__of_a_thread_appears_without_its_message(written: Any, capfd: pytest.CaptureFixture[str]) -> None:
     thread = threading.Thread(target=fail)
     thread.start()
