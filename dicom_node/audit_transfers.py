@@ -103,11 +103,14 @@ class Receiving:
             transfer.report()
 
     def report_quiet(self) -> None:
-        """Report what open associations have brought and finished."""
+        """Report what open associations have brought and finished; forget those whose sender had gone before the answer."""
         with self._lock:
             quiet = [transfer for transfer in self._transfers.values() if transfer.is_quiet()]
+            gone = [association for association in self._transfers if not association.is_alive()]
         for transfer in quiet:
             transfer.report()
+        for association in gone:
+            self.ended(association)
 
     def report_all(self) -> None:
         """The listener stops."""

@@ -24,6 +24,20 @@ _INFLATE_RATIO = 200
 _INFLATE_ALWAYS = 64 * 2**20
 _INFLATE_MOST = 2**30
 
+# Header values that say how the bytes of the pixel data are to be read.
+PIXEL_KEYWORDS = (
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+)
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
+
 
 class HeaderError(Exception):
     """The bytes are no usable data set; the message says why and holds no value of it."""
@@ -92,7 +106,7 @@ def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
     if pixel_bytes:
         _check_pixel_element(pixel_bytes, implicit=implicit, little=little)
     # Every value is converted at most once, here, so that a bad one shows before the object is accepted.
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+    for keyword in (*_IDENTITY, *PIXEL_KEYWORDS):
         _ = dataset.get(keyword)
     return InstanceHeader(dataset, pixel_bytes)
 

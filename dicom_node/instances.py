@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 from dicom_node import studies
 from dicom_node.alerts import close_alert, raise_alert
 from dicom_node.files import move_into_place, safe_path, sha256_of, sync_folder, write_spool_file
-from dicom_node.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
+from dicom_node.headers import PIXEL_KEYWORDS, HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from dicom_node.log import describe, get_logger, printable
 from dicom_node.schema import Database, Instance, ResultFile, StudyRow, utc_now
@@ -45,18 +45,6 @@ MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 
 FOLDERS = ("instances", "spool", "quarantine", "results")
-# Header values that say how the bytes of the pixel data are to be read.
-_PIXEL_KEYWORDS = (
-    "Rows",
-    "Columns",
-    "NumberOfFrames",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-)
 _COMPARE_TIMEOUT_S = 120
 _MOST_PATIENTS_KNOWN = 10_000
 
@@ -610,7 +598,7 @@ def _data_set_bytes(path: Path) -> bytes:
 
 
 def _pixel_module(header: InstanceHeader) -> tuple[str, ...]:
-    return tuple(str(header.dataset.get(keyword, "")) for keyword in _PIXEL_KEYWORDS)
+    return tuple(str(header.dataset.get(keyword, "")) for keyword in PIXEL_KEYWORDS)
 
 
 def _decode_to_same(first: Path, second: Path) -> bool:

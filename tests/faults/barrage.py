@@ -17,8 +17,8 @@ from tests.faults.mutants import CONTEXTS, Mutant
 # What can become of a message: answered, accepted, released, rejected, aborted, closed; "cut" where the connection was reset;
 # "waited" where the listener waited for more and took the end of the connection for the end; "hung" where it did not.
 HUNG = "hung"
-_PEERS = 12
-_ANSWER_WITHIN_S = 0.3
+_PEERS = 16
+_ANSWER_WITHIN_S = 0.6
 _END_WITHIN_S = 20.0
 # More on one association would hide what a fresh one does.
 _MOST_ON_ONE_ASSOCIATION = 50

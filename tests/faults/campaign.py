@@ -82,6 +82,7 @@ class Campaign:
             with watching(self.site.listener) as curve:
                 self._fail_around(studies)
                 acknowledged = self._break_messages()
+        self._restart()
         self._say("quiet")
         quiet = wait_until_quiet(self.site.database, _QUIET_WITHIN_S)
         self._say("accounts")
@@ -119,6 +120,13 @@ class Campaign:
         else:
             self._say("no full disk: this user may not mount one")
         self._note(outages.pacs_away(self.site, self.plan.away_s, kills=self.plan.pacs_kills, seed=self.plan.seed))
+
+    def _restart(self) -> None:
+        """Whole files of images that were not acknowledged are indexed at a start."""
+        status = self.site.restart_listener()
+        self._note(
+            Line("SIGTERM of the listener after all of it", "stops cleanly", f"exit status {status}", status == 0)
+        )
 
     def _break_messages(self) -> list[Mutant]:
         """The mutated images that were acknowledged."""

@@ -88,6 +88,12 @@ class Site:
         """Of the node and the PACS."""
         return {**self.roles, "pacs": self.pacs}
 
+    def restart_listener(self) -> int:
+        """Stop it as an operator does, and start it again: it reconciles disk and index. The exit status."""
+        status = self.listener.stop()
+        self.listener.start()
+        return status
+
     def fallen(self) -> list[str]:
         """Names of the node's processes that ended by themselves; they are started again."""
         ended = [name for name, process in self.roles.items() if not process.is_running()]

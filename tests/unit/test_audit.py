@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import os
 import shutil
 import socket
@@ -11,12 +12,14 @@ import stat
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import pytest
@@ -252,6 +255,24 @@ def test_receiving__a_refusal_that_repeats_does_not_flood_the_log(
     last = reading.messages(node_settings.data_dir)[-1]
     assert "99 more" in reading.detail(last, "Alert Description")
     assert reading.code_of(last, "EventIdentification/EventTypeCode") == "110126"
+
+
+def test_receiving__a_sender_that_left_before_the_answer_is_reported_and_forgotten(
+    log: AuditLog, database: Database, node_settings: NodeSettings
+) -> None:
+    receiving = Receiving(log, database)
+    association = Mock(**{"is_alive.return_value": True, "requestor.address": "192.0.2.9"})
+    receiving.ended(association)
+    receiving.stored(association, "ROUTER", "1.2.3", MR, 0)
+    receiving.report_quiet()
+    assert not reading.messages(node_settings.data_dir)
+    association.is_alive.return_value = False
+    gone = weakref.ref(association)
+    receiving.report_quiet()
+    assert len(reading.messages(node_settings.data_dir)) == 1
+    del association
+    gc.collect()
+    assert gone() is None
 
 
 # ---------------------------------------------------------------- repository

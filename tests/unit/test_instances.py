@@ -174,6 +174,18 @@ def test_receive__truncated_data_are_refused_and_kept_in_quarantine(
     assert len(files(store.data_dir / "quarantine")) == 1
 
 
+@pytest.mark.parametrize("element", [b"\x10\x00\x20\x00LO", b"\x28\x00\x10\x00US"], ids=["PatientID", "Rows"])
+def test_receive__an_unknown_vr_is_refused_and_kept_in_quarantine(
+    store: InstanceStore, database: Database, element: bytes
+) -> None:
+    """In whatever receiving looks at."""
+    request = incoming(mr_image())
+    broken = request.data.replace(element, element[:4] + b"ZZ")
+    assert store.receive(incoming(mr_image(), data=broken)) == CANNOT_UNDERSTAND
+    assert "cannot be parsed" in alerts(database)[0].detail
+    assert len(files(store.data_dir / "quarantine")) == 1
+
+
 def test_receive__an_encapsulated_object_cut_short_is_refused(store: InstanceStore) -> None:
     dataset = mr_image()
     dataset.compress(RLELossless, generate_instance_uid=False)
