@@ -150,6 +150,7 @@ class Campaign:
         outcomes: Counter[str] = Counter()
         for (_, outcome), number in barrage.outcomes.items():
             outcomes[outcome] += number
+        self.found.outcomes += barrage.outcomes
         seen = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
         self._figure(what, f"{outcomes.total()}: {seen}; {barrage.busy} more found no place and were sent again")
         self._note(

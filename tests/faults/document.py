@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ class Found:
     lines: list[Line] = field(default_factory=list)
     # Resident memory: when, and megabytes of the listener.
     memory: list[tuple[str, str]] = field(default_factory=list)
+    # How often (kind of broken message, what became of it).
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def is_good(self) -> bool:
@@ -46,6 +49,9 @@ def document(found: Found) -> str:
         table(("what", "seen"), found.figures),
         "Resident memory of one listener, from the end of the kills to the end of the mutations:",
         table(("when", "MB"), found.memory),
+        "What became of broken messages by what was broken, a PDU or the data set of a transfer syntax (waited: the listener "
+        "waited for more until the connection ended; closed, cut: without a word):",
+        _outcome_table(found.outcomes),
         "## Faults at random moments",
         table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
         "## The fifty faults",
@@ -58,6 +64,11 @@ def document(found: Found) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def _outcome_table(outcomes: Counter[tuple[str, str]]) -> str:
+    kinds, ends = sorted({kind for kind, _ in outcomes}), sorted({end for _, end in outcomes})
+    return table(("kind", *ends), ([kind, *(str(outcomes[kind, end]) for end in ends)] for kind in kinds))
 
 
 def _verdict(line: Line) -> tuple[str, ...]:

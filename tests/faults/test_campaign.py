@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.faults import campaign
 
 PLAN = campaign.Plan(
-    kills=3,
+    # One of each process.
+    kills=4,
     pdus=180,
     files=35,
     crowd=30,

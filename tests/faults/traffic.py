@@ -33,7 +33,7 @@ NO_ANSWER, _OUT_OF_RESOURCES = -1, 0xA7
 _SLICES = 5
 # Of all studies: phantoms that the shipped model reads, and studies whose last image comes after the result.
 _SPINES, _LATE = 0.25, 0.1
-_LATE_AFTER_S = (8.0, 15.0)
+_LATE_AFTER_S = (15.0, 40.0)
 
 
 @dataclass(frozen=True, slots=True)
