@@ -36,7 +36,7 @@ def level_notes(chain: Chain, candidates: dict[Structure, list[Candidate]]) -> t
     candidates
         All that were found, in the same pixels.
     """
-    points = np.array([(c.x, c.y) for c in chain.candidates])
+    points = chain.points
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     usual = float(np.median([c.score for c in chain.candidates]))
     notes = []

@@ -233,6 +233,11 @@ class Chain:
     notes: tuple[str, ...] = ()
     spread_mm: tuple[float, ...] = ()
 
+    @property
+    def points(self) -> FloatArray:
+        """(10, 2) column and row in network pixels."""
+        return np.array([(c.x, c.y) for c in self.candidates])
+
 
 def assign_levels(
     candidates: dict[Structure, list[Candidate]], spacing_mm: float, prior: ChainPrior | None = None

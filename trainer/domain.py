@@ -21,7 +21,7 @@ from spineone_core.preprocessing import PreprocessingConfig, normalise, prepare
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.negatives import IMAGE_SPOILERS, OBJECTS, Negative, spoiled, test_objects
+from trainer.negatives import IMAGE_SPOILERS, Negative, drawn_objects, spoiled
 from trainer.pictures import pictures_of
 
 # Positives keep their levels in view; both sizes of crop are one, so that the size says nothing.
@@ -57,7 +57,7 @@ def domain_data(
         phantoms=[pictures_of(exam, preprocessing, 0.0)[0] for exam in bright],
         t1_phantoms=[pictures_of(exam, preprocessing, 0.0)[0] for exam in dark],
         series=[picture_of(n.volume, preprocessing, found_points(n.volume, package)) for n in negatives],
-        objects=[picture_of(n.volume, preprocessing, None) for n in test_objects(seeds) if n.kind in OBJECTS],
+        objects=[picture_of(n.volume, preprocessing, None) for seed in seeds for n in drawn_objects(seed)],
     )
 
 
@@ -68,7 +68,7 @@ def found_points(volume: SagittalVolume, package: ModelPackage) -> FloatArray | 
         chain = decode(package.network, prepared, package.manifest, torch.device("cpu"))
     except SeriesError:
         return None
-    return prepared.grid.to_source(np.array([(c.x, c.y) for c in chain.candidates]))
+    return prepared.grid.to_source(chain.points)
 
 
 def picture_of(volume: SagittalVolume, preprocessing: PreprocessingConfig, points: FloatArray | None) -> Picture:

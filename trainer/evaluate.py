@@ -40,7 +40,7 @@ def evaluate_exam(
         chain = decode(network, prepared, manifest, device)
     except SeriesError as error:
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
-    points = prepared.grid.to_source(np.array([(c.x, c.y) for c in chain.candidates]))
+    points = prepared.grid.to_source(chain.points)
     probabilities = [
         calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
         for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)

@@ -164,13 +164,17 @@ SPOILERS: dict[str, Callable[..., SagittalVolume | None]] = {
 # ---------------------------------------------------------------- made from nothing
 
 
+def drawn_objects(seed: int) -> Iterator[Negative]:
+    """Noise, a bottle and a head."""
+    for kind, draw in OBJECTS.items():
+        volume = made(draw(np.random.default_rng([seed, *kind.encode()])), 0.7, f"2.25.{seed}")
+        yield Negative(kind=kind, name=f"{kind}/{seed}", patient=f"object-{seed}", volume=volume)
+
+
 def test_objects(seeds: range) -> Iterator[Negative]:
-    """Of each seed: noise, a bottle, a head, a blank picture and a T1 phantom."""
+    """Of each seed what `drawn_objects` gives, a blank picture and a T1 phantom."""
     for seed in seeds:
-        for kind, draw in OBJECTS.items():
-            picture = draw(np.random.default_rng([seed, *kind.encode()]))
-            volume = made(picture, 0.7, f"2.25.{seed}")
-            yield Negative(kind=kind, name=f"{kind}/{seed}", patient=f"object-{seed}", volume=volume)
+        yield from drawn_objects(seed)
         blank = made(np.full((TEST_OBJECT_PX, TEST_OBJECT_PX), float(seed % 1000)), 0.7, f"2.25.{seed}")
         yield Negative(kind="blank", name=f"blank/{seed}", patient=f"object-{seed}", volume=blank)
         phantom = make_phantom(seed, config=PhantomConfig(contrast="t1"), slices=3)
