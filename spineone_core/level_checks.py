@@ -15,7 +15,7 @@ from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.voting import Candidate, Chain
 
 # A further level counts as seen from this share of the chain's median score on.
-RIVAL_SHARE = 0.8
+RIVAL_SHARE = 0.6
 # A level at the end of the chain is weak under this share of the median score.
 WEAK_SHARE = 0.35
 # Allowed lengths of a step beyond the chain's ends, in units of the chain's median step.
