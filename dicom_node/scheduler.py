@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+
+from apscheduler.schedulers.background import BackgroundScheduler
 
 from dicom_node import studies
 from dicom_node.jobs import LeaseWatch
@@ -12,34 +15,39 @@ from dicom_node.schema import Database, utc_now
 from dicom_node.settings import NodeSettings
 
 _COMPLETION_EVERY_S = 1.0
+_CLOCK_EVERY_S = 1.0
+# A step back that NTP's slewing does not make.
+_SET_BACK_S = 0.5
 
 
 class Scheduler:
-    """Runs each timer in a thread of this process. Several on one database do no harm: each step is one transaction.
+    """Runs the timers in threads of this process. Several on one database do no harm: each step is one transaction.
 
-    By the monotonic clock: a timer that goes by the time of day stands still when that is set back.
+    APScheduler goes by the time of day: where that is set back, its timers would stand still until the old time has come
+    again. So the time of day is compared with the monotonic clock, and every timer is run at once where it went back.
     """
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
         self._watch = LeaseWatch(settings.worker.lease_s)
+        self._timer = BackgroundScheduler(timezone="UTC")
         self._stop = threading.Event()
-        self._timers: list[threading.Thread] = []
+        self._clock_watch = threading.Thread(target=self._watch_clock, name="clock", daemon=True)
 
     def start(self) -> None:
         """Start the timers."""
         reclaim_every = min(10.0, self._settings.worker.lease_s / 4)
         self.every(_COMPLETION_EVERY_S, self.complete_studies)
         self.every(reclaim_every, self.reclaim_leases)
-        for timer in self._timers:
-            timer.start()
+        self._timer.start()
+        self._clock_watch.start()
 
     def stop(self) -> None:
         """Stop the timers after their present run."""
         self._stop.set()
-        for timer in self._timers:
-            timer.join()
+        self._clock_watch.join()
+        self._timer.shutdown(wait=True)
 
     def complete_studies(self) -> None:
         """Queue a job for each study that has gone quiet."""
@@ -63,14 +71,33 @@ class Scheduler:
             get_logger().warning("lease_expired", job=job)
 
     def every(self, seconds: float, step: Callable[[], None]) -> None:
-        """Run a step every so many seconds, from the start on; the pause begins when the step has ended."""
-        self._timers.append(
-            threading.Thread(target=self._repeat, args=(seconds, step), name=step.__name__, daemon=True)
+        """Run a step every so many seconds, from now on."""
+        self._timer.add_job(
+            _guarded(step), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
         )
 
-    def _repeat(self, seconds: float, step: Callable[[], None]) -> None:
-        while not self._stop.wait(seconds):
-            try:
-                step()
-            except Exception:  # a locked or unreachable database: the next run tries again
-                get_logger().exception("timer_failed", timer=step.__name__)
+    def _watch_clock(self) -> None:
+        lead = _lead()
+        while not self._stop.wait(_CLOCK_EVERY_S):
+            before, lead = lead, _lead()
+            if lead < before - _SET_BACK_S:
+                get_logger().warning("clock_set_back", seconds=round(before - lead, 1))
+                for job in self._timer.get_jobs():
+                    job.modify(next_run_time=utc_now())
+
+
+def _lead() -> float:
+    """What the time of day is ahead of the monotonic clock, in seconds."""
+    return time.time() - time.monotonic()
+
+
+def _guarded(step: Callable[[], None]) -> Callable[[], None]:
+    """A timer outlives a locked or unreachable database."""
+
+    def run() -> None:
+        try:
+            step()
+        except Exception:  # the next run tries again
+            get_logger().exception("timer_failed", timer=step.__name__)
+
+    return run

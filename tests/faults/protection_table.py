@@ -569,16 +569,8 @@ PROTECTIONS: tuple[Protection, ...] = (
     ),
     _of(
         48,
-        "the timers go by the monotonic clock",
-        (
-            "dicom_node/scheduler.py",
-            "        while not self._stop.wait(seconds):\n",
-            "        due = utc_now().timestamp() + seconds\n"
-            "        while not self._stop.wait(0.05):\n"
-            "            if utc_now().timestamp() < due:\n"
-            "                continue\n"
-            "            due = utc_now().timestamp() + seconds\n",
-        ),
+        "timers run again when the clock was set back",
+        ("dicom_node/scheduler.py", "if lead < before - _SET_BACK_S:", "if False:"),
     ),
     _of(
         48,
