@@ -5,6 +5,9 @@
 --   "DicomModalities": { "spineone": ["SPINEONE", "192.0.2.20", 11112] },
 --   "StableAge": 30
 --
+-- Orthanc does not repeat a job that failed because the node was stopped: route.py does, or the node fetches what is
+-- missing ([[archives]] with fetch_missing, or `dicom-node pull`).
+--
 -- The node's results are SR, SC and PR series: they are not sent back, so nothing goes round in circles.
 
 NODE = 'spineone'
