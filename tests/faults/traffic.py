@@ -34,6 +34,8 @@ _SLICES = 5
 # Of all studies: phantoms that the shipped model reads, and studies whose last image comes after the result.
 _SPINES, _LATE = 0.25, 0.1
 _LATE_AFTER_S = (15.0, 40.0)
+# Of a sender between two studies: three senders bring what two workers can read on two cores beside the faults.
+_PAUSE_S = (3.0, 9.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Traffic:
 
 @contextmanager
 def traffic(
-    port: int, ledger: Ledger, studies: Studies, *, senders: int, pause: tuple[float, float] = (0.3, 2.0)
+    port: int, ledger: Ledger, studies: Studies, *, senders: int, pause: tuple[float, float] = _PAUSE_S
 ) -> Iterator[Traffic]:
     """Senders at work while the block runs."""
     running = Traffic(port, ledger, studies, senders=senders, pause=pause)
