@@ -548,6 +548,8 @@ class StorageListener:
     def _note_study(self, association: Any, study_uid: str) -> None:
         if self._settings.study.quiet_seconds_after_release is not None:
             with self._brought_lock:
+                # An association whose sender had gone before the answer has ended already, and ends no more.
+                self._brought = {a: brought for a, brought in self._brought.items() if a.is_alive()}
                 self._brought.setdefault(association, set()).add(study_uid)
 
     def _forget_studies(self, event: Any) -> set[str]:

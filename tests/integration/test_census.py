@@ -298,6 +298,11 @@ def test_release__the_quiet_time_is_shorter_after_it(node_settings: NodeSettings
         assert send(listener.port, mr_image(3)) == [0]
         wait_for(lambda: is_complete(settings, database) or None, timeout_s=5, what="a complete study")
         assert not listener._brought
+        # Its sender had gone before the answer, so that its end was seen before what it brought.
+        listener._note_study(first, "1.2.99")
+        with association(listener.port) as third:
+            assert third.send_c_store(mr_image(4)).Status == 0
+            assert list(listener._brought.values()) == [{STUDY}]
     finally:
         listener.stop()
 
