@@ -412,6 +412,15 @@ def _study_rows(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: study[key] for key in shown} for study in studies]
 
 
+def _print_list(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        _print_table(title, rows)
+    else:
+        print(f"no {title}")
+
+
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
@@ -432,12 +441,7 @@ def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> 
     _, database = _open(config)
     with database.read() as session:
         rows = overview.job_list(session)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        _print_table("jobs", rows)
-    else:
-        print("no jobs")
+    _print_list("jobs", rows, as_json)
 
 
 @app.command()
@@ -509,12 +513,7 @@ def alerts(
         return
     with database.read() as session:
         rows = overview.alert_list(session)
-    if as_json:
-        print(json.dumps(rows, indent=2))
-    elif rows:
-        _print_table("open alerts", rows)
-    else:
-        print("no open alerts")
+    _print_list("open alerts", rows, as_json)
 
 
 def _send_test(settings: NodeSettings) -> None:

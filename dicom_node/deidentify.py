@@ -25,7 +25,7 @@ from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.envelope import to_bytes
+from dicom_node.envelope import REQUIRED, to_bytes
 from dicom_node.errors import NodeError
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SOFTWARE_VERSION
 from spineone_core.dicom_series import SeriesError, read_dataset, stored_values
@@ -69,17 +69,7 @@ _KEPT = _words(
     """
 )
 _KEPT_TAGS = frozenset(tag for keyword in _KEPT if (tag := tag_for_keyword(keyword)) is not None)
-# Type 2: present and empty.
-_EMPTIED = (
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyID",
-)
-# The same, in the classes that have them.
+# Type 2 as `REQUIRED`, in the classes that have them: present and empty.
 _EMPTIED_WHERE_PRESENT = ("ScanOptions", "PositionReferenceIndicator")
 # Free text among what stays: left empty where it repeats something of the patient, who may be called Siemens.
 _FREE_TEXT = ("Manufacturer", "ManufacturerModelName")
@@ -156,7 +146,7 @@ def deidentify(path: Path, pseudonyms: Pseudonyms) -> bytes:
             image[keyword].value = ""
     _check_texts(known, image)
     image.PatientName = image.PatientID = pseudonyms.patient(original)
-    for keyword in _EMPTIED:
+    for keyword in REQUIRED:
         setattr(image, keyword, "")
     for keyword in _EMPTIED_WHERE_PRESENT:
         if keyword in original:

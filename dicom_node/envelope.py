@@ -39,7 +39,7 @@ from spineone_core.findings import ModelIdentity
 RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 
 # Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, empty where the source has none.
-_REQUIRED = (
+REQUIRED = (
     "StudyDate",
     "StudyTime",
     "AccessionNumber",
@@ -169,7 +169,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     target.set_original_encoding(False, True, convert_encodings(terms or [""]))
     for keyword in _IDENTITY:
         _copy(source, target, keyword, required=True, checked=False)
-    for keyword in _REQUIRED:
+    for keyword in REQUIRED:
         _copy(source, target, keyword, required=True, checked=True)
     for keyword in _OPTIONAL:
         _copy(source, target, keyword, required=False, checked=True)

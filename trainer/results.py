@@ -98,25 +98,25 @@ def _bootstrap(name: str) -> Callable[[Results], tuple[float, float] | None]:
     return lambda results: results.content["intervals"].get(results.main, {}).get(name)
 
 
-def _share(counts: tuple[int, int]) -> float | None:
-    return counts[0] / counts[1] if counts[1] else None
-
-
-def _exact(counts: tuple[int, int]) -> tuple[float, float] | None:
-    """The exact (Clopper-Pearson) interval of a share: also of none or all it says how little a few prove."""
-    if not counts[1]:
-        return None
-    interval = binomtest(*counts).proportion_ci()
-    return float(interval.low), float(interval.high)
-
-
 def _right_exams(results: Results) -> tuple[int, int]:
     exams = int(results.figures["exams"])
     return round(results.figures["all_levels_right"] * exams), exams
 
 
-def _of(counts: tuple[int, int]) -> str:
-    return f"{counts[0]} of {counts[1]}"
+def _share(what: str, limit: float, at_least: bool, counts: Callable[[Results], tuple[int, int]]) -> Target:
+    """A target about a share; ``counts`` gives how many, and of how many."""
+
+    def value(results: Results) -> float | None:
+        some, of_all = counts(results)
+        return some / of_all if of_all else None
+
+    def interval(results: Results) -> tuple[float, float] | None:
+        """The exact (Clopper-Pearson) interval: also of none or all it says how little a few prove."""
+        some, of_all = counts(results)
+        found = binomtest(some, of_all).proportion_ci() if of_all else None
+        return (float(found.low), float(found.high)) if found else None
+
+    return Target(what, limit, at_least, value, interval=interval, note=lambda r: "{} of {}".format(*counts(r)))
 
 
 def _calibration_note(results: Results) -> str:
@@ -127,14 +127,7 @@ def _calibration_note(results: Results) -> str:
 # The project's own targets for the model that it ships.
 TARGETS: tuple[Target, ...] = (
     Target("PCK-6 mm", 0.97, True, _figure("pck6"), interval=_bootstrap("pck6")),
-    Target(
-        "exams with all ten levels right, level-strict",
-        0.97,
-        True,
-        _figure("all_levels_right"),
-        interval=lambda r: _exact(_right_exams(r)),
-        note=lambda r: _of(_right_exams(r)),
-    ),
+    _share("exams with all ten levels right, level-strict", 0.97, True, _right_exams),
     Target(
         "mean error",
         2,
@@ -145,22 +138,8 @@ TARGETS: tuple[Target, ...] = (
     ),
     Target("disc macro F1", 0.85, True, _figure("disc_macro_f1"), interval=_bootstrap("disc_macro_f1")),
     Target("disc expected calibration error", 0.05, False, _figure("disc_ece"), note=_calibration_note),
-    Target(
-        "false reports on what must be refused",
-        0.01,
-        False,
-        lambda r: _share(r.false_reports),
-        interval=lambda r: _exact(r.false_reports),
-        note=lambda r: _of(r.false_reports),
-    ),
-    Target(
-        "good exams refused",
-        0.03,
-        False,
-        lambda r: _share(r.refused_exams),
-        interval=lambda r: _exact(r.refused_exams),
-        note=lambda r: _of(r.refused_exams),
-    ),
+    _share("false reports on what must be refused", 0.01, False, lambda r: r.false_reports),
+    _share("good exams refused", 0.03, False, lambda r: r.refused_exams),
     Target(
         "time an exam, DICOM files to findings",
         1,

@@ -22,7 +22,6 @@ from trainer.arguments import (
     with_centroids,
 )
 from trainer.datasets.splits import PARTS
-from trainer.evaluation import Evaluation
 from trainer.latency import measure_latency
 from trainer.model_commands import evaluate_package
 from trainer.refusal_commands import NegativesOption, tally_refusals
@@ -53,7 +52,7 @@ def results(
     console.print("time an exam takes", highlight=False)
     latency = measure_latency(detector)
     exams = with_centroids(exams_and_phantoms(data, splits, part, phantom_count))
-    evaluation: Evaluation = evaluate_package(package, exams, detector.device, shown_part)
+    evaluation = evaluate_package(package, exams, detector.device, shown_part)
     console.print("what is refused", highlight=False)
     found = Results(
         package=package,
