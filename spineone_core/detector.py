@@ -11,7 +11,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
-from spineone_core.domain import check_domain
+from spineone_core.domain import check_score, finite_score
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.inference import (
     InferenceOptions,
@@ -110,10 +110,11 @@ class Detector:
         for i, volume in enumerate(volumes):
             try:
                 exam = prepare(volume, self.manifest.preprocessing)
-                foreign[i] = check_domain(self._domain, exam.images, self.device)
+                foreign[i] = finite_score(self._domain, exam.images, self.device)
+                check_score(self._domain, foreign[i])
                 prepared[i] = exam
             except SeriesError as error:
-                results[i] = self._refused(volume, error, notes[i])
+                results[i] = self._refused(volume, error, notes[i], foreign.get(i))
         chains = decode_many(self._network, list(prepared.values()), self.manifest, self.device, self.options)
         for (i, exam), chain in zip(prepared.items(), chains, strict=True):
             results[i] = self._detection(volumes[i], exam, chain, foreign[i], notes[i])
@@ -128,12 +129,12 @@ class Detector:
         warnings: Sequence[str],
     ) -> Detection:
         if isinstance(chain, SeriesError):
-            return self._refused(volume, chain, warnings)
+            return self._refused(volume, chain, warnings, foreign)
         notes = [*warnings, *volume.warnings]
         try:
             findings = self._findings(chain, volume, prepared)
         except SeriesError as error:
-            return self._refused(volume, error, warnings)
+            return self._refused(volume, error, warnings, foreign)
         source = volume.sources[prepared.slice_index]
         if chain.margin < self.manifest.decoding.margin_warning:
             notes.append("level assignment is uncertain: a chain shifted by a level is nearly as likely")
@@ -151,9 +152,18 @@ class Detector:
             warnings=tuple(notes),
         )
 
-    def _refused(self, volume: SagittalVolume, error: SeriesError, warnings: Sequence[str]) -> Detection:
-        notes = [*warnings, *volume.warnings]
-        return self._refusal(volume.study_uid, error.reason, error.detail, volume.series_uid, notes)
+    def _refused(
+        self, volume: SagittalVolume, error: SeriesError, warnings: Sequence[str], foreign: float | None
+    ) -> Detection:
+        return Detection.refused(
+            self.identity,
+            volume.study_uid,
+            error.reason,
+            error.detail,
+            series_uid=volume.series_uid,
+            warnings=[*warnings, *volume.warnings],
+            ood_score=foreign,
+        )
 
     def _findings(self, chain: Chain, volume: SagittalVolume, prepared: Prepared) -> tuple[Finding, ...]:
         findings = []

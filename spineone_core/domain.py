@@ -74,20 +74,30 @@ def domain_score(network: DomainNetwork, images: NDArray[np.float32], device: to
     return float(torch.sigmoid(network(torch.from_numpy(images).to(device)).float()).mean())
 
 
-def check_domain(network: DomainNetwork | None, images: NDArray[np.float32], device: torch.device) -> float | None:
+def finite_score(network: DomainNetwork | None, images: NDArray[np.float32], device: torch.device) -> float | None:
     """The score, None where the package has no domain check.
 
     Raises
     ------
     SeriesError
-        ``not_lumbar`` where it is over the limit, ``invalid_output`` where it is not finite.
+        ``invalid_output`` where it is not finite.
     """
     if network is None:
         return None
-    score, limit = domain_score(network, images, device), network.config.limit
+    score = domain_score(network, images, device)
     if not math.isfinite(score):
         raise SeriesError(Reason.INVALID_OUTPUT, "the out-of-distribution score is not finite")
-    if score > limit:
-        detail = f"out-of-distribution score {score:.2f} is over the model's limit {limit:.2f}"
-        raise SeriesError(Reason.NOT_LUMBAR, detail)
     return score
+
+
+def check_score(network: DomainNetwork | None, score: float | None) -> None:
+    """Refuse what is out of the domain.
+
+    Raises
+    ------
+    SeriesError
+        ``not_lumbar`` where the score is over the package's limit.
+    """
+    if network is not None and score is not None and score > network.config.limit:
+        detail = f"out-of-distribution score {score:.2f} is over the model's limit {network.config.limit:.2f}"
+        raise SeriesError(Reason.NOT_LUMBAR, detail)

@@ -159,7 +159,8 @@ class Detection:
 
     ``analysed`` carries exactly the ten findings of ``anatomy.READING_ORDER``, in that order, and the slice they lie on
     (``frame_number`` counts from 1 and is None for single-frame images); ``not_analysable`` carries a reason and none.
-    ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen.
+    ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen. ``ood_score``, in [0, 1], says how
+    little the pictures look like what the model was made for; also of a refusal, where it was measured before.
     """
 
     study_uid: str
@@ -207,6 +208,7 @@ class Detection:
         *,
         series_uid: str = "",
         warnings: Sequence[str] = (),
+        ood_score: float | None = None,
     ) -> Detection:
         """A study that is not analysable; without a detail the reason's own text stands for it."""
         return cls(
@@ -217,6 +219,7 @@ class Detection:
             status=Status.NOT_ANALYSABLE,
             reason=reason,
             reason_detail=detail or REASON_TEXT[reason],
+            ood_score=ood_score,
             warnings=tuple(warnings),
         )
 

@@ -9,7 +9,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.domain import DomainNetwork, check_domain
+from spineone_core.domain import DomainNetwork, check_score, finite_score
 from spineone_core.inference import calibrate, decode
 from spineone_core.metrics import Outcome
 from spineone_core.model_package import Manifest
@@ -36,7 +36,7 @@ def evaluate_exam(
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
     try:
         prepared = prepare(exam.volume, manifest.preprocessing)
-        check_domain(domain, prepared.images, device)
+        check_score(domain, finite_score(domain, prepared.images, device))
         chain = decode(network, prepared, manifest, device)
     except SeriesError as error:
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,13 +111,22 @@ def _share(what: str, limit: float, at_least: bool, counts: Callable[[Results], 
         some, of_all = counts(results)
         return some / of_all if of_all else None
 
-    def interval(results: Results) -> tuple[float, float] | None:
-        """The exact (Clopper-Pearson) interval: also of none or all it says how little a few prove."""
-        some, of_all = counts(results)
-        found = binomtest(some, of_all).proportion_ci() if of_all else None
-        return (float(found.low), float(found.high)) if found else None
+    return Target(
+        what,
+        limit,
+        at_least,
+        value,
+        interval=lambda results: _exact(*counts(results)),
+        note=lambda r: "{} of {}".format(*counts(r)),
+    )
 
-    return Target(what, limit, at_least, value, interval=interval, note=lambda r: "{} of {}".format(*counts(r)))
+
+def _exact(some: int, of_all: int) -> tuple[float, float] | None:
+    """The exact (Clopper-Pearson) 95 % interval of a share: also of none or all it says how little a few prove."""
+    if not of_all:
+        return None
+    found = binomtest(some, of_all).proportion_ci()
+    return float(found.low), float(found.high)
 
 
 def _calibration_note(results: Results) -> str:
@@ -187,6 +197,8 @@ _SCANNER_ROWS = {
     "mean_error_mm": "mean error, mm",
     "disc_macro_f1": "disc macro F1",
 }
+# Shares among those figures, and the figure that says of how many; an interval stands beside them.
+_SHARES = {"pck6_level_strict": "keypoints", "class_right": "class_known", "all_levels_right": "exams"}
 
 
 def render_results(results: Results) -> str:
@@ -197,7 +209,8 @@ def render_results(results: Results) -> str:
         f"Digest `{identity.digest}`, part: {results.part}. Written by `spineone-train results`.\n",
         f"## Targets ({results.main})\n",
         _table(("target", "wanted", "seen", "verdict", "95 % interval", "remark"), [t.row(results) for t in TARGETS]),
-        "Intervals of shares of exams and inputs are exact, the others bootstrap intervals, patients drawn with replacement.\n",
+        "Intervals (95 %) of shares of exams, inputs and keypoints are exact, the others bootstrap ones, patients drawn with "
+        "replacement.\n",
         "## By data set\n",
         _transposed(results.content["figures"], _ROWS),
         "## By level\n",
@@ -224,8 +237,15 @@ def _transposed(groups: Mapping[str, Mapping[str, Any]], names: Mapping[str, str
 
 
 def _by_row(head: str, groups: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    rows = [(label, *(text_of(group.get(name)) for name in names)) for label, group in groups.items()]
+    rows = [(label, *(_cell(group, name) for name in names)) for label, group in groups.items()]
     return _table((head, *names.values()), rows)
+
+
+def _cell(group: Mapping[str, Any], name: str) -> str:
+    value, of_all = group.get(name), group.get(_SHARES.get(name, ""), 0)
+    is_known = value is not None and math.isfinite(value)
+    interval = _exact(round(value * of_all), of_all) if is_known else None
+    return text_of(value) + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from spineone_core.detector import Detector
 from spineone_core.dicom_series import SeriesError
-from spineone_core.domain import DomainConfig, DomainNetwork, check_domain, domain_score
+from spineone_core.domain import DomainConfig, DomainNetwork, check_score, domain_score, finite_score
 from spineone_core.findings import Reason
 from spineone_core.model_package import load_package, save_package
 from spineone_core.preprocessing import prepare
@@ -43,16 +43,21 @@ def constant(logit: float) -> DomainNetwork:
     return network.eval()
 
 
-def test_check_domain__refuses_over_the_limit_and_says_the_score() -> None:
+def test_finite_score__is_none_without_a_check_and_never_nan() -> None:
     images = np.zeros((3, 1, 64, 64), np.float32)
-    assert check_domain(None, images, CPU) is None
-    assert check_domain(constant(-4.0), images, CPU) == pytest.approx(0.018, abs=1e-3)
-    with pytest.raises(SeriesError, match=r"score 0\.98 is over the model's limit 0\.50") as caught:
-        check_domain(constant(4.0), images, CPU)
-    assert caught.value.reason is Reason.NOT_LUMBAR
+    assert finite_score(None, images, CPU) is None
+    assert finite_score(constant(-4.0), images, CPU) == pytest.approx(0.018, abs=1e-3)
     with pytest.raises(SeriesError) as caught:
-        check_domain(constant(float("nan")), images, CPU)
+        finite_score(constant(float("nan")), images, CPU)
     assert caught.value.reason is Reason.INVALID_OUTPUT
+
+
+def test_check_score__refuses_over_the_limit_and_says_the_score() -> None:
+    check_score(None, None)
+    check_score(constant(0.0), 0.5)
+    with pytest.raises(SeriesError, match=r"score 0\.98 is over the model's limit 0\.50") as caught:
+        check_score(constant(0.0), 0.982)
+    assert caught.value.reason is Reason.NOT_LUMBAR
 
 
 def test_domain_network__looks_at_the_middle_slice_only() -> None:
@@ -77,6 +82,8 @@ def test_package__keeps_the_check_and_the_detector_uses_it(exam: Exam, tmp_path:
     assert package.manifest.domain == network.config
     detection = Detector(package, device="cpu").detect(exam.volume)
     assert detection.reason is Reason.NOT_LUMBAR
+    assert detection.ood_score == pytest.approx(0.982, abs=1e-3)
+    assert detection.to_json()["ood_score"] is not None
     save_package(tmp_path, shipped.network, replace(shipped.manifest, domain=network.config))
     assert load_package(tmp_path).domain is None
 

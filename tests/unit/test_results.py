@@ -39,8 +39,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     content: dict[str, Any] = {
         "figures": {"t2": {"exams": 20, "pck6": 0.1}, "all real": FIGURES},
         "intervals": {"all real": {"pck6": (0.95, 1.0)}},
-        "levels": {"L1": {"keypoints": 24}},
-        "scanners": {"1.5 T": {"exams": 24}},
+        "levels": {"L1": {"keypoints": 24, "pck6_level_strict": 1.0, "class_known": 0, "class_right": float("nan")}},
+        "scanners": {"1.5 T": {"exams": 24, "all_levels_right": 23 / 24}},
     }
     tallies = {
         "good t2": Tally(Counter(poor=1), ["a"] * 29),
@@ -87,6 +87,13 @@ def test_render__has_a_row_for_every_target_and_names_the_digest(results: Result
     for target in TARGETS:
         assert f"| {target.what} |" in text
     assert "| noise | 200 | 198 | not_lumbar 198 | x, y |" in text
+    assert "| L1 | 24 | 1.000 (0.86 to 1.00) | - | 0 | - | - |" in text
+    assert "| 1.5 T | 24 | 0.958 (0.79 to 1.00) | - | - |" in text
+
+
+def test_published_results__are_of_the_shipped_model() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "model-results.md").read_text(encoding="utf-8")
+    assert f"`{load_package().identity.digest}`" in text
 
 
 def test_calibration_error_by_chance__is_what_calibrated_labels_show() -> None:
