@@ -35,7 +35,7 @@ from dicom_node.bounded_dimse import BoundedDimse, Budget
 from dicom_node.files import exclusive_lock
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.instances import CANNOT_UNDERSTAND, SUCCESS, Incoming, InstanceStore
-from dicom_node.lifecycle import StopFlag, notify_ready, share_one_arena
+from dicom_node.lifecycle import StopFlag, keep_memory_flat, notify_ready
 from dicom_node.log import get_logger, printable
 from dicom_node.promises import Promise
 from dicom_node.schema import Database, utc_now
@@ -753,7 +753,7 @@ def tame_pynetdicom() -> None:
 
 def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
     """Serve until asked to stop. The first listener on a data folder reconciles it before it accepts anything."""
-    share_one_arena()
+    keep_memory_flat()
     store = InstanceStore.of(settings, database)
     listener = StorageListener(settings, database, store)
     with exclusive_lock(settings.data_dir / "listener.lock") as first:

@@ -14,9 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from benchmarks import restart
@@ -27,7 +25,7 @@ from tests.faults.barrage import HUNG, Barrage
 from tests.faults.document import Found, Line, document
 from tests.faults.kills import killing
 from tests.faults.memory import Curve, watching
-from tests.faults.mutants import Mutant, mutated_file, mutated_pdu
+from tests.faults.mutants import KINDS_OF_FILES, Mutant, mutated
 from tests.faults.site import Site, running_site
 from tests.faults.traffic import Ledger, Studies, traffic
 
@@ -130,13 +128,9 @@ class Campaign:
 
     def _break_messages(self) -> list[Mutant]:
         """The mutated images that were acknowledged."""
-        pdus = self._barrage("mutated PDUs", mutated_pdu, self.plan.pdus)
-        files = self._barrage("mutated files", mutated_file, self.plan.files)
-        return [*pdus.acknowledged, *files.acknowledged]
-
-    def _barrage(self, what: str, make: Callable[[int, int], Mutant], count: int) -> Barrage:
-        barrage = Barrage(self.site.port, partial(make, self.plan.seed), count, self.kept / what.replace(" ", "-"))
-        ended: list[str] = []
+        plan, ended = self.plan, list[str]()
+        make = mutated(plan.seed, plan.pdus, plan.files)
+        barrage = Barrage(self.site.port, make, plan.pdus + plan.files, self.kept)
         barrage.start()
         try:
             while not barrage.is_over():
@@ -144,24 +138,32 @@ class Campaign:
                 if not all(process.is_running() for process in self.site.roles.values()):
                     barrage.keep_in_flight("ended")
                     ended += self.site.fallen()
-                self._say(f"{barrage.sent} {what}", every_s=30)
+                self._say(f"{barrage.sent} broken messages", every_s=30)
         finally:
             barrage.stop()
-        outcomes: Counter[str] = Counter()
-        for (_, outcome), number in barrage.outcomes.items():
-            outcomes[outcome] += number
-        self.found.outcomes += barrage.outcomes
-        seen = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-        self._figure(what, f"{outcomes.total()}: {seen}; {barrage.busy} more found no place and were sent again")
+        self._note_outcomes(barrage.outcomes, ended)
+        self._figure("broken messages that found no place at first and were sent again", str(barrage.busy))
+        return barrage.acknowledged
+
+    def _note_outcomes(self, seen: Counter[tuple[str, str]], ended: list[str]) -> None:
+        """``ended``: processes that ended meanwhile."""
+        self.found.outcomes += seen
+        for what, are_files in (("mutated PDUs", False), ("mutated files", True)):
+            outcomes: Counter[str] = Counter()
+            for (kind, outcome), number in seen.items():
+                if (kind in KINDS_OF_FILES) == are_files:
+                    outcomes[outcome] += number
+            counts = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
+            self._figure(what, f"{outcomes.total()}: {counts}")
+        hung = sum(number for (_, outcome), number in seen.items() if outcome == HUNG)
         self._note(
             Line(
-                f"{count} {what}",
+                f"{self.plan.pdus} mutated PDUs, {self.plan.files} mutated files among them",
                 "answered, refused or cut; no process ends, none hangs",
-                f"{len(ended)} processes ended by input, {outcomes[HUNG]} hung",
-                not ended and not outcomes[HUNG],
+                f"{len(ended)} processes ended by input, {hung} hung",
+                not ended and not hung,
             )
         )
-        return barrage
 
     # ------------------------------------------------------------ the end
 

@@ -48,6 +48,8 @@ _ECHO_CONTEXT, _COMMITMENT_CONTEXT = 2 * len(SYNTAXES) + 1, 2 * len(SYNTAXES) + 
 _STUDY, _SERIES, _IMAGE = "1.2.826.0.1.3680043.10.7.1000000001", "1.2.3.1000000002", "1.2.3.1000000003"
 _IMAGES_PER_STUDY = 200
 ASSOCIATE = "A-ASSOCIATE-RQ"
+# What a mutated file is called: its transfer syntax.
+KINDS_OF_FILES = frozenset(syntax.name for syntax in SYNTAXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,16 @@ class Mutant:
     needs_association: bool = True
     uid: str = ""
     data: bytes = b""
+
+
+def mutated(seed: int, pdus: int, files: int) -> Callable[[int], Mutant]:
+    """The message of a number: so many PDUs, and so many files spread evenly among them: the same work from begin to end."""
+
+    def make(number: int) -> Mutant:
+        before, after = (n * files // (pdus + files) for n in (number, number + 1))
+        return mutated_file(seed, before) if after > before else mutated_pdu(seed, number - before)
+
+    return make
 
 
 def mutated_pdu(seed: int, number: int) -> Mutant:

@@ -28,5 +28,6 @@ def test_faults_at_random_moments(tmp_path: Path) -> None:
     assert found.is_good, [str(line) for line in found.lines]
     figures = dict(found.figures)
     assert int(figures["images acknowledged"]) > PLAN.crowd
-    assert figures["mutated PDUs"].startswith("180")
+    assert figures["mutated PDUs"].startswith("180:")
+    assert figures["mutated files"].startswith("35:")
     assert figures["duplicate results"] == "0"
