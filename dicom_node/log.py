@@ -27,8 +27,14 @@ _SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL")
 
 def configure_logging(level: str = "info", *, process: str = "node", stream: TextIO | None = None) -> None:
     """Send all logs of this process to ``stream`` (standard output), tagged with ``process``."""
+
+    def add_process(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+        """On lines of every thread; a context variable would be the main thread's alone."""
+        event.setdefault("process", process)
+        return event
+
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _exception_without_message,
@@ -53,7 +59,6 @@ def configure_logging(level: str = "info", *, process: str = "node", stream: Tex
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     threading.excepthook = _log_thread_exception
 
 

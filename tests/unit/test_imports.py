@@ -16,7 +16,7 @@ PACKAGES = ("spineone_core", "trainer", "dicom_node")
 ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {"spineone_core"}}
 
 LAYERS: tuple[set[str], ...] = (
-    {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "metrics", "files"}
+    {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "files"}
     | {
         "alerts",
         "headers",
@@ -28,7 +28,7 @@ LAYERS: tuple[set[str], ...] = (
         "audit_message",
         "bounded_dimse",
     },
-    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "reviews", "overview", "heartbeats"}
+    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "overview", "heartbeats"}
     | {"notices", "digest", "audit", "audit_transfers"},
     {"envelope", "reports", "overlays", "presentation", "key_object", "gate", "deidentify"},
     {
@@ -81,6 +81,13 @@ def test_package__imports_only_what_the_rule_allows(package: str) -> None:
             top = name.split(".")[0]
             if top in PACKAGES and top != package:
                 assert top in ALLOWED[package], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_layers__name_what_there_is() -> None:
+    there = {
+        path.stem for path in (ROOT / "dicom_node").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert {module for layer in LAYERS for module in layer} == there - {"__init__"}
 
 
 def test_node__layers_import_only_earlier_ones() -> None:

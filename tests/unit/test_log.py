@@ -31,6 +31,14 @@ def test_line__is_one_json_object_with_the_process(written: Any) -> None:
     assert list(line)[:4] == ["timestamp", "level", "process", "event"]
 
 
+def test_line__of_a_thread_and_of_a_library_names_the_process_too(written: Any) -> None:
+    for log in (get_logger().info, logging.getLogger("apscheduler").warning):
+        thread = threading.Thread(target=log, args=("elsewhere",))
+        thread.start()
+        thread.join()
+    assert [line["process"] for line in written()] == ["test", "test"]
+
+
 def test_exception__appears_without_its_message(written: Any) -> None:
     try:
         fail()
