@@ -11,7 +11,7 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
-from spineone_core.domain import check_score, finite_score
+from spineone_core.domain import check_score
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.inference import (
     InferenceOptions,
@@ -22,8 +22,9 @@ from spineone_core.inference import (
     gpu_memory,
     mean_confidence,
 )
+from spineone_core.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
 from spineone_core.model_package import Manifest, ModelPackage, load_package
-from spineone_core.preprocessing import Prepared, prepare
+from spineone_core.preprocessing import Prepared
 from spineone_core.series_selection import Selection, select_series
 from spineone_core.voting import Chain
 
@@ -109,8 +110,7 @@ class Detector:
         foreign: dict[int, float | None] = {}
         for i, volume in enumerate(volumes):
             try:
-                exam = prepare(volume, self.manifest.preprocessing)
-                foreign[i] = finite_score(self._domain, exam.images, self.device)
+                exam, foreign[i] = prepare_mid_sagittal(volume, self.manifest.preprocessing, self._domain, self.device)
                 check_score(self._domain, foreign[i])
                 prepared[i] = exam
             except SeriesError as error:
@@ -138,6 +138,10 @@ class Detector:
         source = volume.sources[prepared.slice_index]
         if chain.margin < self.manifest.decoding.margin_warning:
             notes.append("level assignment is uncertain: a chain shifted by a level is nearly as likely")
+        if (beside_mm := distance_from_middle_mm(volume, prepared)) > 0:
+            notes.append(
+                f"analysed {beside_mm:.0f} mm beside the middle of the stack, where the middle of the spine seems to be"
+            )
         notes.extend(chain.notes)
         notes.extend(disagreement(chain))
         return Detection(

@@ -160,8 +160,8 @@ class Prepared:
     slice_index: int
 
 
-def prepare(volume: SagittalVolume, config: PreprocessingConfig) -> Prepared:
-    """Bring a volume to the network's form.
+def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | None = None) -> Prepared:
+    """Bring a volume to the network's form: the slices around the index ``middle``; None: the middle of the stack.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def prepare(volume: SagittalVolume, config: PreprocessingConfig) -> Prepared:
             Reason.FIELD_OF_VIEW_TOO_LARGE,
             f"field of view {field_mm.max():.0f} mm exceeds {config.max_field_mm:.0f} mm",
         )
-    middle = volume.middle_index
+    middle = volume.middle_index if middle is None else middle
     centres = stack_indices(volume, middle, config.fused, config.slice_step_mm)
     stacks = [stack_indices(volume, centre, config.slices, config.slice_step_mm) for centre in centres]
     used = sorted({index for stack in stacks for index in stack})

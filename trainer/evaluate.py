@@ -9,12 +9,12 @@ import torch
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.domain import DomainNetwork, check_score, finite_score
+from spineone_core.domain import DomainNetwork, check_score
 from spineone_core.inference import calibrate, decode
 from spineone_core.metrics import Outcome
+from spineone_core.mid_sagittal import prepare_mid_sagittal
 from spineone_core.model_package import Manifest
 from spineone_core.network import SpineOne
-from spineone_core.preprocessing import prepare
 from trainer.datasets.exam import Exam
 
 
@@ -35,8 +35,8 @@ def evaluate_exam(
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
     try:
-        prepared = prepare(exam.volume, manifest.preprocessing)
-        check_score(domain, finite_score(domain, prepared.images, device))
+        prepared, score = prepare_mid_sagittal(exam.volume, manifest.preprocessing, domain, device)
+        check_score(domain, score)
         chain = decode(network, prepared, manifest, device)
     except SeriesError as error:
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)

@@ -1,0 +1,45 @@
+"""Which slices are analysed: the middle of the stack, or what lies beside it where that is not the middle of the spine."""
+
+from __future__ import annotations
+
+import torch
+
+from spineone_core.dicom_series import SagittalVolume, SeriesError
+from spineone_core.domain import DomainNetwork, finite_score
+from spineone_core.preprocessing import Prepared, PreprocessingConfig, prepare, stack_indices
+
+# Positions that are looked at, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
+_POSITIONS = 7
+
+
+def prepare_mid_sagittal(
+    volume: SagittalVolume, config: PreprocessingConfig, network: DomainNetwork | None, device: torch.device
+) -> tuple[Prepared, float | None]:
+    """The network's input and its out-of-distribution score, None where the package has no domain check.
+
+    Scanned askew, or with scoliosis, the middle of the stack may lie beside the spinal canal. Where the domain check would
+    refuse it, the position within 13.5 mm that the check finds most familiar is taken.
+
+    Raises
+    ------
+    SeriesError
+        As `prepare` and `finite_score` for the middle of the stack.
+    """
+    middle = prepare(volume, config)
+    score = finite_score(network, middle.images, device)
+    if network is None or score is None or score <= network.config.limit:
+        return middle, score
+    best, lowest = middle, score
+    for position in sorted(set(stack_indices(volume, middle.slice_index, _POSITIONS, config.slice_step_mm))):
+        try:
+            beside = prepare(volume, config, position)
+        except SeriesError:  # blank, at the edge of the stack
+            continue
+        if (other := finite_score(network, beside.images, device)) is not None and other < lowest:
+            best, lowest = beside, other
+    return best, lowest
+
+
+def distance_from_middle_mm(volume: SagittalVolume, prepared: Prepared) -> float:
+    """How far beside the middle of the stack the analysed slice lies."""
+    return abs(prepared.slice_index - volume.middle_index) * volume.slice_step
