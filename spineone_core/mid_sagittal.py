@@ -8,7 +8,7 @@ from spineone_core.dicom_series import SagittalVolume, SeriesError
 from spineone_core.domain import DomainNetwork, finite_score
 from spineone_core.preprocessing import Prepared, PreprocessingConfig, prepare, stack_indices
 
-# Positions that are looked at, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
+# Positions, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
 _POSITIONS = 7
 
 
@@ -23,14 +23,15 @@ def prepare_mid_sagittal(
     Raises
     ------
     SeriesError
-        As `prepare` and `finite_score` for the middle of the stack.
+        As `prepare` for the middle of the stack, as `finite_score` for every position.
     """
     middle = prepare(volume, config)
     score = finite_score(network, middle.images, device)
     if network is None or score is None or score <= network.config.limit:
         return middle, score
     best, lowest = middle, score
-    for position in sorted(set(stack_indices(volume, middle.slice_index, _POSITIONS, config.slice_step_mm))):
+    positions = set(stack_indices(volume, middle.slice_index, _POSITIONS, config.slice_step_mm))
+    for position in sorted(positions - {middle.slice_index}):
         try:
             beside = prepare(volume, config, position)
         except SeriesError:  # blank, at the edge of the stack
