@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from spineone_core.attention import position_attention, position_attention_reference
+from spineone_core.network.attention import position_attention, position_attention_reference
 
 FORMS = {"ours": position_attention, "obvious": position_attention_reference}
 

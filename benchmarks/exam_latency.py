@@ -10,7 +10,7 @@ import statistics
 
 import torch
 
-from spineone_core.detector import Detector
+from spineone_core.detection.detector import Detector
 from trainer.latency import measure_latency
 
 

@@ -28,7 +28,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.envelope import REQUIRED, to_bytes
 from dicom_node.errors import NodeError
 from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SOFTWARE_VERSION
-from spineone_core.dicom_series import SeriesError, read_dataset, stored_values
+from spineone_core.imaging.series import SeriesError, read_dataset, stored_values
 
 # MR, Enhanced MR, Legacy Converted Enhanced MR: secondary captures and other classes may have text burned in.
 EXPORTED_CLASSES = frozenset(

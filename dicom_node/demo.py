@@ -34,9 +34,9 @@ from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.overlays import overlay_png
 from dicom_node.schema import Database, ResultFile, ResultRow
 from dicom_node.settings import Destination, NodeSettings, load_settings
-from spineone_core.dicom_series import files_by_study, read_dataset
-from spineone_core.phantom import PhantomExam
-from spineone_core.phantom_dicom import write_exam
+from spineone_core.imaging.series import files_by_study, read_dataset
+from spineone_core.phantom.dicom import write_exam
+from spineone_core.phantom.exam import PhantomExam
 
 PHANTOM_SEED = 2026
 DEFAULT_OUT = Path("demo-output")

@@ -39,7 +39,7 @@ from dicom_node.files import make_folder, sync_folder
 from dicom_node.instances import inputs_of, is_intact, of_newest_patient
 from dicom_node.schema import Database, Instance, Job, ResultRow
 from dicom_node.settings import NodeSettings
-from spineone_core.dicom_series import read_dataset
+from spineone_core.imaging.series import read_dataset
 
 KEY_NAME = "export.key"
 REVIEW = "review.json"

@@ -16,10 +16,10 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
 from dicom_node.identifiers import ResultKey
-from spineone_core.dicom_series import SagittalVolume, SliceSource
-from spineone_core.drawing import direction_letters, png_bytes, render_overlay, slice_index
+from spineone_core.drawing.overlay import direction_letters, png_bytes, render_overlay, slice_index
+from spineone_core.drawing.pages import render_sheet, render_table
 from spineone_core.findings import Detection
-from spineone_core.pages import render_sheet, render_table
+from spineone_core.imaging.series import SagittalVolume, SliceSource
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9802

@@ -12,9 +12,9 @@ from pydicom.sequence import Sequence
 
 from dicom_node.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
 from dicom_node.identifiers import ResultKey
-from spineone_core.dicom_series import SagittalVolume, SliceSource, rescale_of
-from spineone_core.drawing import class_word, display_window, percentile_window, slice_index, spread
+from spineone_core.drawing.overlay import class_word, display_window, percentile_window, slice_index, spread
 from spineone_core.findings import Detection, Finding
+from spineone_core.imaging.series import SagittalVolume, SliceSource, rescale_of
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
 SERIES_NUMBER = 9803

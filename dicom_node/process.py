@@ -17,7 +17,7 @@ from dicom_node.identifiers import is_own_result
 from dicom_node.outbox import ALTERNATIVES
 from dicom_node.settings import NodeSettings
 from dicom_node.worker import Analysis, Input, StudyReader, analyse
-from spineone_core.dicom_series import find_files, read_dataset
+from spineone_core.imaging.series import find_files, read_dataset
 
 
 @dataclass(frozen=True, slots=True)

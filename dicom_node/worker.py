@@ -41,8 +41,8 @@ from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report, coded
 from dicom_node.schema import Database, Instance, ResultFile, ResultRow, utc_now
 from dicom_node.settings import NodeSettings, code_parts
 from spineone_core.anatomy import Structure
-from spineone_core.dicom_series import SagittalVolume, read_dataset
 from spineone_core.findings import Detection, ModelIdentity, Reason
+from spineone_core.imaging.series import SagittalVolume, read_dataset
 
 # MR, Enhanced MR, Legacy Converted Enhanced MR: what is analysed of a study.
 ANALYSED_CLASSES = frozenset(
@@ -63,7 +63,7 @@ class Reading(Protocol):
 
 
 class StudyReader(Protocol):
-    """The part of `spineone_core.detector.Detector` that the node uses."""
+    """The part of `spineone_core.detection.detector.Detector` that the node uses."""
 
     identity: ModelIdentity
 
@@ -126,9 +126,9 @@ def load_detector(settings: NodeSettings) -> StudyReader:
         If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
         licence), or the device is not there.
     """
-    from spineone_core.detector import Detector
-    from spineone_core.inference import DeviceError
-    from spineone_core.model_package import ModelPackageError
+    from spineone_core.detection.decoding import DeviceError
+    from spineone_core.detection.detector import Detector
+    from spineone_core.detection.model_package import ModelPackageError
 
     if settings.model.threads:
         import torch

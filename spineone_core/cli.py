@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from spineone_core.detector import Detector, StudyReading
-from spineone_core.dicom_series import files_by_study
-from spineone_core.drawing import png_bytes, render_overlay
+from spineone_core.detection.decoding import DeviceError
+from spineone_core.detection.detector import Detector, StudyReading
+from spineone_core.detection.model_package import ModelPackageError
+from spineone_core.drawing.overlay import png_bytes, render_overlay
 from spineone_core.findings import Detection
-from spineone_core.inference import DeviceError
-from spineone_core.model_package import ModelPackageError
-from spineone_core.network import NetworkConfig, count_parameters
-from spineone_core.rows import BUILDERS
-from spineone_core.two_stage import TwoStage, build_network
+from spineone_core.imaging.series import files_by_study
+from spineone_core.network.rows import BUILDERS
+from spineone_core.network.spineone import NetworkConfig, count_parameters
+from spineone_core.network.two_stage import TwoStage, build_network
 
 app = typer.Typer(
     add_completion=False,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spineone_core.network import BranchOutput
+from spineone_core.network.spineone import BranchOutput
 
 GRADIENT_CLIP = 100.0
 

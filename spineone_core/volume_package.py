@@ -11,8 +11,8 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from spineone_core.model_package import MANIFEST, WEIGHTS, ModelPackageError, locate
-from spineone_core.network import ConfigError
+from spineone_core.detection.model_package import MANIFEST, WEIGHTS, ModelPackageError, locate
+from spineone_core.network.spineone import ConfigError
 from spineone_core.volume_preprocessing import VolumePreprocessing
 from spineone_core.volumetric import SpineOneVolume, VolumeConfig
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spineone_core.dicom_series import FloatArray
-from spineone_core.network import ConfigError
+from spineone_core.imaging.series import FloatArray
+from spineone_core.network.spineone import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from spineone_core.attention import DualAttention
-from spineone_core.dicom_series import FloatArray
+from spineone_core.imaging.series import FloatArray
 from spineone_core.losses import association_weight, focal_gradient, focal_terms
-from spineone_core.network import ConfigError
+from spineone_core.network.attention import DualAttention
+from spineone_core.network.spineone import ConfigError
 
 # Deepest stride: reduced volumes must divide by it.
 STRIDE = 8

@@ -23,9 +23,9 @@ from dicom_node.process import find_studies
 from dicom_node.settings import NodeSettings, Results
 from dicom_node.worker import analyse
 from spineone_core.anatomy import READING_ORDER, Grade
-from spineone_core.dicom_series import SagittalVolume, group_series, load_volume, read_headers
 from spineone_core.findings import Detection, Finding, ModelIdentity, Status
-from spineone_core.phantom_dicom import WrittenExam, write_exam
+from spineone_core.imaging.series import SagittalVolume, group_series, load_volume, read_headers
+from spineone_core.phantom.dicom import WrittenExam, write_exam
 
 MODEL = ModelIdentity(name="phantom-truth", version="1", digest="0" * 64)
 CREATED = datetime(2026, 1, 5, 10, 0, 0)  # noqa: DTZ001 (a site's local time)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.dicom_series import FloatArray
-from spineone_core.network import STRUCTURES
+from spineone_core.imaging.series import FloatArray
+from spineone_core.network.spineone import STRUCTURES
 from spineone_core.targets import Targets, draw_targets
 from trainer.appearance import AppearanceConfig, change_appearance
 

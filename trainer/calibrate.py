@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.inference import calibrate
+from spineone_core.detection.decoding import calibrate
+from spineone_core.detection.model_package import Calibration
 from spineone_core.metrics import HIT_MM, Outcome
-from spineone_core.model_package import Calibration
 
 Floats = NDArray[np.float64]
 

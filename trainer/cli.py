@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from spineone_core.model_package import ModelPackageError
+from spineone_core.detection.model_package import ModelPackageError
 from trainer import data_commands, model_commands, refusal_commands, results_command, training_commands
 from trainer.arguments import UsageError, console
 from trainer.calibrate import CalibrationError

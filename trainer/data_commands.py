@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spineone_core.phantom import DEFAULT_CONFIG, DEMO_CONFIG
+from spineone_core.phantom.exam import DEFAULT_CONFIG, DEMO_CONFIG
 from trainer.arguments import console, counted
 from trainer.datasets import csi2014, formats
 from trainer.datasets.splits import read_splits

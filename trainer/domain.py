@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.domain import DomainConfig, DomainNetwork, domain_score
-from spineone_core.inference import decode
-from spineone_core.model_package import ModelPackage
-from spineone_core.phantom import PhantomConfig
-from spineone_core.preprocessing import PreprocessingConfig, normalise, prepare
+from spineone_core.detection.decoding import decode
+from spineone_core.detection.model_package import ModelPackage
+from spineone_core.detection.preprocessing import PreprocessingConfig, normalise, prepare
+from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.network.domain import DomainConfig, DomainNetwork, domain_score
+from spineone_core.phantom.exam import PhantomConfig
 from trainer.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.domain import DomainNetwork, check_score
-from spineone_core.inference import calibrate, decode
+from spineone_core.detection.decoding import calibrate, decode
+from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
+from spineone_core.detection.model_package import Manifest
+from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
 from spineone_core.metrics import Outcome
-from spineone_core.mid_sagittal import prepare_mid_sagittal
-from spineone_core.model_package import Manifest
-from spineone_core.network import SpineOne
+from spineone_core.network.domain import DomainNetwork, check_score
+from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
 
 

@@ -16,8 +16,8 @@ from scipy.stats import binomtest
 
 from spineone_core import metrics
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.detection.model_package import Manifest
 from spineone_core.metrics import HIT_MM, Outcome
-from spineone_core.model_package import Manifest
 from trainer.calibrate import calibration_error_by_chance, expected_calibration_error, labelled_probabilities
 from trainer.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.datasets.exam import Exam

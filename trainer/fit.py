@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from spineone_core.inference import PRECISIONS, choose_device
-from spineone_core.network import count_parameters
+from spineone_core.detection.decoding import PRECISIONS, choose_device
+from spineone_core.network.spineone import count_parameters
 from trainer.pretrained import load_backbone
 from trainer.ranks import Ranks, local_device
 from trainer.recipes import Schedule

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from spineone_core import metrics
+from spineone_core.detection.model_package import Manifest, save_package
 from spineone_core.losses import branch_loss
-from spineone_core.model_package import Manifest, save_package
-from spineone_core.network import STRUCTURES, SpineOne
+from spineone_core.network.spineone import STRUCTURES, SpineOne
+from spineone_core.network.two_stage import TwoStage, build_network, classification_loss
 from spineone_core.targets import GRADES
-from spineone_core.two_stage import TwoStage, build_network, classification_loss
 from trainer.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.datasets.exam import Exam
 from trainer.evaluate import evaluate_network

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spineone_core.detector import Detector
-from spineone_core.dicom_series import group_series, load_volume, read_headers
-from spineone_core.phantom_dicom import write_exam
+from spineone_core.detection.detector import Detector
+from spineone_core.imaging.series import group_series, load_volume, read_headers
+from spineone_core.phantom.dicom import write_exam
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from spineone_core.model_package import Manifest
-from spineone_core.network import count_parameters
-from spineone_core.two_stage import build_network
+from spineone_core.detection.model_package import Manifest
+from spineone_core.network.spineone import count_parameters
+from spineone_core.network.two_stage import build_network
 
 _USE = """\
 **Research use only. Not a medical device, not for diagnosis.**

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from spineone_core import metrics
 from spineone_core.anatomy import Structure
-from spineone_core.inference import choose_device
-from spineone_core.model_package import Calibration, Manifest, ModelPackage, load_package, save_package
+from spineone_core.detection.decoding import choose_device
+from spineone_core.detection.model_package import Calibration, Manifest, ModelPackage, load_package, save_package
 from spineone_core.volume_package import is_volume_package, load_volume_package
 from trainer.arguments import (
     EVALUATION_SEED,

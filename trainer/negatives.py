@@ -12,7 +12,8 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from spineone_core.dicom_series import (
+from spineone_core.detection.preprocessing import INFERIOR
+from spineone_core.imaging.series import (
     FloatArray,
     SagittalVolume,
     SeriesError,
@@ -22,8 +23,7 @@ from spineone_core.dicom_series import (
     load_volume,
     read_headers,
 )
-from spineone_core.phantom import MR_IMAGE_STORAGE, PhantomConfig, make_phantom
-from spineone_core.preprocessing import INFERIOR
+from spineone_core.phantom.exam import MR_IMAGE_STORAGE, PhantomConfig, make_phantom
 from trainer.datasets.exam import Exam
 
 Images = NDArray[np.floating]

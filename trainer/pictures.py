@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import UPPER_DISC
-from spineone_core.preprocessing import (
+from spineone_core.detection.preprocessing import (
     CLIP_PERCENTILES,
     PreprocessingConfig,
     make_grid,

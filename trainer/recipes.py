@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.losses import LossConfig
-from spineone_core.model_package import DecodingConfig
-from spineone_core.network import NetworkConfig
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.rows import Row, find_row
+from spineone_core.network.rows import Row, find_row
+from spineone_core.network.spineone import NetworkConfig
 from spineone_core.volume_preprocessing import VolumePreprocessing
 from spineone_core.volumetric import STRIDE, VolumeConfig
 from trainer import augmentation

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from spineone_core.detector import Detector
+from spineone_core.detection.detector import Detector
 from spineone_core.findings import Status
 from trainer.datasets.exam import Exam
 from trainer.negatives import Negative, spoiled, test_objects

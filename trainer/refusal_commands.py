@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from spineone_core.detector import Detector
-from spineone_core.model_package import load_package, save_package
+from spineone_core.detection.detector import Detector
+from spineone_core.detection.model_package import load_package, save_package
 from trainer.arguments import (
     EVALUATION_SEED,
     DataOption,

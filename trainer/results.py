@@ -11,7 +11,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from spineone_core.anatomy import Structure
-from spineone_core.model_package import ModelPackage
+from spineone_core.detection.model_package import ModelPackage
 from trainer.evaluation import ALL_REAL, text_of
 from trainer.latency import Latency
 from trainer.refusal import Tally

@@ -9,8 +9,8 @@ from typing import Annotated
 import torch
 import typer
 
-from spineone_core.detector import Detector
-from spineone_core.model_package import load_package, locate
+from spineone_core.detection.detector import Detector
+from spineone_core.detection.model_package import load_package, locate
 from trainer.arguments import (
     DataOption,
     DeviceOption,

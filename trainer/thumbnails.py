@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from spineone_core.anatomy import READING_ORDER, UPPER_DISC, Structure
-from spineone_core.dicom_series import FloatArray
-from spineone_core.drawing import draw_marker, percentile_window
+from spineone_core.drawing.overlay import draw_marker, percentile_window
+from spineone_core.imaging.series import FloatArray
 from trainer.datasets.exam import Exam
 
 HEIGHT, CAPTION = 400, 34

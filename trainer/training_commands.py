@@ -10,8 +10,8 @@ from typing import Annotated
 import torch
 import typer
 
-from spineone_core.model_package import load_package
-from spineone_core.phantom import PhantomConfig
+from spineone_core.detection.model_package import load_package
+from spineone_core.phantom.exam import PhantomConfig
 from trainer.arguments import (
     EVALUATION_SEED,
     DataOption,

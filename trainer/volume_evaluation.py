@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from spineone_core.dicom_series import FloatArray
+from spineone_core.imaging.series import FloatArray
 from spineone_core.metrics import HIT_MM
 from spineone_core.volume_package import VolumeManifest
 from spineone_core.volume_preprocessing import prepare_volume

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from spineone_core.dicom_series import FloatArray
+from spineone_core.imaging.series import FloatArray
 from spineone_core.volume_package import VolumeManifest, save_volume_package
 from spineone_core.volume_preprocessing import prepare_volume
 from spineone_core.volumetric import STRIDE, SpineOneVolume, draw_volume_targets, volume_loss

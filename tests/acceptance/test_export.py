@@ -21,7 +21,7 @@ from dicom_node.schema import Database, Instance, ResultRow, open_database
 from dicom_node.settings import NodeSettings, load_settings
 from dicom_node.studies import complete_due
 from dicom_node.worker import Worker, load_detector
-from spineone_core.phantom_dicom import WrittenExam, write_exam
+from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.dicom_series import SagittalVolume, group_series, load_volume, read_headers
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
+from spineone_core.imaging.series import SagittalVolume, group_series, load_volume, read_headers
 
 MODEL = ModelIdentity(name="fake", version="1", digest="ab" * 32)
 

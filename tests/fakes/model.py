@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from spineone_core.model_package import Manifest, save_package
-from spineone_core.network import NetworkConfig, SpineOne
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.detection.model_package import Manifest, save_package
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import NetworkConfig, SpineOne
 
 
 def write_tiny_model(folder: Path) -> Path:

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from spineone_core.model_package import DecodingConfig
-from spineone_core.network import NetworkConfig
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.rows import Row
+from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.rows import Row
+from spineone_core.network.spineone import NetworkConfig
 from trainer.augmentation import AugmentationConfig
 from trainer.datasets import phantoms
 from trainer.fit import Run, RunOptions

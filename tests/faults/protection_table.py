@@ -49,12 +49,12 @@ _SETTINGS = "dicom_node/settings.py"
 _LIFECYCLE = "dicom_node/lifecycle.py"
 _LOG = "dicom_node/log.py"
 _APP = "dicom_node/web/app.py"
-_SERIES = "spineone_core/dicom_series.py"
-_SELECTION = "spineone_core/series_selection.py"
-_ISOLATION = "spineone_core/pixel_isolation.py"
-_PACKAGE = "spineone_core/model_package.py"
-_INFERENCE = "spineone_core/inference.py"
-_DRAWING = "spineone_core/drawing.py"
+_SERIES = "spineone_core/imaging/series.py"
+_SELECTION = "spineone_core/imaging/selection.py"
+_ISOLATION = "spineone_core/imaging/isolation.py"
+_PACKAGE = "spineone_core/detection/model_package.py"
+_INFERENCE = "spineone_core/detection/decoding.py"
+_DRAWING = "spineone_core/drawing/overlay.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
     _of(1, "the cap on the first PDU", (_ASSOCIATIONS, " or length > SMALLEST_PDU_CAP:", ":")),

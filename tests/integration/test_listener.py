@@ -341,7 +341,7 @@ def test_store__the_same_image_from_many_senders_at_once_is_one_instance(start: 
 
 
 def test_import__the_listener_never_loads_torch() -> None:
-    code = "import sys, dicom_node.associations; print('torch' in sys.modules, 'spineone_core.detector' in sys.modules)"
+    code = "import sys, dicom_node.associations; print('torch' in sys.modules, 'spineone_core.detection.detector' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

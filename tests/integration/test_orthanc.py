@@ -13,7 +13,7 @@ import highdicom as hd
 import pydicom
 import pytest
 
-from spineone_core.phantom_dicom import WrittenExam, write_exam
+from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.peers import (
     DCIODVFY,
     ORTHANC,

@@ -14,7 +14,7 @@ from pynetdicom import AE
 
 from dicom_node.envelope import RESEARCH_USE, to_bytes
 from dicom_node.worker import RefusedByGateError
-from spineone_core.phantom_dicom import WrittenExam, write_exam
+from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.integration.test_validators import errors, program, run, validated_by_pixelmed
 from tests.peers import ORTHANC, Orthanc, need, running_orthanc
 from tests.variety import VARIETY, Case, Variant, case_of, make_case, set_value

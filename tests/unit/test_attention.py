@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spineone_core.attention import (
+from spineone_core.network.attention import (
     DualAttention,
     channel_attention,
     position_attention,

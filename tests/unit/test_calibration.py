@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.detector import Detector
-from spineone_core.inference import calibrate
+from spineone_core.detection.decoding import calibrate
+from spineone_core.detection.detector import Detector
+from spineone_core.detection.model_package import Calibration, Manifest, load_package
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import Calibration, Manifest, load_package
-from spineone_core.network import NetworkConfig
-from spineone_core.phantom import DEMO_CONFIG, make_phantom
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import NetworkConfig
+from spineone_core.phantom.exam import DEMO_CONFIG, make_phantom
 from trainer.calibrate import (
     CalibrationError,
     calibration_of,

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from spineone_core import inference
-from spineone_core.detector import Detector
-from spineone_core.inference import DeviceError, InferenceOptions, compile_network, view_maps
-from spineone_core.model_package import load_package
-from spineone_core.network import STRUCTURES, SpineOne
+from spineone_core.detection import decoding
+from spineone_core.detection.decoding import DeviceError, InferenceOptions, compile_network, view_maps
+from spineone_core.detection.detector import Detector
+from spineone_core.detection.model_package import load_package
+from spineone_core.network.spineone import STRUCTURES, SpineOne
 from tests.fakes.model import write_tiny_model
 from tests.fakes.tiny_runs import tiny_recipe
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not inference.has_compiler(torch.device("cpu")), reason="no C++ compiler")
+@pytest.mark.skipif(not decoding.has_compiler(torch.device("cpu")), reason="no C++ compiler")
 def test_compiled__gives_the_same_maps_for_every_size() -> None:
     torch.manual_seed(0)
     network = SpineOne(tiny_recipe().network).eval()
@@ -36,7 +36,7 @@ def test_compiled__gives_the_same_maps_for_every_size() -> None:
 
 
 def test_compiled__without_a_compiler_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference.shutil, "which", lambda name: None)
+    monkeypatch.setattr(decoding.shutil, "which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(DeviceError, match=r"compiled .* needs a C\+\+ compiler"):
         Detector(load_package(write_tiny_model(tmp_path)), device="cpu", options=InferenceOptions(compiled=True))

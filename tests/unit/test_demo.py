@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.demo import DemoUsageError, parse_pacs, run_demo
-from spineone_core.phantom_dicom import write_exam
+from spineone_core.phantom.dicom import write_exam
 from tests.peers import free_port
 
 

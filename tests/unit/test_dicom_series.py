@@ -23,8 +23,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from spineone_core import dicom_series
-from spineone_core.dicom_series import (
+from spineone_core.findings import Reason
+from spineone_core.imaging import series
+from spineone_core.imaging.series import (
     SagittalVolume,
     Series,
     SeriesError,
@@ -38,7 +39,6 @@ from spineone_core.dicom_series import (
     read_dataset,
     read_headers,
 )
-from spineone_core.findings import Reason
 
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
 ROWS, COLUMNS = 40, 36  # a JPEG 2000 encoder wants at least 32
@@ -478,7 +478,7 @@ def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.Monk
     def aborts(path: Path) -> NDArray[np.float32]:
         raise AssertionError("decoded in this process")
 
-    monkeypatch.setattr(dicom_series, "decode_file", aborts)
+    monkeypatch.setattr(series, "decode_file", aborts)
     np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(0))
 
 
@@ -579,9 +579,9 @@ def test_random_bytes_never_raise(tmp_path: Path) -> None:
             raw[place] = int(rng.integers(256))
         (folder / f"{k}.dcm").write_bytes(bytes(raw))
     headers, _ = read_headers([folder])
-    for series in group_series(headers):
+    for group in group_series(headers):
         with contextlib.suppress(SeriesError):
-            load_volume(series)
+            load_volume(group)
 
 
 @pytest.mark.parametrize("changes", [{"Rows": 0}, {"Rows": None}, {"SOPInstanceUID": None}])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.detector import Detector
-from spineone_core.dicom_series import SeriesError
-from spineone_core.domain import DomainConfig, DomainNetwork, check_score, domain_score, finite_score
+from spineone_core.detection.detector import Detector
+from spineone_core.detection.model_package import load_package, save_package
+from spineone_core.detection.preprocessing import prepare
 from spineone_core.findings import Reason
-from spineone_core.model_package import load_package, save_package
-from spineone_core.preprocessing import prepare
+from spineone_core.imaging.series import SeriesError
+from spineone_core.network.domain import DomainConfig, DomainNetwork, check_score, domain_score, finite_score
 from trainer import negatives
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.detection.model_package import Calibration, Manifest
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import Calibration, Manifest
-from spineone_core.network import NetworkConfig
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_readers import single
 from trainer.curves import confidences_and_misses, ordering, reliability, risk_coverage

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from spineone_core.anatomy import Structure
+from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.metrics import Outcome, all_levels_right, confusion, pck
-from spineone_core.model_package import DecodingConfig
-from spineone_core.network import NetworkConfig, SpineOne
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.rows import Row, distinct_rows, table_one
+from spineone_core.network.rows import Row, distinct_rows, table_one
+from spineone_core.network.spineone import NetworkConfig, SpineOne
 from tests.fakes.tiny_runs import SPACING, shrunk
 from trainer.augmentation import AugmentationConfig
 from trainer.datasets import phantoms

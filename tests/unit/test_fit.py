@@ -12,10 +12,10 @@ import torch
 
 from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.inference import calibrate as apply_calibration
+from spineone_core.detection.decoding import calibrate as apply_calibration
+from spineone_core.detection.model_package import load_package
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import load_package
-from spineone_core.network import NetworkConfig
+from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import start
 from trainer.augmentation import AugmentationConfig
 from trainer.calibrate import expected_calibration_error, fit_platt

@@ -112,7 +112,7 @@ def test_node__only_the_worker_imports_the_detector() -> None:
     users = {
         path.stem
         for path in modules("dicom_node")
-        if any(name.startswith("spineone_core.detector") for name in imports(path))
+        if any(name.startswith("spineone_core.detection.detector") for name in imports(path))
     }
     assert users == {"worker"}
 

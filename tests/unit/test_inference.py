@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detector import disagreement
-from spineone_core.dicom_series import SeriesError
-from spineone_core.findings import Reason
-from spineone_core.inference import (
+from spineone_core.detection.decoding import (
     InferenceOptions,
     Maps,
     average,
@@ -25,12 +22,15 @@ from spineone_core.inference import (
     decode_many,
     view_maps,
 )
-from spineone_core.level_checks import level_notes
-from spineone_core.model_package import DecodingConfig, Manifest
-from spineone_core.network import BranchOutput, NetworkConfig, SpineOne
-from spineone_core.preprocessing import Grid, Prepared, PreprocessingConfig
+from spineone_core.detection.detector import disagreement
+from spineone_core.detection.level_checks import level_notes
+from spineone_core.detection.model_package import DecodingConfig, Manifest
+from spineone_core.detection.preprocessing import Grid, Prepared, PreprocessingConfig
+from spineone_core.detection.voting import Candidate, Chain, assign_top_five, check_levels, find_candidates
+from spineone_core.findings import Reason
+from spineone_core.imaging.series import SeriesError
+from spineone_core.network.spineone import BranchOutput, NetworkConfig, SpineOne
 from spineone_core.targets import draw_targets
-from spineone_core.voting import Candidate, Chain, assign_top_five, check_levels, find_candidates
 
 RADIUS = 6.0
 SIZE = (288, 128)

@@ -14,7 +14,7 @@ from spineone_core.losses import (
     focal_terms,
     offset_loss,
 )
-from spineone_core.network import BranchOutput
+from spineone_core.network.spineone import BranchOutput
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

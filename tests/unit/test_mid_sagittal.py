@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.dicom_series import SagittalVolume, SliceSource
-from spineone_core.domain import DomainConfig, DomainNetwork
-from spineone_core.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.detection.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.imaging.series import SagittalVolume, SliceSource
+from spineone_core.network.domain import DomainConfig, DomainNetwork
 
 CPU = torch.device("cpu")
 CONFIG = PreprocessingConfig(spacing_mm=1.0, slices=1, slice_step_mm=4.0)

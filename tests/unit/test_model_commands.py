@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.dicom_series import SeriesError
+from spineone_core.detection.model_package import CARD, Manifest, load_package, save_package
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.findings import Reason
+from spineone_core.imaging.series import SeriesError
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import CARD, Manifest, load_package, save_package
-from spineone_core.network import SpineOne
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import SpineOne
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_network import TINY
 from trainer import cli, model_commands

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spineone_core.model_package import (
+from spineone_core.detection.model_package import (
     CARD,
     MANIFEST,
     WEIGHTS,
@@ -19,8 +19,8 @@ from spineone_core.model_package import (
     load_package,
     save_package,
 )
-from spineone_core.network import SpineOne
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import SpineOne
 from tests.unit.test_network import TINY
 
 

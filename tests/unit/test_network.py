@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from spineone_core.anatomy import Structure
-from spineone_core.network import ConfigError, NetworkConfig, SpineOne, count_parameters
+from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne, count_parameters
 
 TINY = NetworkConfig(
     backbone="resnet18",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spineone_core import pixel_isolation
-from spineone_core.pixel_isolation import DecoderError, decode_isolated
+from spineone_core.imaging import isolation
+from spineone_core.imaging.isolation import DecoderError, decode_isolated
 
 
 def fake_interpreter(folder: Path, script: str) -> str:
@@ -31,7 +31,7 @@ def fake_interpreter(folder: Path, script: str) -> str:
 )
 def test_a_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str) -> None:
     monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, script))
-    monkeypatch.setattr(pixel_isolation, "TIME_LIMIT_S", 1)
+    monkeypatch.setattr(isolation, "TIME_LIMIT_S", 1)
     with pytest.raises(DecoderError, match=message):
         decode_isolated([tmp_path / "image.dcm"])
 

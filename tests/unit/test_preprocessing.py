@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spineone_core.dicom_series import SagittalVolume, SeriesError, SliceSource
+from spineone_core.detection.preprocessing import (
+    PreprocessingConfig,
+    make_grid,
+    orientation_of,
+    prepare,
+    resample,
+    stack_indices,
+)
 from spineone_core.findings import Reason
-from spineone_core.preprocessing import PreprocessingConfig, make_grid, orientation_of, prepare, resample, stack_indices
+from spineone_core.imaging.series import SagittalVolume, SeriesError, SliceSource
 
 P, S, L = np.array([0.0, 1, 0]), np.array([0.0, 0, 1]), np.array([1.0, 0, 0])
 DIRECTIONS = {

@@ -12,12 +12,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spineone_core import metrics, rows
+from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.dicom_series import SeriesError
-from spineone_core.inference import decode
+from spineone_core.detection.decoding import decode
+from spineone_core.detection.preprocessing import prepare
+from spineone_core.imaging.series import SeriesError
 from spineone_core.metrics import Outcome
-from spineone_core.preprocessing import prepare
+from spineone_core.network import rows
 from trainer import cli
 from trainer.arguments import UsageError
 from trainer.datasets import phantoms

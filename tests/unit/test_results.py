@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spineone_core.model_package import load_package
+from spineone_core.detection.model_package import load_package
 from tests.fakes.model import write_tiny_model
 from trainer import cli, refusal_commands, results_command
 from trainer.calibrate import calibration_error_by_chance, expected_calibration_error

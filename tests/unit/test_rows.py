@@ -8,10 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spineone_core import cli, rows
+from spineone_core import cli
 from spineone_core.anatomy import Structure
-from spineone_core.network import ConfigError, NetworkConfig
-from spineone_core.two_stage import TwoStage, build_network, classification_loss, cut_crops
+from spineone_core.network import rows
+from spineone_core.network.spineone import ConfigError, NetworkConfig
+from spineone_core.network.two_stage import TwoStage, build_network, classification_loss, cut_crops
 
 
 def test_rows__forty_distinct_trainings() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from spineone_core.network import NetworkConfig
-from spineone_core.rows import distinct_rows
+from spineone_core.network.rows import distinct_rows
+from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import shrunk, start, tiny_data, tiny_recipe
 from trainer.fit import Run
 from trainer.keypoint_task import KeypointObjective

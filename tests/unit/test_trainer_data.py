@@ -11,9 +11,9 @@ import pydicom
 import pytest
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.phantom import make_phantom
-from spineone_core.phantom_dicom import write_exam
-from spineone_core.preprocessing import PreprocessingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.phantom.dicom import write_exam
+from spineone_core.phantom.exam import make_phantom
 from trainer.appearance import AppearanceConfig, change_appearance, tone_curve
 from trainer.augmentation import PAPER, STRONG, AugmentationConfig, Picture, augment, centre_cut
 from trainer.datasets import phantoms, sdid_tc

@@ -11,8 +11,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spineone_core.model_package import ModelPackageError, load_package
-from spineone_core.network import ConfigError
+from spineone_core.detection.model_package import ModelPackageError, load_package
+from spineone_core.network.spineone import ConfigError
 from spineone_core.volume_package import is_volume_package, load_volume_package
 from spineone_core.volume_preprocessing import VolumePreprocessing, prepare_volume
 from spineone_core.volumetric import VolumeConfig

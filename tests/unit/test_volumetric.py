@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.network import ConfigError, count_parameters
+from spineone_core.network.spineone import ConfigError, count_parameters
 from spineone_core.volumetric import (
     SpineOneVolume,
     VolumeConfig,

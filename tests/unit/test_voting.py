@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.targets import draw_targets
-from spineone_core.voting import (
+from spineone_core.detection.voting import (
     Candidate,
     ChainPrior,
     assign_levels,
@@ -21,6 +20,7 @@ from spineone_core.voting import (
     hough_scores,
     hough_scores_reference,
 )
+from spineone_core.targets import draw_targets
 
 RADIUS = 6.0
 

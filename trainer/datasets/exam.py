@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.dicom_series import FloatArray, SagittalVolume
+from spineone_core.imaging.series import FloatArray, SagittalVolume
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spineone_core.anatomy import Grade, Landmark, Structure
-from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_scanner
 from trainer.datasets.tables import DatasetError

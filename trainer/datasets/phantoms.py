@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spineone_core.anatomy import Grade
-from spineone_core.phantom import DEFAULT_CONFIG, PhantomConfig, PhantomExam, make_phantom
+from spineone_core.phantom.exam import DEFAULT_CONFIG, PhantomConfig, PhantomExam, make_phantom
 from trainer.datasets.exam import Exam
 
 

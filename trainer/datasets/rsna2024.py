@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from spineone_core.anatomy import DISCS
-from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_scanner
 from trainer.datasets.tables import DatasetError, number_in, read_table

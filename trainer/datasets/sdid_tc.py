@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spineone_core.dicom_series import (
+from spineone_core.imaging.selection import read_weighting
+from spineone_core.imaging.series import (
     FrameHeader,
     SagittalVolume,
     Series,
@@ -22,7 +23,6 @@ from spineone_core.dicom_series import (
     load_volume,
     read_headers,
 )
-from spineone_core.series_selection import read_weighting
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_patient, read_scanner
 from trainer.datasets.sdid_points import read_points

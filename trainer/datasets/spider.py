@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.dicom_series import SagittalVolume, SeriesError, SliceSource, middle_of
-from spineone_core.phantom import MR_IMAGE_STORAGE
+from spineone_core.imaging.series import SagittalVolume, SeriesError, SliceSource, middle_of
+from spineone_core.phantom.exam import MR_IMAGE_STORAGE
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.tables import DatasetError, number_in, read_table
 from trainer.datasets.volume_files import name_uid, read_volume, stem_of, values_of

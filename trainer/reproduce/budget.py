@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from spineone_core.network import NetworkConfig
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.rows import Row
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.rows import Row
+from spineone_core.network.spineone import NetworkConfig
 from trainer.recipes import PRESETS, Recipe, VolumeRecipe, table5
 from trainer.reproduce import paper
 

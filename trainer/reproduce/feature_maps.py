@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spineone_core.model_package import ModelPackage
-from spineone_core.network import HEAD_STRIDE, STRUCTURES, SpineOne
-from spineone_core.preprocessing import prepare
+from spineone_core.detection.model_package import ModelPackage
+from spineone_core.detection.preprocessing import prepare
+from spineone_core.network.spineone import HEAD_STRIDE, STRUCTURES, SpineOne
 from trainer.datasets.exam import Exam
 from trainer.reproduce import plots
 

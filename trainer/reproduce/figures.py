@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spineone_core import rows
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.rows import Row
+from spineone_core.network import rows
+from spineone_core.network.rows import Row
 from trainer.recipes import BEST_ROW
 from trainer.reproduce import paper, plots, scores
 from trainer.reproduce.examples import example_pictures

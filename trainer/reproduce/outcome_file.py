@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spineone_core.anatomy import Grade
-from spineone_core.dicom_series import FloatArray
+from spineone_core.imaging.series import FloatArray
 from spineone_core.metrics import Outcome
 from trainer.volume_evaluation import VolumeOutcome
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spineone_core import rows
 from spineone_core.metrics import HIT_MM
-from spineone_core.rows import Row
+from spineone_core.network import rows
+from spineone_core.network.rows import Row
 from spineone_core.volumetric import CHALLENGE_MM
 from trainer.recipes import BEST_ROW
 from trainer.reproduce import paper, scores

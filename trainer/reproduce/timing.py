@@ -9,10 +9,10 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from spineone_core.dicom_series import SeriesError
-from spineone_core.inference import choose_device, decode
-from spineone_core.preprocessing import prepare
-from spineone_core.rows import Row
+from spineone_core.detection.decoding import choose_device, decode
+from spineone_core.detection.preprocessing import prepare
+from spineone_core.imaging.series import SeriesError
+from spineone_core.network.rows import Row
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings, never_refusing
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spineone_core.inference import choose_device
+from spineone_core.detection.decoding import choose_device
+from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
+from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.metrics import Outcome
-from spineone_core.model_package import Manifest, ModelPackage, load_package
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.rows import Row, distinct_rows
+from spineone_core.network.rows import Row, distinct_rows
 from spineone_core.volume_package import load_volume_package
 from trainer.augmentation import Picture
 from trainer.evaluate import evaluate_network

@@ -35,9 +35,9 @@ def decode_isolated(paths: Sequence[Path]) -> list[NDArray[np.float32]]:
     DecoderError
         If any file cannot be decoded, or the child is killed by a signal, by its memory cap or by its time limit.
     """
-    command = [sys.executable, "-m", "spineone_core.pixel_isolation"]
+    command = [sys.executable, "-m", "spineone_core.imaging.isolation"]
     # The child finds this package where the parent found it, installed or not.
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    places = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     try:
         child = subprocess.run(
             command,
@@ -73,7 +73,7 @@ def _read_answers(output: bytes, count: int, status: int) -> list[NDArray[np.flo
 
 def _answer(path: Path, output: BinaryIO) -> bool:
     """Write one file's pixels, or why not; False ends the conversation."""
-    from spineone_core.dicom_series import SeriesError, decode_file
+    from spineone_core.imaging.series import SeriesError, decode_file
 
     try:
         pixels = decode_file(path)

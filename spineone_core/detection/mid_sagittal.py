@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from spineone_core.dicom_series import SagittalVolume, SeriesError
-from spineone_core.domain import DomainNetwork, finite_score
-from spineone_core.preprocessing import Prepared, PreprocessingConfig, prepare, stack_indices
+from spineone_core.detection.preprocessing import Prepared, PreprocessingConfig, prepare, stack_indices
+from spineone_core.imaging.series import SagittalVolume, SeriesError
+from spineone_core.network.domain import DomainNetwork, finite_score
 
 # Positions, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
 _POSITIONS = 7

@@ -10,10 +10,7 @@ import numpy as np
 import torch
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.dicom_series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
-from spineone_core.domain import check_score
-from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
-from spineone_core.inference import (
+from spineone_core.detection.decoding import (
     InferenceOptions,
     calibrate,
     choose_device,
@@ -22,11 +19,14 @@ from spineone_core.inference import (
     gpu_memory,
     mean_confidence,
 )
-from spineone_core.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
-from spineone_core.model_package import Manifest, ModelPackage, load_package
-from spineone_core.preprocessing import Prepared
-from spineone_core.series_selection import Selection, select_series
-from spineone_core.voting import Chain
+from spineone_core.detection.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
+from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
+from spineone_core.detection.preprocessing import Prepared
+from spineone_core.detection.voting import Chain
+from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
+from spineone_core.imaging.selection import Selection, select_series
+from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.network.domain import check_score
 
 # Test-time views further apart than this (the paper's distance of a hit) are worth a warning.
 SPREAD_MM = 6.0
@@ -71,7 +71,7 @@ class Detector:
         return cls(load_package(path, released=released), device=device)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
-        """As `spineone_core.inference.gpu_memory`, of the device that it computes on."""
+        """As `spineone_core.detection.decoding.gpu_memory`, of the device that it computes on."""
         return gpu_memory(self.device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:

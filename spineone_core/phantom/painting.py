@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spineone_core.phantom_anatomy import Body, Disc, Node, Part, Patient
+from spineone_core.phantom.anatomy import Body, Disc, Node, Part, Patient
 
 Floats = NDArray[np.floating[Any]]
 Window = tuple[slice, slice]

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from spineone_core.dicom_series import FloatArray, SagittalVolume, SeriesError
 from spineone_core.findings import Reason
-from spineone_core.network import SIZE_MULTIPLE
+from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.network.spineone import SIZE_MULTIPLE
 
 POSTERIOR = np.array([0.0, 1.0, 0.0])
 INFERIOR = np.array([0.0, 0.0, -1.0])

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spineone_core.backbones.deeplab import conv_bn_relu
-from spineone_core.dicom_series import SeriesError
 from spineone_core.findings import Reason
+from spineone_core.imaging.series import SeriesError
 
 # The check looks at half the detector's resolution: contrast and layout matter, not detail.
 SHRINK = 2

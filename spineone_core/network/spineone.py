@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spineone_core.anatomy import Structure
-from spineone_core.attention import DualAttention
 from spineone_core.backbones.centernet import CenterNet
 from spineone_core.backbones.deeplab import DeepLabV3Plus, conv_bn_relu
 from spineone_core.backbones.densenet import BLOCKS, DenseNet
@@ -19,6 +18,7 @@ from spineone_core.backbones.fpn import FPN
 from spineone_core.backbones.hourglass import STACKS, Hourglass
 from spineone_core.backbones.hrnet import WIDTHS, HRNet
 from spineone_core.backbones.resnet import DEPTHS, ResNet
+from spineone_core.network.attention import DualAttention
 
 STRUCTURES: tuple[Structure, ...] = (Structure.DISC, Structure.VERTEBRA)
 CLASSES = 2

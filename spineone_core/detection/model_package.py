@@ -16,12 +16,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spineone_core.anatomy import Structure
-from spineone_core.domain import DomainConfig, DomainNetwork
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.detection.voting import MERGES
 from spineone_core.findings import ModelIdentity
-from spineone_core.network import ConfigError, NetworkConfig, SpineOne
-from spineone_core.preprocessing import PreprocessingConfig
-from spineone_core.two_stage import build_network
-from spineone_core.voting import MERGES
+from spineone_core.network.domain import DomainConfig, DomainNetwork
+from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne
+from spineone_core.network.two_stage import build_network
 
 FORMAT = 1
 MANIFEST = "manifest.json"

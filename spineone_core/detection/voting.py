@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spineone_core.anatomy import READING_ORDER, Structure
-from spineone_core.dicom_series import FloatArray
+from spineone_core.imaging.series import FloatArray
 
 # Votes of pixels less sure than this change no peak; leaving them out makes voting fast.
 MIN_VOTE = 0.01

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from spineone_core.findings import Reason
-from spineone_core.pixel_isolation import DecoderError, decode_isolated
+from spineone_core.imaging.isolation import DecoderError, decode_isolated
 
 MAX_PIXELS_PER_FRAME = 4096 * 4096
 MAX_FRAMES = 20_000

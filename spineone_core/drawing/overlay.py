@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.optimize import isotonic_regression
 
 from spineone_core.anatomy import Structure
-from spineone_core.dicom_series import SagittalVolume
 from spineone_core.findings import REASON_TEXT, Detection, Finding, Reason
+from spineone_core.imaging.series import SagittalVolume
 
 RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 
@@ -340,7 +340,7 @@ def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[flo
 @cache
 def font_of(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    path = Path(__file__).parent / "fonts" / name
+    path = Path(__file__).parents[1] / "fonts" / name
     # The basic layout engine is the same everywhere; the complex one depends on system libraries.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.dicom_series import SagittalVolume, SliceSource, middle_of
-from spineone_core.phantom_anatomy import DISC_RATES, VERTEBRA_RATES, Patient, make_patient
-from spineone_core.phantom_drawing import T1, T2, Floats, Painter, Plane, Textures, enlarge, vary
+from spineone_core.imaging.series import SagittalVolume, SliceSource, middle_of
+from spineone_core.phantom.anatomy import DISC_RATES, VERTEBRA_RATES, Patient, make_patient
+from spineone_core.phantom.painting import T1, T2, Floats, Painter, Plane, Textures, enlarge, vary
 
 Contrast = Literal["t1", "t2"]
 FloatArray = NDArray[np.float64]

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from spineone_core.dicom_series import SagittalVolume
-from spineone_core.drawing import (
+from spineone_core.drawing.overlay import (
     AMBER,
     BACKGROUND,
     FAINT,
@@ -33,6 +32,7 @@ from spineone_core.drawing import (
     wrap,
 )
 from spineone_core.findings import Detection, Finding
+from spineone_core.imaging.series import SagittalVolume
 
 TABLE_WIDTH = 1200
 # Of a slice on the sheet, at most; less where there are many.

@@ -16,14 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from spineone_core.anatomy import READING_ORDER, Structure
-from spineone_core.dicom_series import SeriesError
-from spineone_core.findings import Reason
-from spineone_core.level_checks import level_notes
-from spineone_core.model_package import Calibration, DecodingConfig, Manifest
-from spineone_core.network import SIZE_MULTIPLE, BranchOutput, SpineOne
-from spineone_core.preprocessing import Prepared
-from spineone_core.two_stage import TwoStage
-from spineone_core.voting import (
+from spineone_core.detection.level_checks import level_notes
+from spineone_core.detection.model_package import Calibration, DecodingConfig, Manifest
+from spineone_core.detection.preprocessing import Prepared
+from spineone_core.detection.voting import (
     Candidate,
     Chain,
     assign_levels,
@@ -34,6 +30,10 @@ from spineone_core.voting import (
     hough_scores,
     strongest_ten,
 )
+from spineone_core.findings import Reason
+from spineone_core.imaging.series import SeriesError
+from spineone_core.network.spineone import SIZE_MULTIPLE, BranchOutput, SpineOne
+from spineone_core.network.two_stage import TwoStage
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.backbones.resnet import ResNet
-from spineone_core.network import CLASSES, STRUCTURES, ConfigError, NetworkConfig, SpineOne
+from spineone_core.network.spineone import CLASSES, STRUCTURES, ConfigError, NetworkConfig, SpineOne
 
 KEYPOINTS = len(READING_ORDER)
 

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 from scipy import ndimage
 
-from spineone_core.phantom import (
+from spineone_core.phantom.exam import (
     DEMO_CONFIG,
     MR_IMAGE_STORAGE,
     PhantomConfig,
@@ -30,7 +30,7 @@ from spineone_core.phantom import (
     phantom_uid,
     rician,
 )
-from spineone_core.phantom_drawing import Floats
+from spineone_core.phantom.painting import Floats
 
 ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 STUDY_DATE, STUDY_TIME = "20260105", "093000"

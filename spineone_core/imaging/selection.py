@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spineone_core.dicom_series import FrameHeader, Series, SeriesError, order_frames
 from spineone_core.findings import Reason
+from spineone_core.imaging.series import FrameHeader, Series, SeriesError, order_frames
 
 # A plane is sagittal where its normal's x exceeds this (up to 37 degrees of obliquity, as with scoliosis).
 SAGITTAL_COSINE = 0.8
