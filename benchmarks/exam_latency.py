@@ -11,7 +11,7 @@ import statistics
 import torch
 
 from spineone_core.detection.detector import Detector
-from trainer.latency import measure_latency
+from trainer.evaluation.latency import measure_latency
 
 
 def main() -> None:

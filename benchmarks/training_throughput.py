@@ -19,10 +19,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from trainer.datasets import phantoms
-from trainer.fit import MicroBatches, Run, RunOptions
-from trainer.keypoint_task import KeypointTask, TrainingData
-from trainer.pictures import pictures_of
 from trainer.recipes import Recipe, find_recipe
+from trainer.samples.pictures import pictures_of
+from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.run import MicroBatches, Run, RunOptions
 
 
 def task_of(recipe: Recipe, exams: int) -> KeypointTask:

@@ -8,13 +8,13 @@ from typing import Any
 
 from spineone_core.detection.model_package import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.losses import LossConfig
 from spineone_core.network.rows import Row, find_row
 from spineone_core.network.spineone import NetworkConfig
-from spineone_core.volume_preprocessing import VolumePreprocessing
-from spineone_core.volumetric import STRIDE, VolumeConfig
-from trainer import augmentation
-from trainer.augmentation import AugmentationConfig
+from trainer.samples import augmentation
+from trainer.samples.augmentation import AugmentationConfig
+from trainer.training.losses import LossConfig
+from trainer.volumes.network import STRIDE, VolumeConfig
+from trainer.volumes.preprocessing import VolumePreprocessing
 
 # Objective association acts after this share of the epochs (Section III-E).
 ASSOCIATION_FROM = 0.75

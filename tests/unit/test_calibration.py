@@ -12,16 +12,16 @@ from spineone_core.detection.decoding import calibrate
 from spineone_core.detection.detector import Detector
 from spineone_core.detection.model_package import Calibration, Manifest, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.metrics import Outcome
 from spineone_core.network.spineone import NetworkConfig
 from spineone_core.phantom.exam import DEMO_CONFIG, make_phantom
-from trainer.calibrate import (
+from trainer.evaluation.calibration import (
     CalibrationError,
     calibration_of,
     conformal_band,
     expected_calibration_error,
     fit_temperature,
 )
+from trainer.evaluation.metrics import Outcome
 
 
 def drawn(count: int, seed: int, *, overconfidence: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

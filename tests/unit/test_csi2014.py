@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from trainer.cli import app
-from trainer.datasets import csi2014
+from trainer.cli.app import app
 from trainer.datasets.exam import Skipped, VolumeExam
-from trainer.volume_inspection import volume_suspicions
+from trainer.volumes import csi2014
+from trainer.volumes.inspection import volume_suspicions
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed (extra: train)")
 

@@ -15,11 +15,10 @@ from spineone_core.detection.preprocessing import prepare
 from spineone_core.findings import Reason
 from spineone_core.imaging.series import SeriesError
 from spineone_core.network.domain import DomainConfig, DomainNetwork, check_score, domain_score, finite_score
-from trainer import negatives
-from trainer.datasets import phantoms
+from trainer.datasets import negatives, phantoms
 from trainer.datasets.exam import Exam
-from trainer.domain import DomainData, choose_limit, domain_data, fit_domain, sample, with_limit
-from trainer.refusal import count_refusals, trials
+from trainer.evaluation.refusals import count_refusals, trials
+from trainer.training.domain_check import DomainData, choose_limit, domain_data, fit_domain, sample, with_limit
 
 CPU = torch.device("cpu")
 

@@ -12,15 +12,15 @@ import pytest
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.model_package import Calibration, Manifest
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.metrics import Outcome
 from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_readers import single
-from trainer.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.datasets import sdid_tc
 from trainer.datasets.exam import Exam
-from trainer.evaluation import Evaluation, without_nan
-from trainer.plots import pck_plot
+from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
+from trainer.evaluation.evaluation import Evaluation, without_nan
+from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.plots import pck_plot
 
 MANIFEST = Manifest(
     name="tiny",

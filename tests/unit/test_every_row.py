@@ -12,18 +12,18 @@ import torch
 from spineone_core.anatomy import Structure
 from spineone_core.detection.model_package import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.metrics import Outcome, all_levels_right, confusion, pck
 from spineone_core.network.rows import Row, distinct_rows, table_one
 from spineone_core.network.spineone import NetworkConfig, SpineOne
 from tests.fakes.tiny_runs import SPACING, shrunk
-from trainer.augmentation import AugmentationConfig
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.evaluate import evaluate_exam, evaluate_network
-from trainer.fit import Run, RunOptions
-from trainer.keypoint_task import KeypointTask, TrainingData
-from trainer.pictures import pictures_of
+from trainer.evaluation.metrics import Outcome, all_levels_right, confusion, pck
+from trainer.evaluation.outcomes import evaluate_exam, evaluate_network
 from trainer.recipes import find_recipe, paper_row, shipped
+from trainer.samples.augmentation import AugmentationConfig
+from trainer.samples.pictures import pictures_of
+from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.run import Run, RunOptions
 
 
 @pytest.fixture(scope="module")

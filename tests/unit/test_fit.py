@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
 from spineone_core.detection.decoding import calibrate as apply_calibration
 from spineone_core.detection.model_package import load_package
-from spineone_core.metrics import Outcome
 from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import start
-from trainer.augmentation import AugmentationConfig
-from trainer.calibrate import expected_calibration_error, fit_platt
 from trainer.datasets import phantoms
-from trainer.fit import Run, learning_rate, warmed_average
-from trainer.keypoint_task import KeypointTask, TrainingData
-from trainer.pictures import pictures_of
+from trainer.evaluation import metrics
+from trainer.evaluation.calibration import expected_calibration_error, fit_platt
+from trainer.evaluation.metrics import Outcome
 from trainer.recipes import Recipe, paper, shipped
-from trainer.run_folder import TrainingError
+from trainer.samples.augmentation import AugmentationConfig
+from trainer.samples.pictures import pictures_of
+from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.run import Run, learning_rate, warmed_average
+from trainer.training.run_folder import TrainingError
 
 
 @pytest.fixture(scope="module")

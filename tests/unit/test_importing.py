@@ -15,10 +15,10 @@ from spineone_core.imaging.series import group_series, read_headers
 from spineone_core.phantom.exam import PhantomConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_readers import single, write_rsna, write_spider
+from trainer.curation.dicom_files import to_stored_values
+from trainer.curation.importing import import_exams, write_phantoms
 from trainer.datasets import formats, phantoms, sdid_tc
-from trainer.datasets.dicom_files import to_stored_values
 from trainer.datasets.exam import Exam, Skipped
-from trainer.importing import import_exams, write_phantoms
 
 
 def same(first: Exam, second: Exam) -> None:

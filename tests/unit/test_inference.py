@@ -30,7 +30,7 @@ from spineone_core.detection.voting import Candidate, Chain, assign_top_five, ch
 from spineone_core.findings import Reason
 from spineone_core.imaging.series import SeriesError
 from spineone_core.network.spineone import BranchOutput, NetworkConfig, SpineOne
-from spineone_core.targets import draw_targets
+from trainer.samples.targets import draw_targets
 
 RADIUS = 6.0
 SIZE = (288, 128)

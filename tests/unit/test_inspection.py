@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from tests.fakes.spine_files import level_point, sdid_entry, sdid_point, write_annotations, write_sdid, write_series
 from tests.unit.test_readers import single
-from trainer.cli import app
+from trainer.cli.app import app
+from trainer.curation.inspection import SHEET, Inspection
+from trainer.curation.suspicions import suspicions
 from trainer.datasets import sdid_tc
 from trainer.datasets.exam import Exam
 from trainer.datasets.sdid_points import LEVELS
-from trainer.inspection import SHEET, Inspection
-from trainer.suspicions import suspicions
 
 
 @pytest.fixture(scope="module")

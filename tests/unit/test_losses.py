@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spineone_core.losses import (
+from spineone_core.network.spineone import BranchOutput
+from trainer.training.losses import (
     LossConfig,
     association_weight,
     branch_loss,
@@ -14,7 +15,6 @@ from spineone_core.losses import (
     focal_terms,
     offset_loss,
 )
-from spineone_core.network.spineone import BranchOutput
 
 
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.metrics import Outcome
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics import Outcome
 
 N, D = Grade.NORMAL, Grade.DEGENERATIVE
 DISC = Structure.DISC

@@ -14,12 +14,13 @@ from spineone_core.detection.model_package import CARD, Manifest, load_package, 
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.findings import Reason
 from spineone_core.imaging.series import SeriesError
-from spineone_core.metrics import Outcome
 from spineone_core.network.spineone import SpineOne
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_network import TINY
-from trainer import cli, model_commands
+from trainer.cli import app
+from trainer.cli import model as model_commands
 from trainer.datasets.exam import Exam
+from trainer.evaluation.metrics import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     """Exit code of ``spineone-train WORDS``."""
     monkeypatch.setattr("sys.argv", ["spineone-train", *map(str, words)])
     with pytest.raises(SystemExit) as stopped:
-        cli.main()
+        app.main()
     return int(stopped.value.code or 0)
 
 
@@ -157,6 +158,6 @@ def test_refusal__is_printed_with_its_exam(
     def refuse(*_: Any) -> Any:
         raise SeriesError(Reason.NOT_LUMBAR, "no")
 
-    monkeypatch.setattr("trainer.evaluate.prepare_mid_sagittal", refuse)
+    monkeypatch.setattr("trainer.evaluation.outcomes.prepare_mid_sagittal", refuse)
     assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar") == 0
     assert "lumbar/study1: refused: not_lumbar" in capsys.readouterr().out

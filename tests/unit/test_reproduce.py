@@ -12,18 +12,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
 from spineone_core.detection.decoding import decode
 from spineone_core.detection.preprocessing import prepare
 from spineone_core.imaging.series import SeriesError
-from spineone_core.metrics import Outcome
 from spineone_core.network import rows
-from trainer import cli
-from trainer.arguments import UsageError
+from trainer.cli import app
+from trainer.cli.arguments import UsageError
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.fit import Run, RunOptions
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics import Outcome
 from trainer.recipes import paper_row
 from trainer.reproduce import figures, outcome_file, paper, report, scores, tables
 from trainer.reproduce.budget import Budget
@@ -32,7 +31,8 @@ from trainer.reproduce.report import Figure, Item, Line, Table
 from trainer.reproduce.reproduction import ITEMS, reproduce, title_of
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings
-from trainer.run_folder import TrainingError
+from trainer.training.run import Run, RunOptions
+from trainer.training.run_folder import TrainingError
 
 CPU, CPU_DEVICE = RunOptions(device="cpu"), torch.device("cpu")
 CHEAP = rows.find_row("deeplabv3plus-resnet50-ocpc")
@@ -277,7 +277,7 @@ def test_trainings__one_that_fails_is_said_and_the_others_go_on(exams: ExamSet, 
 def test_command__smoke_writes_tables_curves_pictures_and_an_index(tmp_path: Path) -> None:
     """One row of Table IV, Fig. 6 and Table V; `make reproduce-smoke` does all of it."""
     arguments = ["reproduce", "table4", "fig6", "table5", "--smoke", "--rows", "resnet50-ocpc-no", "--device", "cpu"]
-    done = CliRunner().invoke(cli.app, [*arguments, "--out", str(tmp_path)])
+    done = CliRunner().invoke(app.app, [*arguments, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     for name in ("table4", "fig6", "table5"):
         for ending in ("md", "csv", "html"):
@@ -309,6 +309,6 @@ def test_items__are_the_papers() -> None:
     ],
 )
 def test_command__says_what_is_wrong(arguments: list[str], message: str) -> None:
-    failed = CliRunner().invoke(cli.app, ["reproduce", *arguments])
+    failed = CliRunner().invoke(app.app, ["reproduce", *arguments])
     assert isinstance(failed.exception, UsageError)
     assert message in str(failed.exception)

@@ -14,11 +14,13 @@ import pytest
 
 from spineone_core.detection.model_package import load_package
 from tests.fakes.model import write_tiny_model
-from trainer import cli, refusal_commands, results_command
-from trainer.calibrate import calibration_error_by_chance, expected_calibration_error
-from trainer.latency import Latency, measure_latency
-from trainer.refusal import Tally, trials
-from trainer.results import TARGETS, Results, render_results
+from trainer.cli import app
+from trainer.cli import refusals as refusal_commands
+from trainer.cli import results as results_command
+from trainer.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
+from trainer.evaluation.latency import Latency, measure_latency
+from trainer.evaluation.refusals import Tally, trials
+from trainer.evaluation.results import TARGETS, Results, render_results
 
 FIGURES = {
     "exams": 24,
@@ -115,7 +117,7 @@ def test_results__measures_a_package_and_writes_the_page(tmp_path: Path, monkeyp
     words = ["results", "--out", out, "--model", model, "--phantoms", 1, "--refusal-phantoms", 1, "--bootstrap", 0]
     monkeypatch.setattr(sys, "argv", ["spineone-train", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 0
     text = out.read_text()
     # Random weights find no spine: nothing is reported, and every good exam is refused.

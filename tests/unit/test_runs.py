@@ -18,10 +18,10 @@ import torch
 from spineone_core.network.rows import distinct_rows
 from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import shrunk, start, tiny_data, tiny_recipe
-from trainer.fit import Run
-from trainer.keypoint_task import KeypointObjective
-from trainer.pretrained import load_backbone
-from trainer.run_folder import RunFolder, TrainingError
+from trainer.training.keypoint_task import KeypointObjective
+from trainer.training.pretrained import load_backbone
+from trainer.training.run import Run
+from trainer.training.run_folder import RunFolder, TrainingError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spineone_core.anatomy import Grade
-from spineone_core.targets import draw_targets
+from trainer.samples.targets import draw_targets
 
 N, D = Grade.NORMAL, Grade.DEGENERATIVE
 

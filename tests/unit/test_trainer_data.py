@@ -14,13 +14,13 @@ from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import make_phantom
-from trainer.appearance import AppearanceConfig, change_appearance, tone_curve
-from trainer.augmentation import PAPER, STRONG, AugmentationConfig, Picture, augment, centre_cut
 from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.sdid_points import kind_of
 from trainer.datasets.splits import SplitError, read_splits, select
-from trainer.pictures import pictures_of
+from trainer.samples.appearance import AppearanceConfig, change_appearance, tone_curve
+from trainer.samples.augmentation import PAPER, STRONG, AugmentationConfig, Picture, augment, centre_cut
+from trainer.samples.pictures import pictures_of
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 
 from spineone_core.detection.model_package import ModelPackageError, load_package
 from spineone_core.network.spineone import ConfigError
-from spineone_core.volume_package import is_volume_package, load_volume_package
-from spineone_core.volume_preprocessing import VolumePreprocessing, prepare_volume
-from spineone_core.volumetric import VolumeConfig
-from trainer import cli, training_commands
-from trainer.datasets import ct_phantoms
-from trainer.fit import Run, RunOptions
+from trainer.cli import app, fit
 from trainer.recipes import VolumeRecipe, find_recipe, table5
-from trainer.volume_evaluation import VolumeOutcome, evaluate_volumes, volume_figures
-from trainer.volume_task import ReducedVolume, VolumeTask, cut, reduce_exam
+from trainer.training.run import Run, RunOptions
+from trainer.volumes import ct_phantoms
+from trainer.volumes.evaluation import VolumeOutcome, evaluate_volumes, volume_figures
+from trainer.volumes.network import VolumeConfig
+from trainer.volumes.package import is_volume_package, load_volume_package
+from trainer.volumes.preprocessing import VolumePreprocessing, prepare_volume
+from trainer.volumes.task import ReducedVolume, VolumeTask, cut, reduce_exam
 
 
 def small() -> VolumeRecipe:
@@ -133,11 +133,11 @@ def test_figures__count_hits_one_to_one() -> None:
 
 def test_recipe__table5_is_named_and_trains_and_evaluates_with_the_same_commands(tmp_path: Path, monkeypatch) -> None:
     assert find_recipe("table5") == table5()
-    monkeypatch.setattr(training_commands, "find_recipe", lambda name: small())
+    monkeypatch.setattr(fit, "find_recipe", lambda name: small())
     run = tmp_path / "run"
     arguments = ["fit", "--recipe", "table5", "--phantoms", "2", "--epochs", "1", "--device", "cpu", "--out", str(run)]
-    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    assert CliRunner().invoke(app.app, arguments).exit_code == 0
     said = CliRunner().invoke(
-        cli.app, ["evaluate", "--model", str(run / "best"), "--phantoms", "1", "--json", "--device", "cpu"]
+        app.app, ["evaluate", "--model", str(run / "best"), "--phantoms", "1", "--json", "--device", "cpu"]
     )
     assert json.loads(said.stdout)["figures"]["scans"] == 1

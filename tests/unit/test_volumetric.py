@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spineone_core.network.spineone import ConfigError, count_parameters
-from spineone_core.volumetric import (
+from trainer.volumes.network import (
     SpineOneVolume,
     VolumeConfig,
     VolumeOutput,

@@ -20,7 +20,7 @@ from spineone_core.detection.voting import (
     hough_scores,
     hough_scores_reference,
 )
-from spineone_core.targets import draw_targets
+from trainer.samples.targets import draw_targets
 
 RADIUS = 6.0
 

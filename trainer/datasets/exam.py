@@ -101,7 +101,7 @@ class Exam:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VolumeExam:
-    """A CT volume with the centroids of its vertebrae (Table V), for ``spineone_core.volumetric``.
+    """A CT volume with the centroids of its vertebrae (Table V), for ``trainer.volumes.network``.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from spineone_core import metrics
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.metrics import Outcome
 from trainer.datasets.exam import Exam
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics import Outcome
 from trainer.reproduce import plots
 
 AT_RANDOM = 3

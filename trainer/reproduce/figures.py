@@ -12,7 +12,7 @@ from trainer.reproduce.feature_maps import feature_maps
 from trainer.reproduce.report import Figure, Item, Line, Table
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings, chosen
-from trainer.run_folder import TrainingError
+from trainer.training.run_folder import TrainingError
 
 DISTANCES_MM = tuple(range(1, 11))
 # Fig. 4's pair: SpineOne, and the same without attention.

@@ -12,8 +12,8 @@ import numpy as np
 
 from spineone_core.anatomy import Grade
 from spineone_core.imaging.series import FloatArray
-from spineone_core.metrics import Outcome
-from trainer.volume_evaluation import VolumeOutcome
+from trainer.evaluation.metrics import Outcome
+from trainer.volumes.evaluation import VolumeOutcome
 
 
 def write(path: Path, outcomes: Sequence[Outcome] | Sequence[VolumeOutcome]) -> None:

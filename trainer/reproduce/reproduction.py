@@ -12,14 +12,14 @@ from rich.console import Console
 from trainer.datasets import formats
 from trainer.datasets.exam import Exam, VolumeExam
 from trainer.datasets.splits import SplitError, read_splits, select
-from trainer.fit import RunOptions
 from trainer.reproduce import figures, paper, report, tables
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet, keep, phantom_set, split_by_seed
 from trainer.reproduce.report import Item
 from trainer.reproduce.trainings import Trainings
-from trainer.run_folder import TrainingError
-from trainer.scans import read_scans
+from trainer.training.run import RunOptions
+from trainer.training.run_folder import TrainingError
+from trainer.volumes.scans import read_scans
 
 TABLES: dict[str, Callable[[Trainings, str], Item]] = {
     "table1": tables.table1,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spineone_core import metrics
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.metrics import Outcome
-from trainer.volume_evaluation import VolumeOutcome
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics import Outcome
+from trainer.volumes.evaluation import VolumeOutcome
 
 SAMPLES, LEVEL = 2000, 0.95
 Counts = NDArray[np.float64]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spineone_core.metrics import HIT_MM
 from spineone_core.network import rows
 from spineone_core.network.rows import Row
-from spineone_core.volumetric import CHALLENGE_MM
+from trainer.evaluation.metrics import HIT_MM
 from trainer.recipes import BEST_ROW
 from trainer.reproduce import paper, scores
 from trainer.reproduce.report import Figure, Item, Line, Table
 from trainer.reproduce.timing import machine_of, seconds_an_exam
 from trainer.reproduce.trainings import Trainings, chosen
-from trainer.run_folder import TrainingError
+from trainer.training.run_folder import TrainingError
+from trainer.volumes.network import CHALLENGE_MM
 
 COUNTING = (
     "Macro means of the normal and the degenerative class; a hit lies within 6 mm, level-free; of the hits those of the wrong"

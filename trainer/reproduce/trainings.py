@@ -13,22 +13,22 @@ from rich.console import Console
 from spineone_core.detection.decoding import choose_device
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.metrics import Outcome
 from spineone_core.network.rows import Row, distinct_rows
-from spineone_core.volume_package import load_volume_package
-from trainer.augmentation import Picture
-from trainer.evaluate import evaluate_network
-from trainer.fit import Run, RunOptions
-from trainer.keypoint_task import KeypointTask, TrainingData
-from trainer.pictures import pictures_of
+from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import evaluate_network
 from trainer.recipes import Schedule
 from trainer.reproduce import outcome_file
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet
-from trainer.run_folder import TrainingError
-from trainer.task import Task
-from trainer.volume_evaluation import VolumeOutcome, evaluate_volumes
-from trainer.volume_task import VolumeTask
+from trainer.samples.augmentation import Picture
+from trainer.samples.pictures import pictures_of
+from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.run import Run, RunOptions
+from trainer.training.run_folder import TrainingError
+from trainer.training.task import Task
+from trainer.volumes.evaluation import VolumeOutcome, evaluate_volumes
+from trainer.volumes.package import load_volume_package
+from trainer.volumes.task import VolumeTask
 
 OUTCOMES = "outcomes.json"
 

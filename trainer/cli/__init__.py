@@ -1,0 +1,5 @@
+"""`spineone-train`."""
+
+from trainer.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,88 @@
+"""``spineone-train inspect``, ``import`` and ``phantoms``: commands on data sets alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spineone_core.phantom.exam import DEFAULT_CONFIG, DEMO_CONFIG
+from trainer.cli.arguments import console, counted
+from trainer.curation.html import as_text
+from trainer.curation.importing import Imported, import_exams, write_phantoms
+from trainer.curation.inspection import Inspection
+from trainer.datasets import formats
+from trainer.datasets.splits import read_splits
+from trainer.datasets.tables import DatasetError
+from trainer.volumes import csi2014
+from trainer.volumes.inspection import VolumeInspection
+
+
+def inspect(
+    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
+    out: Annotated[Path | None, typer.Option(help="folder for inspection.json, .txt, .html and picture sheets")] = None,
+    splits: Annotated[Path | None, typer.Option(help="count by part, and name exams in none")] = None,
+) -> None:
+    """Show what data sets hold and everything in them that looks wrong; changes nothing."""
+    title = f"Inspection of {', '.join(formats.name_of(source) for source in data)}"
+    inspection = _inspect_volumes(data, title) if _are_volumes(data) else _inspect(data, title, splits)
+    print(as_text(inspection.title, inspection.sections()))
+    if out is not None:
+        inspection.write(out)
+        console.print(f"written: {out / 'inspection.html'}", highlight=False, soft_wrap=True)
+
+
+def _are_volumes(data: list[str]) -> bool:
+    found = {formats.parse(source)[0] == "csi2014" for source in data}
+    if len(found) > 1:
+        raise DatasetError("CT volumes and lumbar MRI cannot be inspected together")
+    return found == {True}
+
+
+def _inspect(data: list[str], title: str, splits: Path | None) -> Inspection:
+    inspection = Inspection(title, read_splits(splits) if splits else {})
+    for source in data:
+        inspection.look_at(counted(formats.read(source), f"exams of {formats.name_of(source)} seen"))
+    return inspection
+
+
+def _inspect_volumes(data: list[str], title: str) -> VolumeInspection:
+    inspection = VolumeInspection(title)
+    for source in data:
+        inspection.look_at(counted(csi2014.read(formats.parse(source)[1]), "scans seen"))
+    return inspection
+
+
+def import_(
+    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
+) -> None:
+    """Convert data sets into the SDID-TC layout: DICOM studies and one annotation.json. Run again after a kill, it goes on."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    for source in data:
+        formats.parse(source)
+    for source in data:
+        _say(import_exams(partial(formats.read, source), out, tell), out)
+
+
+def phantoms(
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
+    count: Annotated[int, typer.Option(min=1, help="how many")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="of the first; the others follow")] = 0,
+    tidy: Annotated[
+        bool, typer.Option("--tidy", help="the demo's usual scanner in place of the whole variety")
+    ] = False,
+    companions: Annotated[bool, typer.Option("--companions", help="T1, localiser and axial series as well")] = False,
+) -> None:
+    """Write procedural phantoms as DICOM studies with their true keypoints and classes, in the SDID-TC layout."""
+    config = DEMO_CONFIG if tidy else DEFAULT_CONFIG
+    _say(write_phantoms(range(seed, seed + count), out, config=config, companions=companions), out)
+
+
+def _say(done: Imported, out: Path) -> None:
+    print(f"{out}: {done.written} exams written, {done.present} were there, {len(done.skipped)} left out")

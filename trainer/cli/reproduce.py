@@ -1,0 +1,80 @@
+"""``spineone-train reproduce``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from trainer.cli.arguments import DataOption, DeviceOption, UsageError
+from trainer.recipes import PRESETS
+from trainer.reproduce.budget import Budget
+from trainer.reproduce.reproduction import ITEMS, read_exam_set, smoke_set
+from trainer.reproduce.reproduction import reproduce as run_reproduction
+from trainer.training.run import RunOptions
+
+
+def reproduce(
+    items: Annotated[list[str], typer.Argument(help=f"all, or some of {', '.join(ITEMS)}")],
+    out: Annotated[Path, typer.Option(help="folder of the reports; the trainings lie in its runs/")] = Path(
+        "reproduction"
+    ),
+    data: DataOption = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="what the titles call the data, before the names of its folders")] = "",
+    ct_data: Annotated[list[str], typer.Option(help="folder in the CSI 2014 layout, for table5")] = [],  # noqa: B006
+    splits: Annotated[
+        Path | None, typer.Option(help="JSON: PatientIDs by part; without it 400 to 150 by --seed")
+    ] = None,
+    preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "paper",
+    epochs: Annotated[int, typer.Option(help="of each training")] = 300,
+    subset: Annotated[int | None, typer.Option(help="keep so many exams of each part")] = None,
+    width: Annotated[int, typer.Option(help="of the networks' first stage; smaller is quicker")] = 64,
+    spacing: Annotated[float, typer.Option(help="mm of a pixel; coarser is quicker")] = 0.4375,
+    batch: Annotated[int | None, typer.Option(help="instead of the preset's")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="instead of the preset's")] = None,
+    rows: Annotated[str, typer.Option(help="only rows of the tables whose name holds this text")] = "",
+    seed: int = 0,
+    device: DeviceOption = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    micro_batches: Annotated[int, typer.Option(help="parts of a batch, one after the other: saves memory")] = 1,
+    workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="phantoms, tiny networks, two epochs: does all come out?")
+    ] = False,
+) -> None:
+    """Tables and figures of the paper with its figures beside ours. Trains what is missing; kill it and start it again."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            "reproduce is one process; give each GPU rows of its own (--rows, --device cuda:N), see docs/training.md"
+        )
+    names = list(ITEMS) if items == ["all"] else items
+    unknown = sorted(set(names) - set(ITEMS))
+    if unknown:
+        raise UsageError(f"unknown {', '.join(unknown)}; allowed: all, {', '.join(ITEMS)}")
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        options = RunOptions(device=device, precision=precision, micro_batches=micro_batches, workers=workers)
+        budget = (
+            Budget.smoke()
+            if smoke
+            else Budget(
+                preset=preset,
+                epochs=epochs,
+                subset=subset,
+                width=width,
+                spacing_mm=spacing,
+                batch=batch,
+                learning_rate=learning_rate,
+            )
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if not smoke and not data and names != ["table5"]:
+        raise UsageError("nothing to train on: give --data, or --smoke")
+    exams = smoke_set() if smoke else read_exam_set(data, ct_data, splits, budget, seed, name)
+    run_reproduction(names, exams, budget, seed, out, options, rows)

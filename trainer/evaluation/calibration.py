@@ -1,0 +1,175 @@
+"""Calibration on exams kept for it: temperature or Platt scaling, and a split-conformal band in which no class is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize, minimize_scalar
+
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.detection.decoding import calibrate
+from spineone_core.detection.model_package import Calibration
+from trainer.evaluation.metrics import HIT_MM, Outcome
+
+Floats = NDArray[np.float64]
+
+
+def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[Floats, Floats]:
+    """(probability, 1 for degenerative) of every keypoint of known class that was found within 6 mm at its level."""
+    probabilities, labels = [], []
+    for outcome in outcomes:
+        if outcome.predicted is None or outcome.probabilities is None:
+            continue
+        for row, landmark in enumerate(READING_ORDER):
+            grade = outcome.grades[row]
+            found = np.linalg.norm(outcome.predicted[row] - outcome.truth[row]) <= HIT_MM
+            if landmark.structure is structure and grade is not None and found:
+                probabilities.append(outcome.probabilities[row])
+                labels.append(float(grade is Grade.DEGENERATIVE))
+    return np.array(probabilities), np.array(labels)
+
+
+METHODS = ("temperature", "platt")
+
+
+def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method: str, error_rate: float) -> Calibration:
+    """Scaling and undecided band of a structure from raw probabilities.
+
+    Raises
+    ------
+    CalibrationError
+        If there are too few keypoints; the message names the structure.
+    """
+    probabilities, labels = labelled_probabilities(outcomes, structure)
+    try:
+        scaling = fit_platt(probabilities, labels) if method == "platt" else fit_temperature(probabilities, labels)
+        scaled = np.array([calibrate(p, scaling) for p in probabilities.tolist()])
+        return replace(scaling, undecided=conformal_band(scaled, labels, error_rate), error_rate=error_rate)
+    except CalibrationError as error:
+        raise CalibrationError(f"{structure.value}: {error}") from error
+
+
+class CalibrationError(ValueError):
+    """There is too little to calibrate on; the message says what there is and what is needed."""
+
+
+def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
+    """Slope and intercept of least log loss, with Platt's smoothed targets and a weak pull to the identity.
+
+    Raises
+    ------
+    CalibrationError
+        If there are fewer than ten keypoints or only one class.
+    """
+    logits, targets = _logits_and_targets(probabilities, labels)
+
+    def loss(parameters: Floats) -> float:
+        slope, intercept = parameters
+        return _log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return Calibration(slope=round(float(slope), 4), intercept=round(float(intercept), 4))
+
+
+def fit_temperature(probabilities: Floats, labels: Floats) -> Calibration:
+    """Slope 1 / T of least log loss (Guo et al., 2017), T from .05 to 20; one half stays one half.
+
+    Raises
+    ------
+    CalibrationError
+        As `fit_platt`.
+    """
+    logits, targets = _logits_and_targets(probabilities, labels)
+    found = minimize_scalar(
+        lambda log_slope: _log_loss(np.exp(log_slope) * logits, targets),
+        bounds=(-np.log(20), np.log(20)),
+        method="bounded",
+    )
+    return Calibration(slope=round(float(np.exp(found.x)), 4))
+
+
+def _logits_and_targets(probabilities: Floats, labels: Floats) -> tuple[Floats, Floats]:
+    classes = len(set(labels.tolist()))
+    if len(labels) < 10 or classes < 2:
+        raise CalibrationError(f"{len(labels)} keypoints of {classes} classes are too few to calibrate on")
+    clipped = np.clip(probabilities, 1e-4, 1 - 1e-4)
+    positives, negatives = labels.sum(), (1 - labels).sum()
+    targets = np.where(labels > 0, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    return np.log(clipped / (1 - clipped)), targets
+
+
+def _log_loss(logits: Floats, targets: Floats) -> float:
+    return float(np.mean(np.logaddexp(0, logits) - targets * logits))
+
+
+def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> tuple[float, float]:
+    """(low, high): normal is called below, degenerative above, nothing between (both ends included).
+
+    Split conformal prediction for each class by itself: of keypoints like those given, at most ``error_rate`` of the truly
+    degenerative lie below ``low`` and at most that of the truly normal above ``high``, whatever the network. Only the order of
+    the probabilities within a class counts, so scaling fitted on the same keypoints does no harm. One half always lies in the
+    band, since the likelier class is the one that is named.
+
+    Parameters
+    ----------
+    probabilities
+        Of degenerative, as the band will be used: scaled.
+    labels
+        1 for degenerative.
+    error_rate
+        Between 0 and 1/2.
+
+    Raises
+    ------
+    CalibrationError
+        If a class has fewer than 1 / error_rate - 1 keypoints, with which nothing can be promised.
+    """
+    if not 0 < error_rate < 0.5:
+        raise CalibrationError(f"error rate {error_rate}; allowed: between 0 and 0.5")
+    degenerative, normal = np.sort(probabilities[labels > 0]), np.sort(probabilities[labels <= 0])
+    low, high = 0.5, 0.5
+    for name, values in (("degenerative", degenerative), ("normal", normal)):
+        # So many of the class may lie on the wrong side (a hair is added against rounding in 0.1 x 10).
+        allowed = int(np.floor((len(values) + 1) * error_rate + 1e-9))
+        if allowed < 1:
+            raise CalibrationError(
+                f"{len(values)} {name} keypoints are too few for an error rate of {error_rate:g}; "
+                f"{int(np.ceil(1 / error_rate - 1 - 1e-9))} are needed"
+            )
+        if name == "degenerative":
+            low = min(low, float(values[allowed - 1]))
+        else:
+            high = max(high, float(values[-allowed]))
+    # Widened to four digits, never narrowed.
+    return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
+
+
+def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int = 10) -> float:
+    """Mean gap of confidence and frequency over equal-width bins, weighted by their counts."""
+    if not len(labels):
+        return float("nan")
+    index = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = [
+        abs(probabilities[index == b].mean() - labels[index == b].mean()) * (index == b).sum()
+        for b in range(bins)
+        if (index == b).any()
+    ]
+    return float(sum(gaps) / len(labels))
+
+
+def calibration_error_by_chance(probabilities: Floats, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Mean and 95th percentile of the error that these probabilities would show if they were perfectly calibrated.
+
+    Labels are drawn from the probabilities themselves: with few keypoints in ten bins, no calibration error is 0.
+    """
+    if not len(probabilities):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    drawn = [
+        expected_calibration_error(probabilities, (rng.random(len(probabilities)) < probabilities).astype(float))
+        for _ in range(samples)
+    ]
+    return float(np.mean(drawn)), float(np.percentile(drawn, 95))

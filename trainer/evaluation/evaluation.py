@@ -1,0 +1,320 @@
+"""All that is measured of a model package on annotated exams, taken in exam by exam: figures, groups, curves, worst cases."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from scipy.stats import binomtest
+
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.detection.model_package import Manifest
+from trainer.curation.html import Section, as_source, render
+from trainer.curation.inspection import LEGEND, scanner_of
+from trainer.curation.thumbnails import contact_sheet, png_of, thumbnail
+from trainer.datasets.exam import Exam
+from trainer.evaluation import metrics
+from trainer.evaluation.calibration import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    labelled_probabilities,
+)
+from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
+from trainer.evaluation.metrics import HIT_MM, Outcome
+from trainer.evaluation.plots import NoPlotsError, pck_plot, reliability_diagram, risk_coverage_plot
+
+PHANTOM, ALL_REAL = "phantom", "all real"
+WORST = 12
+
+Figures = dict[str, float | int]
+# Figures that get a bootstrap interval.
+HEADLINES: dict[str, Callable[[Sequence[Outcome]], float]] = {
+    "pck6": metrics.pck,
+    "pck6_level_strict": lambda outcomes: float((metrics.errors_mm(outcomes) <= HIT_MM).mean()),
+    "all_levels_right": metrics.all_levels_right,
+    "disc_macro_f1": lambda outcomes: metrics.macro_f1(outcomes, Structure.DISC),
+    "vertebra_macro_f1": lambda outcomes: metrics.macro_f1(outcomes, Structure.VERTEBRA),
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """An outcome and what it is grouped by; ``centroids`` as of the exam."""
+
+    outcome: Outcome
+    subset: str
+    manufacturer: str
+    field_strength: str
+    centroids: bool
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """A package's outcomes on exams of any data sets."""
+
+    manifest: Manifest
+    title: str
+    cases: list[Case] = field(default_factory=list)
+    _worst: list[tuple[float, int, Image.Image]] = field(default_factory=list)
+
+    def add(self, exam: Exam, outcome: Outcome) -> None:
+        """Take in an exam; of the picture only that of a bad case is kept."""
+        scanner, _, field_strength = scanner_of(exam).rpartition(", ")
+        self.cases.append(Case(outcome, exam.subset, scanner, field_strength, exam.centroids))
+        badness = float(metrics.errors_mm([outcome]).max())
+        if exam.centroids and badness > HIT_MM and (len(self._worst) < WORST or badness > self._worst[0][0]):
+            entry = min(badness, 1e6), -len(self.cases), thumbnail(exam, *_caption_and_points(exam, outcome, badness))
+            (heapq.heappush if len(self._worst) < WORST else heapq.heapreplace)(self._worst, entry)
+
+    # ------------------------------------------------------------ groups and figures
+
+    def groups(self) -> dict[str, list[Case]]:
+        """By subset, and all exams that are no phantoms where they are of several subsets."""
+        groups: dict[str, list[Case]] = {}
+        for case in self.cases:
+            groups.setdefault(case.subset, []).append(case)
+        real = [case for case in self.cases if case.subset != PHANTOM and case.centroids]
+        if len({case.subset for case in real}) > 1:
+            groups[ALL_REAL] = real
+        return groups
+
+    def main_cases(self) -> list[Case]:
+        """Those that curves and tables by level are made of: real exams with centroids, else phantoms."""
+        known = [case for case in self.cases if case.centroids]
+        return [case for case in known if case.subset != PHANTOM] or known
+
+    def figures(self) -> dict[str, Figures]:
+        """All single figures of every group."""
+        return {name: self.figures_of(cases) for name, cases in self.groups().items()}
+
+    def figures_of(self, cases: Sequence[Case]) -> Figures:
+        """What `metrics.summary` gives, calibration and the undecided band; levels alone where points are no centroids."""
+        outcomes = [case.outcome for case in cases]
+        levels: Figures = {"disc_levels_by_nearest": metrics.levels_by_nearest(outcomes, Structure.DISC)}
+        if not all(case.centroids for case in cases):
+            return {"exams": len(cases), "refused": sum(o.predicted is None for o in outcomes), **levels}
+        figures = metrics.summary(outcomes) | levels
+        for structure in Structure:
+            probabilities, labels = labelled_probabilities(outcomes, structure)
+            figures[f"{structure}_ece"] = expected_calibration_error(probabilities, labels)
+            chance, upper = calibration_error_by_chance(probabilities)
+            figures[f"{structure}_ece_by_chance"], figures[f"{structure}_ece_by_chance_95"] = chance, upper
+            decided = np.array([self.manifest.decides(structure, p) for p in probabilities.tolist()], dtype=bool)
+            figures[f"{structure}_undecided"] = float(1 - decided.mean()) if len(decided) else float("nan")
+            for grade in Grade:
+                figures[f"{structure}_{grade}_called_other"] = _called_other(probabilities, labels, decided, grade)
+        return figures
+
+    def intervals(self, samples: int) -> dict[str, dict[str, tuple[float, float]]]:
+        """95 % bootstrap intervals by patient of the headline figures of every group with centroids."""
+        return {
+            name: {
+                figure: metrics.bootstrap_interval([c.outcome for c in cases], compute, samples=samples)
+                for figure, compute in HEADLINES.items()
+            }
+            for name, cases in self.groups().items()
+            if all(case.centroids for case in cases)
+        }
+
+    def by_level(self) -> dict[str, Figures]:
+        """Of each level: annotated keypoints, level-strict PCK-6, errors, classes right, undecided."""
+        outcomes = [case.outcome for case in self.main_cases()]
+        return {landmark.level: self._level(outcomes, row) for row, landmark in enumerate(READING_ORDER)}
+
+    def _level(self, outcomes: Sequence[Outcome], row: int) -> Figures:
+        landmark = READING_ORDER[row]
+        errors = np.array(
+            [e for o in outcomes for e in [metrics.errors_by_level(o).get(landmark.level)] if e is not None]
+        )
+        finite = errors[np.isfinite(errors)]
+        said = [
+            (float(o.probabilities[row]), o.grades[row])
+            for o in outcomes
+            if o.probabilities is not None and o.grades[row] is not None
+        ]
+        right = [(p >= 0.5) is (grade is Grade.DEGENERATIVE) for p, grade in said]
+        undecided = [not self.manifest.decides(landmark.structure, p) for p, _ in said]
+        return {
+            "keypoints": len(errors),
+            "pck6_level_strict": _mean(errors <= HIT_MM),
+            "mean_error_mm": _mean(finite),
+            "median_error_mm": float(np.median(finite)) if len(finite) else float("nan"),
+            "class_known": len(said),
+            "class_right": _mean(right),
+            "undecided": _mean(undecided),
+        }
+
+    def by_scanner(self) -> dict[str, list[Case]]:
+        """Main cases by manufacturer, and by field strength."""
+        groups: dict[str, list[Case]] = {}
+        for case in self.main_cases():
+            for name in (case.manufacturer, case.field_strength):
+                groups.setdefault(name, []).append(case)
+        return dict(sorted(groups.items()))
+
+    # ------------------------------------------------------------ reports
+
+    def to_json(self, samples: int) -> dict[str, Any]:
+        """Everything but pictures."""
+        content = {
+            "figures": self.figures(),
+            "intervals": self.intervals(samples) if samples else {},
+            "levels": self.by_level() if self.main_cases() else {},
+            "scanners": {name: self.figures_of(cases) for name, cases in self.by_scanner().items()},
+        }
+        plain: dict[str, Any] = without_nan(content)
+        return plain
+
+    def write(self, out: Path, samples: int, introduction: Sequence[str] = ()) -> None:
+        """``evaluation.html``, which needs nothing else, and ``evaluation.json``."""
+        out.mkdir(parents=True, exist_ok=True)
+        content = self.to_json(samples)
+        (out / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (out / "evaluation.html").write_text(render(self.title, list(self._sections(content)), introduction), "utf-8")
+
+    def _sections(self, content: dict[str, Any]) -> Iterator[Section]:
+        yield _figures_section(content["figures"], content["intervals"])
+        if not self.main_cases():
+            return
+        outcomes = [case.outcome for case in self.main_cases()]
+        yield _table("By level", content["levels"])
+        keys = (
+            "exams",
+            "refused",
+            "pck6",
+            "pck6_level_strict",
+            "all_levels_right",
+            "disc_macro_f1",
+            "vertebra_macro_f1",
+        )
+        yield _table("By manufacturer and field strength", content["scanners"], keys)
+        for structure in Structure:
+            yield _confusion_section(outcomes, structure)
+        yield Section(
+            heading="Every definition of precision, recall and F1",
+            columns=("", *(structure.value for structure in Structure)),
+            rows=rows_of({s.value: metrics.definitions(outcomes, s) for s in Structure}),
+        )
+        yield _curves_section(outcomes)
+        yield _refusals_section(outcomes)
+        yield self._worst_section()
+
+    def _worst_section(self) -> Section:
+        pictures = [picture for _, _, picture in sorted(self._worst, key=lambda entry: entry[:2], reverse=True)]
+        if not pictures:
+            return Section(heading="Worst cases", lines=["No keypoint of any exam is farther than 6 mm off."])
+        return Section(
+            heading=f"Worst cases ({len(pictures)} exams)",
+            lines=[f"{LEGEND} Crosses are the model's points."],
+            pictures=[as_source(png_of(contact_sheet(pictures, columns=4)))],
+        )
+
+
+def _called_other(probabilities: Any, labels: Any, decided: Any, grade: Grade) -> float:
+    """Share of a class's keypoints for which the other class was called; undecided ones were not."""
+    mine = labels > 0 if grade is Grade.DEGENERATIVE else labels <= 0
+    said_degenerative = probabilities >= 0.5
+    wrong = decided & (said_degenerative != (grade is Grade.DEGENERATIVE))
+    return _mean(wrong[mine]) if len(labels) else float("nan")
+
+
+def _mean(values: Any) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _caption_and_points(exam: Exam, outcome: Outcome, badness: float) -> tuple[str, Any]:
+    if outcome.predicted is None:
+        return f"{exam.exam_id[-26:]}\nrefused: {outcome.refusal}", None
+    far = [level for level, error in metrics.errors_by_level(outcome).items() if error > HIT_MM]
+    between_rows, between_columns = exam.volume.pixel_spacing
+    points = outcome.predicted / np.array([between_columns, between_rows])
+    return f"{exam.exam_id[-26:]}\n{len(far)} off, most {badness:.0f} mm", points
+
+
+# ---------------------------------------------------------------- parts of the page
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for numbers that are none, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def text_of(value: float | int | None) -> str:
+    """A figure as people read it."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def rows_of(groups: dict[str, Figures] | dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """A row for each figure, a cell for each group."""
+    names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
+    return [
+        (name, *(text_of(figures[name]) if name in figures else "" for figures in groups.values())) for name in names
+    ]
+
+
+def _figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, tuple[float, float]]]) -> Section:
+    rows = []
+    for name, *cells in rows_of(figures):
+        found = [intervals.get(group, {}).get(name) for group in figures]
+        rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
+    lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
+    # Where all are right, every sample drawn is right too: only the exact interval shows how little that proves.
+    lines += [
+        f"{group}: all {found['exams']} exams right; the exact 95 % interval of that share begins at "
+        f"{binomtest(int(found['exams']), int(found['exams'])).proportion_ci().low:.2f}."
+        for group, found in figures.items()
+        if found.get("all_levels_right") == 1
+    ]
+    return Section(heading="Figures", lines=lines, columns=("", *figures), rows=rows)
+
+
+def _table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -> Section:
+    names = list(keys) or list(next(iter(groups.values())))
+    rows = [(name, *(text_of(figures.get(key)) for key in names)) for name, figures in groups.items()]
+    return Section(heading=heading, columns=("", *names), rows=rows)
+
+
+def _refusals_section(outcomes: Sequence[Outcome]) -> Section:
+    reasons = Counter(outcome.refusal for outcome in outcomes if outcome.predicted is None)
+    rows = [(reason, str(count)) for reason, count in reasons.most_common()]
+    return Section(heading=f"Refused ({reasons.total()})", columns=("reason", "exams"), rows=rows)
+
+
+def _confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Section:
+    table = metrics.confusion(outcomes, structure)
+    rows = [(f"truly {grade}", *map(str, counts.values())) for grade, counts in table.items()]
+    columns = ("", *(f"said {word}" if word != "missed" else word for word in next(iter(table.values()))))
+    return Section(heading=f"Confusion: {structure.value}", columns=columns, rows=rows)
+
+
+def _curves_section(outcomes: Sequence[Outcome]) -> Section:
+    structures = list(Structure)
+    pairs = {s.value: confidences_and_misses(outcomes, s) for s in structures}
+    order = ", ".join(f"{name} {text_of(ordering(*pair))}" for name, pair in pairs.items())
+    lines = [f"Chance that a hit is located with more confidence than a miss: {order} (nan: no misses, or no hits)."]
+    try:
+        plots = [
+            pck_plot({s.value: metrics.pck_curve(outcomes, structure=s) for s in structures}),
+            reliability_diagram({s.value: reliability(*labelled_probabilities(outcomes, s)) for s in structures}),
+            risk_coverage_plot({name: risk_coverage(*pair) for name, pair in pairs.items()}),
+        ]
+    except NoPlotsError as error:
+        return Section(heading="Curves", lines=[*lines, str(error)])
+    return Section(
+        heading="Curves: PCK by distance, reliability, risk and coverage",
+        lines=lines,
+        pictures=list(map(as_source, plots)),
+    )

@@ -1,0 +1,62 @@
+"""Run a network over annotated exams and measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from spineone_core.anatomy import READING_ORDER
+from spineone_core.detection.decoding import calibrate, decode
+from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
+from spineone_core.detection.model_package import Manifest
+from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.network.domain import DomainNetwork, check_score
+from spineone_core.network.spineone import SpineOne
+from trainer.datasets.exam import Exam
+from trainer.evaluation.metrics import Outcome
+
+
+def evaluate_network(
+    network: SpineOne,
+    manifest: Manifest,
+    exams: Iterable[Exam],
+    device: torch.device,
+    domain: DomainNetwork | None = None,
+) -> list[Outcome]:
+    """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
+    return [evaluate_exam(network, manifest, exam, device, domain) for exam in exams]
+
+
+def evaluate_exam(
+    network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device, domain: DomainNetwork | None = None
+) -> Outcome:
+    """The outcome of one exam; a refusal counts as ten misses."""
+    truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
+    try:
+        prepared, score = prepare_mid_sagittal(exam.volume, manifest.preprocessing, domain, device)
+        check_score(domain, score)
+        chain = decode(network, prepared, manifest, device)
+    except SeriesError as error:
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
+    points = prepared.grid.to_source(chain.points)
+    probabilities = [
+        calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
+        for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)
+    ]
+    return Outcome(
+        exam.exam_id,
+        exam.patient,
+        truth,
+        grades,
+        in_plane_mm(exam.volume, points),
+        np.array(probabilities),
+        np.array([min(1.0, candidate.score) for candidate in chain.candidates]),
+    )
+
+
+def in_plane_mm(volume: SagittalVolume, points: FloatArray) -> FloatArray:
+    """(..., 2) source column and row -> mm along the row and column directions."""
+    between_rows, between_columns = volume.pixel_spacing
+    return points * np.array([between_columns, between_rows])

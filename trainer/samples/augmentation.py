@@ -1,0 +1,221 @@
+"""Training pictures: random geometry and appearance, with targets drawn afterwards (reading 25)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.imaging.series import FloatArray
+from spineone_core.network.spineone import STRUCTURES
+from trainer.samples.appearance import AppearanceConfig, change_appearance
+from trainer.samples.targets import Targets, draw_targets
+
+# L1 and L5-S1 stay at least this far inside a crop where it is large enough: levels are counted from the sacrum.
+END_MARGIN_MM = 12.0
+# Column and row of a keypoint that no crop shows.
+OUT_OF_VIEW = -1e4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """One annotated stack, oriented as the network sees it.
+
+    ``images`` (slices, H, W) uint8; ``spacing_mm`` of its pixels; ``points`` (10, 2) column and row in reading order, NaN
+    where a level is not annotated; ``grades`` likewise; ``upper_disc`` (0 or 1, 2) is T12-L1 where it is annotated (reading 18).
+    """
+
+    images: NDArray[np.uint8]
+    spacing_mm: float
+    points: FloatArray
+    grades: tuple[Grade | None, ...]
+    upper_disc: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentationConfig(AppearanceConfig):
+    """Ranges of the random changes. `PAPER` has flip, zoom and crop only, as the text says.
+
+    ``size`` of the crops, rows and columns; a share ``tall`` of the batches has ``tall_size`` instead, as a scanner's long field
+    of view shows half the thoracic spine. Crops move ``shift_mm`` across the spine and ``slide_mm`` along it, at most so far that
+    its ends stay in view, but for the share ``partial``, which cuts some off. A share ``mirrored`` goes on above the picture with
+    its mirror image: more vertebrae than a short field of view has, to be told from the lumbar ones by counting from the sacrum.
+    With a ``canvas`` the picture's middle is cut or padded to ``canvas`` x ``canvas`` pixels instead and the crop lies anywhere
+    in that, whatever it shows of the spine (reading 5).
+    """
+
+    size: tuple[int, int] = (512, 512)
+    tall_size: tuple[int, int] = (512, 512)
+    tall: float = 0.0
+    canvas: int = 0
+    flip: float = 0.0
+    zoom: tuple[float, float] = (0.7, 1.3)
+    rotation_deg: float = 0.0
+    shift_mm: float = 20.0
+    slide_mm: float = 20.0
+    partial: float = 0.0
+    mirrored: float = 0.0
+    shear: float = 0.0
+    blur: float = 0.0
+
+
+PAPER = AugmentationConfig(canvas=640, flip=0.5)
+STRONG = AugmentationConfig(
+    size=(320, 256),
+    tall_size=(448, 288),
+    tall=0.45,
+    zoom=(0.75, 1.3),
+    rotation_deg=12.0,
+    shift_mm=35.0,
+    slide_mm=120.0,
+    partial=0.1,
+    mirrored=0.3,
+    shear=0.06,
+    gamma=(0.65, 1.5),
+    bias=0.9,
+    noise=0.06,
+    blur=1.2,
+    border=0.25,
+    contrast_jitter=0.15,
+    tone=0.5,
+    coarse=0.15,
+    wrap=0.08,
+    metal=0.06,
+    saturation=0.2,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """Network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
+
+    images: NDArray[np.float32]
+    targets: dict[Structure, Targets]
+    points: FloatArray
+    grades: tuple[Grade | None, ...]
+
+
+def augment(
+    picture: Picture,
+    spacing_mm: float,
+    radius: float,
+    config: AugmentationConfig,
+    rng: np.random.Generator,
+    *,
+    heatmap: str = "ocpc",
+    ignore_upper_disc: bool = False,
+) -> Sample:
+    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels for a heatmap of ``network.HEATMAPS``.
+
+    ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it is background (reading 18).
+    """
+    if config.mirrored and rng.random() < config.mirrored:
+        picture = _mirrored_above(picture)
+    if config.canvas:
+        picture = centre_cut(picture, config.canvas * spacing_mm)
+    matrix = _random_affine(picture, spacing_mm, config, rng)
+    images = _warp(picture, matrix, config, rng)
+    inverse = np.linalg.inv(matrix[:, :2])
+    points = (picture.points - matrix[:, 2]) @ inverse.T
+    above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
+    images = change_appearance(images, points[np.isfinite(points).all(axis=1)], spacing_mm, config, rng)
+    # Without the lowest disc nobody can count: nothing of such a crop has a name. The paper makes no such difference.
+    nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
+    drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
+    targets = {}
+    for structure in STRUCTURES:
+        chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
+        grades = [picture.grades[i] for i in chosen]
+        ignored = above if ignore_upper_disc and structure is Structure.DISC else None
+        targets[structure] = draw_targets(drawn[chosen], grades, config.size, radius, heatmap=heatmap, ignored=ignored)
+    return Sample(images, targets, points, picture.grades)
+
+
+def _mirrored_above(picture: Picture) -> Picture:
+    """The picture with its part above L1 mirrored on top."""
+    rows = int(np.nanmin(picture.points[:, 1]) - END_MARGIN_MM / picture.spacing_mm)
+    if rows < 2:
+        return picture
+    images = np.concatenate([picture.images[:, rows:0:-1], picture.images], axis=1)
+    down = np.array([0.0, rows])
+    return replace(picture, images=images, points=picture.points + down, upper_disc=picture.upper_disc + down)
+
+
+def centre_cut(picture: Picture, side_mm: float) -> Picture:
+    """The middle ``side_mm`` x ``side_mm`` of a picture; where it is smaller it stays, and warping pads it with black."""
+    height, width = picture.images.shape[-2:]
+    side = round(side_mm / picture.spacing_mm)
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    corner = np.array([left, top])
+    images = picture.images[:, top : top + side, left : left + side]
+    return replace(picture, images=images, points=picture.points - corner, upper_disc=picture.upper_disc - corner)
+
+
+def _random_affine(
+    picture: Picture, spacing_mm: float, config: AugmentationConfig, rng: np.random.Generator
+) -> FloatArray:
+    """(2, 3): crop (column, row) -> picture (column, row)."""
+    height, width = config.size
+    zoom = np.exp(rng.uniform(*np.log(config.zoom)))
+    scale = spacing_mm / picture.spacing_mm / zoom
+    angle = np.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
+    shear = rng.uniform(-config.shear, config.shear)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = scale * rotation @ np.array([[1.0, shear], [0.0, 1.0]])
+    if rng.random() < config.flip:
+        linear = linear @ np.diag([-1.0, 1.0])
+    if config.canvas:
+        canvas = config.canvas * spacing_mm / picture.spacing_mm
+        centre = _anywhere(picture, canvas, scale * np.array([width, height]), rng)
+    else:
+        centre = _crop_centre(picture, linear, config, rng)
+    return np.column_stack([linear, centre - linear @ np.array([(width - 1) / 2, (height - 1) / 2])])
+
+
+def _crop_centre(
+    picture: Picture, linear: FloatArray, config: AugmentationConfig, rng: np.random.Generator
+) -> FloatArray:
+    """Where the crop's middle lies: near the spine's middle, moved about, along the spine only while its ends stay in view."""
+    low, high = np.nanmin(picture.points, axis=0), np.nanmax(picture.points, axis=0)
+    middle, length = (low + high) / 2, high - low
+    half = length / 2 + END_MARGIN_MM / picture.spacing_mm
+    room = np.array(config.size[::-1]) / 2 * np.abs(np.diag(linear)) - half
+    shift, slide = config.shift_mm / picture.spacing_mm, config.slide_mm / picture.spacing_mm
+    reach = np.array([max(shift, room[0]), min(slide, max(0.0, room[1]))])
+    moved = rng.uniform(-reach, reach)
+    if config.partial and rng.random() < config.partial:
+        cut = max(0.0, room[1]) + rng.uniform(0.15, 0.6) * length[1]
+        moved[1] = cut if rng.random() < 0.5 else -cut
+    return middle + moved
+
+
+def _anywhere(picture: Picture, canvas: float, crop: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """A crop's middle anywhere on the canvas around the picture's middle; a crop larger than that lies centred (reading 25).
+
+    ``canvas`` side and ``crop`` (width, height) in picture pixels.
+    """
+    height, width = picture.images.shape[-2:]
+    room = np.maximum(0.0, (canvas - crop) / 2)
+    return np.array([(width - 1) / 2, (height - 1) / 2]) + rng.uniform(-room, room)
+
+
+def _warp(
+    picture: Picture, matrix: FloatArray, config: AugmentationConfig, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    height, width = config.size
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    sigma = np.hypot(0.45 * max(0.0, scale - 1), abs(rng.normal(0, config.blur)) * scale * 0.6 if config.blur else 0.0)
+    pixels = picture.images.astype(np.float32) / 255
+    if sigma > 0.3:
+        pixels = ndimage.gaussian_filter(pixels, float(sigma), axes=(1, 2), truncate=2.5, mode="nearest")
+    rows, columns = pixels.shape[-2:]
+    u, v = np.meshgrid(np.arange(width), np.arange(height))
+    source = np.stack([u, v], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
+    grid = torch.from_numpy(((source + 0.5) * 2 / [columns, rows] - 1).astype(np.float32))[None]
+    images = torch.from_numpy(pixels)[None]
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()

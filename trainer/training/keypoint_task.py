@@ -1,0 +1,181 @@
+"""Training SpineOne, the conventional and the two-stage detectors on MRI slices (Tables I to IV, Figs. 7 and 8)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from spineone_core.detection.model_package import Manifest, save_package
+from spineone_core.network.spineone import STRUCTURES, SpineOne
+from spineone_core.network.two_stage import TwoStage, build_network, classification_loss
+from trainer.datasets.exam import Exam
+from trainer.evaluation import metrics
+from trainer.evaluation.outcomes import evaluate_network
+from trainer.recipes import Recipe
+from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
+from trainer.samples.targets import GRADES
+from trainer.training.losses import branch_loss
+from trainer.training.task import Batch, Objective
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """``real`` and ``phantoms``: for each exam its pictures; ``validation`` exams choose the best checkpoint."""
+
+    real: Sequence[Sequence[Picture]]
+    phantoms: Sequence[Sequence[Picture]]
+    validation: Sequence[Exam]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all training pictures."""
+        digest = hashlib.sha256()
+        for pictures in (*self.real, *self.phantoms):
+            for picture in pictures:
+                digest.update(picture.images.tobytes())
+                digest.update(picture.points.tobytes())
+        return digest.hexdigest()
+
+
+class KeypointTask:
+    """A recipe on its data; see `trainer.training.task.Task`."""
+
+    def __init__(self, recipe: Recipe, data: TrainingData) -> None:
+        self.recipe, self.data = recipe, data
+        real = round(len(data.real) / max(1e-9, 1 - recipe.phantom_share))
+        self.samples_per_epoch = max(1, real) if data.real else len(data.phantoms)
+
+    @property
+    def schedule(self) -> Recipe:
+        return self.recipe
+
+    def config(self) -> dict[str, Any]:
+        return self.recipe.to_json()
+
+    def fingerprint(self) -> str:
+        return self.data.fingerprint()
+
+    def objective(self) -> KeypointObjective:
+        return KeypointObjective(self.recipe)
+
+    def samples(self, seed: int) -> KeypointSamples:
+        return KeypointSamples(self, seed)
+
+    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+        if not self.data.validation:
+            return None
+        assert isinstance(network, SpineOne)
+        figures = metrics.summary(evaluate_network(network, self.manifest({}, {}), self.data.validation, device))
+        return validation_score(figures), dict(figures)
+
+    def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
+        assert isinstance(network, SpineOne)
+        counts = {"real_exams": len(self.data.real), "phantoms": len(self.data.phantoms)}
+        save_package(folder, network, self.manifest({**training, **counts}, figures))
+
+    def manifest(self, training: dict[str, Any], figures: dict[str, Any]) -> Manifest:
+        """What a model package says about a network of this recipe."""
+        return Manifest(
+            name=f"spineone-{self.recipe.name}",
+            version="0.1.0",
+            network=self.recipe.network,
+            preprocessing=self.recipe.preprocessing,
+            decoding=self.recipe.decoding,
+            training=training,
+            figures=figures,
+        )
+
+
+def validation_score(figures: dict[str, float | int]) -> float:
+    """What "best" means: levels first, then points, then classes."""
+    classes = (figures["disc_macro_f1"] + figures["vertebra_macro_f1"]) / 2
+    return float(figures["all_levels_right"] + figures["pck6_level_strict"] + classes)
+
+
+class KeypointObjective(Objective):
+    """The four terms of Eq. 4, with Eq. 6 where ``associate``, and the crop classifier's for a two-stage detector.
+
+    Its two stages share no weight, so training them in one loop is training them one after the other.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.network = build_network(recipe.network)
+
+    def forward(self, batch: Batch, associate: bool) -> dict[str, Tensor]:
+        images = batch["images"].contiguous(memory_format=torch.channels_last)
+        outputs = self.network(images)
+        terms: dict[str, Tensor] = {}
+        for s in STRUCTURES:
+            heatmap, offsets, weight = (batch[f"{s}_{name}"] for name in ("heatmap", "offsets", "weight"))
+            heat, offset = branch_loss(outputs[s], heatmap, offsets, weight, self.recipe.loss, associate=associate)
+            terms[f"{s}_heatmap"], terms[f"{s}_offset"] = heat, offset
+        if isinstance(self.network, TwoStage):
+            logits = self.network.classify(images, batch["points"], self.recipe.preprocessing.spacing_mm)
+            terms["crop_class"] = classification_loss(logits, batch["labels"])
+        return terms
+
+
+class KeypointSamples(Dataset[Batch]):
+    """Every real exam once an epoch in random order, phantoms at random in the places between."""
+
+    def __init__(self, task: KeypointTask, seed: int) -> None:
+        self.task, self.seed = task, seed
+
+    def __getitem__(self, index: int) -> Batch:
+        """Sample number ``index`` of the whole run as tensors; ``points`` are the crops' middles, ``labels`` -1 where unknown."""
+        rng = np.random.default_rng([self.seed, index])
+        sample = self.draw(index, rng)
+        recipe = self.task.recipe
+        # A localiser errs; the classifier learns on crops moved likewise.
+        # A level that is not annotated has no class, so its crop is out of the loss wherever it lies.
+        points = np.nan_to_num(sample.points)
+        jitter = rng.normal(0, recipe.crop_jitter_mm / recipe.preprocessing.spacing_mm, sample.points.shape)
+        labels = [-1 if g is None else GRADES.index(g) for g in sample.grades]
+        batch = {
+            "images": torch.from_numpy(sample.images),
+            "points": torch.from_numpy(points + jitter).float(),
+            "labels": torch.tensor(labels),
+        }
+        for structure, targets in sample.targets.items():
+            for name in ("heatmap", "offsets", "weight"):
+                batch[f"{structure}_{name}"] = torch.from_numpy(getattr(targets, name))
+        return batch
+
+    def draw(self, index: int, rng: np.random.Generator) -> Sample:
+        """The augmented exam of a place in the run."""
+        recipe = self.task.recipe
+        pictures = self._choose(*divmod(index, self.task.samples_per_epoch), rng)
+        # Half of the time the annotated slice, otherwise one beside it.
+        chosen = pictures[0] if rng.random() < 0.5 else pictures[int(rng.integers(len(pictures)))]
+        return augment(
+            chosen,
+            recipe.preprocessing.spacing_mm,
+            recipe.decoding.radius_px,
+            self._crops_of(index // recipe.batch),
+            rng,
+            heatmap=recipe.network.heatmap,
+            ignore_upper_disc=recipe.upper_disc == "ignore",
+        )
+
+    def _crops_of(self, batch: int) -> AugmentationConfig:
+        """All crops of a batch are of one size."""
+        config = self.task.recipe.augmentation
+        tall = np.random.default_rng([self.seed, 1_000_037, batch]).random() < config.tall
+        return replace(config, size=config.tall_size) if tall else config
+
+    def _choose(self, epoch: int, place: int, rng: np.random.Generator) -> Sequence[Picture]:
+        data = self.task.data
+        order = np.random.default_rng([self.seed, 1_000_003, epoch]).permutation(self.task.samples_per_epoch)
+        slot = int(order[place])
+        if slot < len(data.real):
+            return data.real[slot]
+        return data.phantoms[int(rng.integers(len(data.phantoms)))]

@@ -1,0 +1,60 @@
+"""Detection rates of the 3-D variant on CT volumes (Table V; Eq. 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from spineone_core.imaging.series import FloatArray
+from trainer.datasets.exam import VolumeExam
+from trainer.evaluation.metrics import HIT_MM
+from trainer.volumes.network import CHALLENGE_MM, STRIDE, SpineOneVolume, detect_vertebrae, detection_rate
+from trainer.volumes.package import VolumeManifest
+from trainer.volumes.preprocessing import prepare_volume
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeOutcome:
+    """``truth`` (K, 3) and ``found`` (J, 3) x, y, z in mm."""
+
+    exam_id: str
+    patient: str
+    truth: FloatArray
+    found: FloatArray
+
+    def hits(self, distance_mm: float) -> float:
+        """Number of true vertebrae with a detection within the distance, one to one."""
+        return detection_rate(self.truth, self.found, (1.0, 1.0, 1.0), distance_mm) * len(self.truth)
+
+
+def evaluate_volumes(
+    network: SpineOneVolume, manifest: VolumeManifest, exams: Iterable[VolumeExam], device: torch.device
+) -> list[VolumeOutcome]:
+    """One outcome a scan; whole scans go through, whatever their length."""
+    return [evaluate_volume(network, manifest, exam, device) for exam in exams]
+
+
+def evaluate_volume(
+    network: SpineOneVolume, manifest: VolumeManifest, exam: VolumeExam, device: torch.device
+) -> VolumeOutcome:
+    multiples = [STRIDE * f for f in manifest.network.reduction]
+    prepared = prepare_volume(exam.voxels, exam.spacing_mm, manifest.preprocessing, multiples)
+    found = prepared.to_source(detect_vertebrae(network, prepared.voxels.to(device), suppression=manifest.suppression))
+    spacing = np.array(exam.spacing_mm)
+    return VolumeOutcome(exam.exam_id, exam.patient, exam.points * spacing, found * spacing)
+
+
+def volume_figures(outcomes: Sequence[VolumeOutcome]) -> dict[str, float | int]:
+    """Detection rates over all vertebrae at the challenge's 20 mm and the paper's 6 mm, and outputs that found none."""
+    total = sum(len(o.truth) for o in outcomes)
+    hits = {d: sum(o.hits(d) for o in outcomes) for d in (CHALLENGE_MM, HIT_MM)}
+    return {
+        "scans": len(outcomes),
+        "vertebrae": total,
+        "detection_rate_20mm": hits[CHALLENGE_MM] / total if total else 0.0,
+        "detection_rate_6mm": hits[HIT_MM] / total if total else 0.0,
+        "strays": round(sum(len(o.found) for o in outcomes) - hits[CHALLENGE_MM]),
+    }

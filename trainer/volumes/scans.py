@@ -1,0 +1,33 @@
+"""CT scans for the 3-D variant: which reader reads them, one at a time, by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+
+from trainer.datasets import formats
+from trainer.datasets.exam import Skipped, VolumeExam
+from trainer.datasets.tables import DatasetError
+from trainer.volumes import csi2014
+
+_console = Console(stderr=True)
+
+
+def read_scans(sources: Sequence[str], part: str) -> Iterator[VolumeExam]:
+    """The scans of a part (train or test), one in memory at a time; what cannot be used is printed with its reason.
+
+    Raises
+    ------
+    DatasetError
+        If a source is missing or holds no CT volumes.
+    """
+    for source in sources:
+        name, folder = formats.parse(source)
+        if name != "csi2014":
+            raise DatasetError(f"{folder}: {name} holds no CT volumes, which the 3-D variant (Table V) needs")
+        for item in csi2014.read(folder):
+            if isinstance(item, Skipped):
+                _console.print(f"left out: {item.exam_id}: {item.why}", highlight=False, soft_wrap=True)
+            elif item.part == part:
+                yield item
