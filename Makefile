@@ -34,7 +34,7 @@ reproduce-smoke: install
 
 # docs/configuration.md, from the settings' own table; a test holds them equal.
 configuration: install
-	$(BIN)/python -m dicom_node.settings_text > docs/configuration.md
+	$(BIN)/python -m dicom_node.settings.text > docs/configuration.md
 
 # PixelMed's validator over the report of every kind of study: too slow for each run of the tests, which ask it for each form only.
 validators: install

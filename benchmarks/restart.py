@@ -19,9 +19,9 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from dicom_node.instances import InstanceStore
-from dicom_node.schema import Database, Instance, prepare_database, utc_now
-from dicom_node.settings import load_settings
+from dicom_node.database.tables import Database, Instance, prepare_database, utc_now
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import load_settings
 
 _PER_SERIES = 20
 _SERIES_PER_STUDY = 6

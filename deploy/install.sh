@@ -133,7 +133,7 @@ import sys
 from pathlib import Path
 from sqlalchemy.engine import make_url
 from dicom_node.errors import SettingsError
-from dicom_node.settings import load_settings
+from dicom_node.settings.node import load_settings
 try:
     url = make_url(load_settings(Path(sys.argv[1])).database)
 except SettingsError as error:

@@ -28,12 +28,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import select
 
-from dicom_node import overview
-from dicom_node.delivery import Sender
+from dicom_node.database.tables import Database, ResultFile, ResultRow
+from dicom_node.delivery.deliverer import Sender
 from dicom_node.errors import DeliveryError, NodeError
-from dicom_node.overlays import overlay_png
-from dicom_node.schema import Database, ResultFile, ResultRow
-from dicom_node.settings import Destination, NodeSettings, load_settings
+from dicom_node.health import overview
+from dicom_node.results.overlay import overlay_png
+from dicom_node.settings.node import Destination, NodeSettings, load_settings
 from spineone_core.imaging.series import files_by_study, read_dataset
 from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import PhantomExam

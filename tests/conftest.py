@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dicom_node.schema import Database, prepare_database
-from dicom_node.settings import NodeSettings
+from dicom_node.database.tables import Database, prepare_database
+from dicom_node.settings.node import NodeSettings
 from tests.postgres import Cluster, running_cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

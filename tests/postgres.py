@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
-from dicom_node.migrations import upgrade
+from dicom_node.database.migrations import upgrade
 
 # Debian keeps the server's programs out of the path.
 _FOLDERS = [Path("/usr/local/bin"), Path("/usr/bin"), *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]

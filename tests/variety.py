@@ -19,9 +19,9 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
-from dicom_node.process import find_studies
-from dicom_node.settings import NodeSettings, Results
-from dicom_node.worker import analyse
+from dicom_node.analysis.offline import find_studies
+from dicom_node.analysis.worker import analyse
+from dicom_node.settings.node import NodeSettings, Results
 from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.findings import Detection, Finding, ModelIdentity, Status
 from spineone_core.imaging.series import SagittalVolume, group_series, load_volume, read_headers

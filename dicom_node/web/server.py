@@ -7,11 +7,11 @@ import threading
 
 import uvicorn
 
-from dicom_node.alerts import close_alert, raise_alert
-from dicom_node.lifecycle import StopFlag, notify_ready
-from dicom_node.log import get_logger
-from dicom_node.schema import Database
-from dicom_node.settings import NodeSettings, Web
+from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.database.tables import Database
+from dicom_node.settings.node import NodeSettings, Web
+from dicom_node.system.lifecycle import StopFlag, notify_ready
+from dicom_node.system.log import get_logger
 from dicom_node.web.app import make_app
 
 _TRY_AGAIN_S = 10.0

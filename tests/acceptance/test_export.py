@@ -14,13 +14,13 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
-from dicom_node.cli import main
-from dicom_node.export import Exporter, ExportError, read_key
-from dicom_node.instances import InstanceStore
-from dicom_node.schema import Database, Instance, ResultRow, open_database
-from dicom_node.settings import NodeSettings, load_settings
-from dicom_node.studies import complete_due
-from dicom_node.worker import Worker, load_detector
+from dicom_node.analysis.worker import Worker, load_detector
+from dicom_node.cli.app import main
+from dicom_node.database.tables import Database, Instance, ResultRow, open_database
+from dicom_node.images.store import InstanceStore
+from dicom_node.images.studies import complete_due
+from dicom_node.settings.node import NodeSettings, load_settings
+from dicom_node.upkeep.export import Exporter, ExportError, read_key
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image

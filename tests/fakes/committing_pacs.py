@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetrieveInformationModelFind
 
-from dicom_node.commitment_messages import (
+from dicom_node.commitment.messages import (
     SOP_CLASS,
     SOP_INSTANCE,
     Answer,

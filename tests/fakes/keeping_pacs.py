@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dicom_node.lifecycle import StopFlag
+from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.pacs import FakePacs, running_pacs
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from pydicom import dcmread
 from sqlalchemy import func, select
 
-from dicom_node.outbox import ALTERNATIVES
-from dicom_node.schema import Alert, Database, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.tables import Alert, Database, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.delivery.outbox import ALTERNATIVES
 from tests.faults.mutants import Mutant
 from tests.faults.site import Site
 from tests.faults.traffic import Ledger

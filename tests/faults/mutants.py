@@ -23,8 +23,8 @@ from pydicom.uid import (
 )
 from pynetdicom.sop_class import Verification
 
-from dicom_node import commitment_messages
-from dicom_node.commitment_messages import Answer, Reference, Request
+from dicom_node.commitment import messages
+from dicom_node.commitment.messages import Answer, Reference, Request
 from tests.fakes import wire
 from tests.fakes.datasets import encode, mr_image, with_meta
 
@@ -41,7 +41,7 @@ SYNTAXES = (
 CONTEXTS = (
     *((str(MRImageStorage), str(syntax)) for syntax in SYNTAXES),
     (str(Verification), str(ImplicitVRLittleEndian)),
-    (commitment_messages.SOP_CLASS, str(ImplicitVRLittleEndian)),
+    (messages.SOP_CLASS, str(ImplicitVRLittleEndian)),
 )
 _ECHO_CONTEXT, _COMMITMENT_CONTEXT = 2 * len(SYNTAXES) + 1, 2 * len(SYNTAXES) + 3
 # Study and instance of the image that all others are made of: numbers of the same length take their place.
@@ -153,17 +153,17 @@ def _echo(number: int, source: random.Random) -> bytes:
 
 
 def _action(number: int, source: random.Random) -> bytes:
-    command = _command(0x0130, commitment_messages.SOP_CLASS, requested=True)
-    command.ActionTypeID = commitment_messages.REQUEST
+    command = _command(0x0130, messages.SOP_CLASS, requested=True)
+    command.ActionTypeID = messages.REQUEST
     asked = Request(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),))
-    return _commitment(command, commitment_messages.encode_request(asked), source)
+    return _commitment(command, messages.encode_request(asked), source)
 
 
 def _event_report(number: int, source: random.Random) -> bytes:
-    command = _command(0x0100, commitment_messages.SOP_CLASS)
-    command.EventTypeID = commitment_messages.ALL_KEPT
+    command = _command(0x0100, messages.SOP_CLASS)
+    command.EventTypeID = messages.ALL_KEPT
     told = Answer(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),), ())
-    return _commitment(command, commitment_messages.encode_answer(told), source)
+    return _commitment(command, messages.encode_answer(told), source)
 
 
 def _other(number: int, source: random.Random) -> bytes:
@@ -222,8 +222,8 @@ def _command(field: int, sop_class: str, *, requested: bool = False) -> Dataset:
     command.CommandField = field
     command.MessageID = 1
     setattr(command, "RequestedSOPClassUID" if requested else "AffectedSOPClassUID", sop_class)
-    if sop_class == commitment_messages.SOP_CLASS:
-        uid = commitment_messages.SOP_INSTANCE
+    if sop_class == messages.SOP_CLASS:
+        uid = messages.SOP_INSTANCE
         setattr(command, "RequestedSOPInstanceUID" if requested else "AffectedSOPInstanceUID", uid)
     return command
 

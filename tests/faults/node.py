@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.lifecycle import SUPERVISOR_PID
-from dicom_node.schema import Database, prepare_database
-from dicom_node.settings import NodeSettings, load_settings
+from dicom_node.database.tables import Database, prepare_database
+from dicom_node.settings.node import NodeSettings, load_settings
+from dicom_node.system.lifecycle import SUPERVISOR_PID
 from tests.fakes.scu import free_port
 from tests.peers import node_command
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_node.alerts import open_alerts
-from dicom_node.schema import Instance, OutboxRow, open_database
+from dicom_node.alerts.record import open_alerts
+from dicom_node.database.tables import Instance, OutboxRow, open_database
 from tests.fakes import wire
 from tests.faults.document import Line
 from tests.faults.site import Site

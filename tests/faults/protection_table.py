@@ -31,23 +31,23 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
     return Protection(row, name, tuple(Patch(*patch) for patch in patches))
 
 
-_ASSOCIATIONS = "dicom_node/associations.py"
-_DIMSE = "dicom_node/bounded_dimse.py"
-_INSTANCES = "dicom_node/instances.py"
-_HEADERS = "dicom_node/headers.py"
-_FILES = "dicom_node/files.py"
-_STUDIES = "dicom_node/studies.py"
-_JOBS = "dicom_node/jobs.py"
-_WORKER = "dicom_node/worker.py"
-_SCHEMA = "dicom_node/schema.py"
-_MIGRATIONS = "dicom_node/migrations/__init__.py"
-_DELIVERY = "dicom_node/delivery.py"
-_REMOTE = "dicom_node/remote.py"
-_COMMITMENTS = "dicom_node/commitments.py"
-_ENVELOPE = "dicom_node/envelope.py"
-_SETTINGS = "dicom_node/settings.py"
-_LIFECYCLE = "dicom_node/lifecycle.py"
-_LOG = "dicom_node/log.py"
+_ASSOCIATIONS = "dicom_node/receiving/listener.py"
+_DIMSE = "dicom_node/dicom/bounded_dimse.py"
+_INSTANCES = "dicom_node/images/store.py"
+_HEADERS = "dicom_node/dicom/headers.py"
+_FILES = "dicom_node/system/files.py"
+_STUDIES = "dicom_node/images/studies.py"
+_JOBS = "dicom_node/analysis/jobs.py"
+_WORKER = "dicom_node/analysis/worker.py"
+_SCHEMA = "dicom_node/database/tables.py"
+_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
+_DELIVERY = "dicom_node/delivery/deliverer.py"
+_REMOTE = "dicom_node/dicom/remote.py"
+_COMMITMENTS = "dicom_node/commitment/evidence.py"
+_ENVELOPE = "dicom_node/results/envelope.py"
+_SETTINGS = "dicom_node/settings/node.py"
+_LIFECYCLE = "dicom_node/system/lifecycle.py"
+_LOG = "dicom_node/system/log.py"
 _APP = "dicom_node/web/app.py"
 _SERIES = "spineone_core/imaging/series.py"
 _SELECTION = "spineone_core/imaging/selection.py"
@@ -570,7 +570,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         48,
         "timers run again when the clock was set back",
-        ("dicom_node/scheduler.py", "if lead < before - _SET_BACK_S:", "if False:"),
+        ("dicom_node/processes/scheduler.py", "if lead < before - _SET_BACK_S:", "if False:"),
     ),
     _of(
         48,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node import jobs
-from dicom_node.schema import Database, prepare_database
-from dicom_node.settings import load_settings
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, prepare_database
+from dicom_node.settings.node import load_settings
 from tests.faults.node import Process
 from tests.peers import node_command
 from tests.unit.test_jobs import add_job, state_of, take

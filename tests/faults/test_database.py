@@ -13,11 +13,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
-from dicom_node import associations, jobs
-from dicom_node.instances import OUT_OF_RESOURCES, SUCCESS, InstanceStore
-from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import Database, Instance, open_database, prepare_database, utc_now
-from dicom_node.settings import Listener, NodeSettings
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, Instance, open_database, prepare_database, utc_now
+from dicom_node.images.store import OUT_OF_RESOURCES, SUCCESS, InstanceStore
+from dicom_node.receiving import listener
+from dicom_node.settings.node import Listener, NodeSettings
+from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port, send
 from tests.faults.node import ROOT, until
@@ -68,8 +69,8 @@ def test_locked__waits_and_never_says_success_too_early(
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from dicom_node.instances import InstanceStore
-from dicom_node.schema import open_database
+from dicom_node.images.store import InstanceStore
+from dicom_node.database.tables import open_database
 from tests.fakes.datasets import incoming, mr_image
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -104,11 +105,11 @@ def test_a_full_disk_does_not_end_the_listener(
         looks.append(None)
         raise OperationalError("UPDATE alerts", {}, OSError(28, "No space left on device"))
 
-    monkeypatch.setattr(associations, "_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(associations, "_close_disk_alert", fail)
+    monkeypatch.setattr(listener, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(listener, "_close_disk_alert", fail)
     settings = node_settings.model_copy(update={"listener": Listener(port=free_port())})
     stop = StopFlag()
-    running = threading.Thread(target=associations.run_listener, args=(settings, database, stop))
+    running = threading.Thread(target=listener.run_listener, args=(settings, database, stop))
     running.start()
     until(lambda: len(looks) > 3 or not running.is_alive())
     assert send(settings.listener.port, mr_image()) == [0]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from dicom_node.alerts import open_alerts
-from dicom_node.schema import Instance
+from dicom_node.alerts.record import open_alerts
+from dicom_node.database.tables import Instance
 from tests.fakes import wire
 from tests.fakes.datasets import encode, mr_image
 from tests.fakes.scu import association, send

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from sqlalchemy import func, insert, select
 
-from dicom_node import jobs
-from dicom_node.schema import Database, Job, JobEvent, ResultRow, StudyRow, open_database, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, Job, JobEvent, ResultRow, StudyRow, open_database, utc_now
+from dicom_node.settings.node import NodeSettings
 
 pytestmark = pytest.mark.both_databases
 

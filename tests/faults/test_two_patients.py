@@ -10,12 +10,12 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_node import studies
-from dicom_node.alerts import open_alerts
-from dicom_node.instances import SUCCESS, InstanceStore
-from dicom_node.schema import Database, Job, ResultFile, StudyRow, utc_now
-from dicom_node.settings import NodeSettings
-from dicom_node.worker import Worker
+from dicom_node.alerts.record import open_alerts
+from dicom_node.analysis.worker import Worker
+from dicom_node.database.tables import Database, Job, ResultFile, StudyRow, utc_now
+from dicom_node.images import studies
+from dicom_node.images.store import SUCCESS, InstanceStore
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from dicom_node import jobs, studies
-from dicom_node.alerts import open_alerts
-from dicom_node.associations import StorageListener
-from dicom_node.census import Census
-from dicom_node.instances import InstanceStore
-from dicom_node.lifecycle import StopFlag
-from dicom_node.retrieve import Retriever
-from dicom_node.scheduler import Scheduler
-from dicom_node.schema import Database, StudyRow, utc_now
-from dicom_node.settings import Archive, NodeSettings
+from dicom_node.alerts.record import open_alerts
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, StudyRow, utc_now
+from dicom_node.images import studies
+from dicom_node.images.store import InstanceStore
+from dicom_node.processes.scheduler import Scheduler
+from dicom_node.receiving.census import Census
+from dicom_node.receiving.listener import StorageListener
+from dicom_node.receiving.pull import Retriever
+from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.archive import FakeArchive, running_archive
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.scu import association, free_port, send

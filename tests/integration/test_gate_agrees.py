@@ -11,12 +11,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.envelope import to_bytes
-from dicom_node.gate import check
-from dicom_node.key_object import build_key_object
-from dicom_node.overlays import build_overlay
-from dicom_node.presentation import build_presentation
-from dicom_node.reports import SOP_CLASS_2D, build_report
+from dicom_node.gate.check import check
+from dicom_node.results.envelope import to_bytes
+from dicom_node.results.key_object import build_key_object
+from dicom_node.results.overlay import build_overlay
+from dicom_node.results.presentation import build_presentation
+from dicom_node.results.report import SOP_CLASS_2D, build_report
 from tests.integration.test_validators import errors, program, run
 from tests.unit.synthetic import CREATED, KEY, analysed, classic, refused, volume
 

@@ -25,13 +25,13 @@ from pydicom.uid import (
 )
 from sqlalchemy import func, select
 
-from dicom_node.alerts import open_alerts
-from dicom_node.associations import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
-from dicom_node.bounded_dimse import Budget
-from dicom_node.instances import InstanceStore, encode_file_meta
-from dicom_node.schema import Alert, Database, Instance
-from dicom_node.settings import NodeSettings
-from dicom_node.web.measures import NodeCollector
+from dicom_node.alerts.record import open_alerts
+from dicom_node.database.tables import Alert, Database, Instance
+from dicom_node.dicom.bounded_dimse import Budget
+from dicom_node.health.metrics import NodeCollector
+from dicom_node.images.store import InstanceStore, encode_file_meta
+from dicom_node.receiving.listener import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
+from dicom_node.settings.node import NodeSettings
 from tests.fakes import wire
 from tests.fakes.datasets import STUDY, incoming, mr_image, save, with_meta
 from tests.fakes.scu import association, free_port, send
@@ -341,13 +341,16 @@ def test_store__the_same_image_from_many_senders_at_once_is_one_instance(start: 
 
 
 def test_import__the_listener_never_loads_torch() -> None:
-    code = "import sys, dicom_node.associations; print('torch' in sys.modules, 'spineone_core.detection.detector' in sys.modules)"
+    code = (
+        "import sys, dicom_node.receiving.listener; "
+        "print('torch' in sys.modules, 'spineone_core.detection.detector' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
 
 def test_log__no_patient_data(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
-    from dicom_node.log import configure_logging
+    from dicom_node.system.log import configure_logging
 
     configure_logging("debug", process="test", stream=sys.stdout)
     without_study = mr_image(1)

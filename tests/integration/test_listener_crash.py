@@ -12,9 +12,9 @@ import pydicom
 import pytest
 from sqlalchemy import select
 
-from dicom_node.instances import SUCCESS, InstanceStore
-from dicom_node.schema import Database, Instance, StudyRow
-from dicom_node.settings import NodeSettings
+from dicom_node.database.tables import Database, Instance, StudyRow
+from dicom_node.images.store import SUCCESS, InstanceStore
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, incoming, mr_image
 
 # Receives images and says which were acknowledged, until the n-th call of a step kills the process.
@@ -22,7 +22,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from dicom_node import files, instances
-from dicom_node.schema import open_database
+from dicom_node.database.tables import open_database
 from tests.fakes.datasets import incoming, mr_image
 
 url, data_dir, step, count = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from dicom_node.answers import Answers
-from dicom_node.associations import StorageListener
-from dicom_node.delivery import Delivery
-from dicom_node.instances import InstanceStore, current_instance
-from dicom_node.prover import Prover
-from dicom_node.schema import Database
-from dicom_node.settings import NodeSettings
+from dicom_node.commitment.answers import Answers
+from dicom_node.commitment.prover import Prover
+from dicom_node.database.tables import Database
+from dicom_node.delivery.deliverer import Delivery
+from dicom_node.images.store import InstanceStore, current_instance
+from dicom_node.receiving.listener import StorageListener
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.results import add_result
 from tests.fakes.scu import send

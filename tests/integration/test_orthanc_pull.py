@@ -12,13 +12,13 @@ import pytest
 from pydicom.uid import RLELossless
 from sqlalchemy import select
 
-from dicom_node.associations import StorageListener
-from dicom_node.cli import main
+from dicom_node.cli.app import main
+from dicom_node.database.tables import Database, Instance, StudyRow, utc_now
 from dicom_node.errors import DeliveryError
-from dicom_node.instances import InstanceStore
-from dicom_node.retrieve import Pulled, Retriever
-from dicom_node.schema import Database, Instance, StudyRow, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.images.store import InstanceStore
+from dicom_node.receiving.listener import StorageListener
+from dicom_node.receiving.pull import Pulled, Retriever
+from dicom_node.settings.node import NodeSettings
 from tests.fakes import audit
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import free_port, send

@@ -13,10 +13,9 @@ from pydicom.uid import CTImageStorage, MRImageStorage, generate_uid
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from dicom_node.alerts import open_alerts
-from dicom_node.answers import Answers
-from dicom_node.associations import StorageListener
-from dicom_node.commitment_messages import (
+from dicom_node.alerts.record import open_alerts
+from dicom_node.commitment.answers import Answers
+from dicom_node.commitment.messages import (
     REQUEST,
     SOP_CLASS,
     SOP_INSTANCE,
@@ -26,9 +25,10 @@ from dicom_node.commitment_messages import (
     encode_request,
     read_answer,
 )
-from dicom_node.instances import InstanceStore, current_instance
-from dicom_node.schema import Database, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.database.tables import Database, utc_now
+from dicom_node.images.store import InstanceStore, current_instance
+from dicom_node.receiving.listener import StorageListener
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port
 from tests.integration.test_delivery import until
@@ -164,7 +164,7 @@ def test_request__without_an_address_is_answered_on_its_association(
 def test_request__a_sender_that_neither_waits_nor_has_an_address_is_reported(
     settings: NodeSettings, database: Database, port: int, requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.associations._IN_PLACE_GRACE_S", 0.0)
+    monkeypatch.setattr("dicom_node.receiving.listener._IN_PLACE_GRACE_S", 0.0)
     assert requester.ask(port, request(), calling="SCANNER") == 0
     threading.Event().wait(0.5)
     Answers(settings, database).answer_due()
@@ -227,7 +227,7 @@ def test_answer__that_is_refused_is_given_again_and_after_a_day_no_more(
         assert len(requester.answers) == 3
         assert kinds(database) == []
         later = utc_now().replace(year=utc_now().year + 1)
-        monkeypatch.setattr("dicom_node.promises.utc_now", lambda: later)
+        monkeypatch.setattr("dicom_node.commitment.promises.utc_now", lambda: later)
         answers.answer_due()
         answers.answer_due()
     assert len(requester.answers) == 4

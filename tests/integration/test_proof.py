@@ -9,14 +9,14 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
-from dicom_node import outbox
-from dicom_node.associations import StorageListener
-from dicom_node.commitment_messages import Request
-from dicom_node.delivery import Delivery
-from dicom_node.instances import InstanceStore
-from dicom_node.prover import Prover
-from dicom_node.schema import CommitmentRow, Database, OutboxRow, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.commitment.messages import Request
+from dicom_node.commitment.prover import Prover
+from dicom_node.database.tables import CommitmentRow, Database, OutboxRow, utc_now
+from dicom_node.delivery import outbox
+from dicom_node.delivery.deliverer import Delivery
+from dicom_node.images.store import InstanceStore
+from dicom_node.receiving.listener import StorageListener
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.committing_pacs import CommittingPacs, running_committing_pacs
 from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.results import add_result

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node import retrieve
-from dicom_node.alerts import open_alerts
-from dicom_node.bounded_dimse import Budget
+from dicom_node.alerts.record import open_alerts
+from dicom_node.database.tables import Database
+from dicom_node.dicom.bounded_dimse import Budget
+from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
-from dicom_node.remote import RemoteAE
-from dicom_node.retrieve import Retriever
-from dicom_node.schema import Database
-from dicom_node.settings import NodeSettings, Partner
+from dicom_node.receiving import pull
+from dicom_node.receiving.pull import Retriever
+from dicom_node.settings.node import NodeSettings, Partner
 from tests.fakes.archive import sending_archive
 from tests.fakes.datasets import STUDY, mr_image
 
@@ -60,7 +60,7 @@ def test_get__an_object_over_a_limit_is_refused_and_never_held(
         budgets.append(Watched(rules.max_memory_mb * 1_000_000, rules.max_object_mb * 1_000_000))
         return budgets[-1]
 
-    monkeypatch.setattr(retrieve.Budget, "of", watched)
+    monkeypatch.setattr(pull.Budget, "of", watched)
     with sending_archive([mr_image(1), large(2), mr_image(3)]) as port:
         settings = with_limits(node_settings, port, **limits)
         pulled = Retriever(settings, database, settings.archives[0]).pull(STUDY, "MR")

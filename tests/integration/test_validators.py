@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.envelope import RESEARCH_USE, to_bytes
-from dicom_node.gate import check
-from dicom_node.key_object import build_key_object
-from dicom_node.overlays import build_overlay
-from dicom_node.presentation import build_presentation
-from dicom_node.reports import FORMS, SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
+from dicom_node.gate.check import check
+from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.key_object import build_key_object
+from dicom_node.results.overlay import build_overlay
+from dicom_node.results.presentation import build_presentation
+from dicom_node.results.report import FORMS, SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.findings import Detection, Reason
 from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (

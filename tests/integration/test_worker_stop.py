@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from dicom_node import studies
-from dicom_node.instances import InstanceStore
-from dicom_node.jobs import LeaseWatch
-from dicom_node.schema import Database, Job, ResultFile, utc_now
-from dicom_node.settings import NodeSettings
-from dicom_node.worker import Worker
+from dicom_node.analysis.jobs import LeaseWatch
+from dicom_node.analysis.worker import Worker
+from dicom_node.database.tables import Database, Job, ResultFile, utc_now
+from dicom_node.images import studies
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -27,9 +27,9 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from dicom_node import worker
-from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import open_database
-from dicom_node.settings import NodeSettings
+from dicom_node.system.lifecycle import StopFlag
+from dicom_node.database.tables import open_database
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.detector import FakeDetector
 
 def forever():

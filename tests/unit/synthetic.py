@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
-from dicom_node.identifiers import ResultKey
+from dicom_node.dicom.identifiers import ResultKey
 from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.imaging.series import SagittalVolume, SliceSource

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dicom_node.alerts import close_alert, open_alerts, raise_alert
-from dicom_node.schema import Database
+from dicom_node.alerts.record import close_alert, open_alerts, raise_alert
+from dicom_node.database.tables import Database
 
 pytestmark = pytest.mark.both_databases
 

@@ -26,17 +26,17 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from dicom_node import audit_message
-from dicom_node.alerts import open_alerts
-from dicom_node.audit import AuditLog, activity, command, files
-from dicom_node.audit_message import Outcome, Participant, Patient, Study
-from dicom_node.audit_repository import AuditRepository
-from dicom_node.audit_transfers import Receiving, Transfer, audit_query
-from dicom_node.cli import _check_audit_repository
-from dicom_node.instances import InstanceStore
-from dicom_node.remote import query_of
-from dicom_node.schema import Database
-from dicom_node.settings import NodeSettings, Partner
+from dicom_node.alerts.record import open_alerts
+from dicom_node.audit import message as audit_message
+from dicom_node.audit.log import AuditLog, activity, command, files
+from dicom_node.audit.message import Outcome, Participant, Patient, Study
+from dicom_node.audit.repository import AuditRepository
+from dicom_node.audit.transfers import Receiving, Transfer, audit_query
+from dicom_node.cli.app import _check_audit_repository
+from dicom_node.database.tables import Database
+from dicom_node.dicom.remote import query_of
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import NodeSettings, Partner
 from tests.fakes import audit as reading
 from tests.fakes.datasets import STUDY as MR_STUDY
 from tests.fakes.datasets import incoming, mr_image
@@ -206,7 +206,7 @@ def test_files__a_torn_line_spoils_no_other(log: AuditLog, node_settings: NodeSe
 def test_log__that_cannot_be_written_holds_nothing_up(
     log: AuditLog, node_settings: NodeSettings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from dicom_node.log import configure_logging
+    from dicom_node.system.log import configure_logging
 
     configure_logging("info", process="test")
     (node_settings.data_dir / "audit").write_text("a file where the folder should be")
@@ -250,7 +250,7 @@ def test_receiving__a_refusal_that_repeats_does_not_flood_the_log(
     receiving.refused("EVIL", "192.0.2.9", "address not allowed")
     assert len(reading.messages(node_settings.data_dir)) == 2
     now = time.monotonic()
-    monkeypatch.setattr("dicom_node.audit_transfers.time.monotonic", lambda: now + 61)
+    monkeypatch.setattr("dicom_node.audit.transfers.time.monotonic", lambda: now + 61)
     receiving.refused("EVIL", "192.0.2.9", "unknown calling AE title")
     last = reading.messages(node_settings.data_dir)[-1]
     assert "99 more" in reading.detail(last, "Alert Description")

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from pydicom.uid import UID
 
-from dicom_node import commitment_messages, instances, key_object, overlays, presentation, reports
-from dicom_node.associations import supported_contexts, transfer_syntaxes
-from dicom_node.delivery import Outcome, classify
-from dicom_node.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
-from dicom_node.settings import Listener, Results
+from dicom_node.commitment import messages
+from dicom_node.delivery.deliverer import Outcome, classify
+from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
+from dicom_node.images import store
+from dicom_node.receiving.listener import supported_contexts, transfer_syntaxes
+from dicom_node.results import key_object, overlay, presentation, report
+from dicom_node.settings.node import Listener, Results
 from spineone_core.anatomy import READING_ORDER
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
 MODULES = {
-    "report": reports,
-    "overlay": overlays,
+    "report": report,
+    "overlay": overlay,
     "presentation state": presentation,
     "key object note": key_object,
 }
@@ -56,10 +58,10 @@ def test_defaults_named() -> None:
 def test_sop_classes_sent() -> None:
     rows = table("object | SOP class")
     uids = {row[2] for row in rows}
-    assert uids == {*reports.FORMS, *(module.SOP_CLASS for module in MODULES.values())}
+    assert uids == {*report.FORMS, *(module.SOP_CLASS for module in MODULES.values())}
     for name, sop_class, uid, _ in rows:
         assert UID(uid).name == sop_class
-        assert uid == (reports.SOP_CLASS_2D if "second form" in name else MODULES[name].SOP_CLASS)
+        assert uid == (report.SOP_CLASS_2D if "second form" in name else MODULES[name].SOP_CLASS)
 
 
 def test_series() -> None:
@@ -78,29 +80,29 @@ def test_statuses_received(meaning: str, outcome: str) -> None:
 
 def test_statuses_sent() -> None:
     named = {int(row[0], 16) for row in table("C-STORE status sent")}
-    own = {instances.SUCCESS, instances.OUT_OF_RESOURCES, instances.MISMATCH, instances.CANNOT_UNDERSTAND}
-    assert named == {*own, 0x0122, commitment_messages.NOT_AUTHORISED}
+    own = {store.SUCCESS, store.OUT_OF_RESOURCES, store.MISMATCH, store.CANNOT_UNDERSTAND}
+    assert named == {*own, 0x0122, messages.NOT_AUTHORISED}
 
 
 def test_sites() -> None:
     rows = {row[0]: row[1] for row in table("level")}
     assert list(rows) == [landmark.level for landmark in READING_ORDER]
-    for level, code in reports.SITES.items():
+    for level, code in report.SITES.items():
         assert rows[level] == f'({code.value}, {code.scheme_designator}, "{code.meaning}")'
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        reports.TITLE,
-        reports.PROCEDURE,
-        reports.PROBABILITY,
-        reports.CERTAINTY,
-        reports.NORMALITY,
-        reports.NORMAL,
-        reports.ABNORMAL,
-        reports.UNDETERMINED,
-        reports.LUMBAR_SPINE,
+        report.TITLE,
+        report.PROCEDURE,
+        report.PROBABILITY,
+        report.CERTAINTY,
+        report.NORMALITY,
+        report.NORMAL,
+        report.ABNORMAL,
+        report.UNDETERMINED,
+        report.LUMBAR_SPINE,
     ],
     ids=lambda code: code.meaning,
 )

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from dicom_node.deidentify import IdentifyingError, Pseudonyms, deidentify
+from dicom_node.upkeep.deidentify import IdentifyingError, Pseudonyms, deidentify
 from spineone_core.imaging.series import SagittalVolume, find_files, group_series, load_volume, read_headers
 from spineone_core.phantom.dicom import write_exam
 from tests.fakes.datasets import mr_image

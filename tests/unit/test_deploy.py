@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.schema import Database
-from dicom_node.settings import NodeSettings, load_settings
-from dicom_node.web.measures import NodeCollector
+from dicom_node.database.tables import Database
+from dicom_node.health.metrics import NodeCollector
+from dicom_node.settings.node import NodeSettings, load_settings
 from tests.fakes.scu import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -68,7 +68,7 @@ def test_units__are_hardened(units: Path) -> None:
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_units__run_commands_that_exist(unit: Path) -> None:
-    from dicom_node.cli import app
+    from dicom_node.cli.app import app
 
     known = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     called = re.findall(r"^ExecStart=\S+ (\S+)", unit.read_text(), re.MULTILINE)

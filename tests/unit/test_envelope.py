@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.envelope import copy_patient_and_study, plain, settled, start_result, to_bytes
+from dicom_node.results.envelope import copy_patient_and_study, plain, settled, start_result, to_bytes
 from tests.unit.synthetic import CREATED, MR, NAMES, classic, named, poor
 
 

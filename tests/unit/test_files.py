@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.errors import UnsafePathError
-from dicom_node.files import safe_path
+from dicom_node.system.files import safe_path
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from dicom_node.envelope import to_bytes
-from dicom_node.gate import check
-from dicom_node.overlays import build_overlay
-from dicom_node.reports import SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
+from dicom_node.gate.check import check
+from dicom_node.results.envelope import to_bytes
+from dicom_node.results.overlay import build_overlay
+from dicom_node.results.report import SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import CREATED, KEY, NAMES, analysed, classic, enhanced, named, poor, refused, volume
 

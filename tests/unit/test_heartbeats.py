@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.heartbeats import SILENT_AFTER_S, GpuMemory, beating, running
-from dicom_node.lifecycle import notify_systemd
-from dicom_node.schema import Database, ProcessRow, utc_now
+from dicom_node.database.tables import Database, ProcessRow, utc_now
+from dicom_node.health.heartbeats import SILENT_AFTER_S, GpuMemory, beating, running
+from dicom_node.system.lifecycle import notify_systemd
 
 
 def roles(database: Database) -> list[str]:

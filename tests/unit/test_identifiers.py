@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID
 
-from dicom_node import identifiers
-from dicom_node.identifiers import MANUFACTURER, ResultKey, is_own_result, model_device_uid, tracking_uid
+from dicom_node.dicom import identifiers
+from dicom_node.dicom.identifiers import MANUFACTURER, ResultKey, is_own_result, model_device_uid, tracking_uid
 from spineone_core.anatomy import READING_ORDER, Landmark, Structure
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"

@@ -1,4 +1,4 @@
-"""The import rule of the design: trainer -> spineone_core <- dicom_node, five layers inside the node."""
+"""The import rules: trainer -> spineone_core <- dicom_node, and one order of the folders inside each of them."""
 
 from __future__ import annotations
 
@@ -10,49 +10,85 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("spineone_core", "trainer", "dicom_node")
 
 # What each package may import of the others.
 ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {"spineone_core"}}
 
-LAYERS: tuple[set[str], ...] = (
-    {"settings", "settings_text", "errors", "identifiers", "schema", "migrations", "log", "files"}
-    | {
+# Folders and flat files of each package, ground first: a module imports from its own folder and from those before it.
+ORDER: dict[str, tuple[str, ...]] = {
+    "spineone_core": (
+        "anatomy",
+        "arrays",
+        "findings",
+        "backbones",
+        "network",
+        "imaging",
+        "detection",
+        "drawing",
+        "phantom",
+        "cli",
+    ),
+    "trainer": (
+        "datasets",
+        "samples",
+        "curation",
+        "evaluation",
+        "training",
+        "volumes",
+        "recipes",
+        "reproduce",
+        "cli",
+    ),
+    "dicom_node": (
+        "errors",
+        "system",
+        "database",
+        "settings",
+        "dicom",
         "alerts",
-        "headers",
-        "lifecycle",
-        "pixels",
-        "remote",
-        "commitment_messages",
-        "receivers",
-        "audit_message",
-        "bounded_dimse",
-    },
-    {"instances", "studies", "jobs", "outbox", "commitments", "promises", "overview", "heartbeats"}
-    | {"notices", "digest", "audit", "audit_transfers"},
-    {"envelope", "reports", "overlays", "presentation", "key_object", "gate", "deidentify"},
-    {
-        "associations",
-        "worker",
+        "audit",
+        "images",
+        "results",
+        "gate",
         "delivery",
-        "prover",
-        "answers",
-        "retrieve",
-        "scheduler",
-        "retention",
+        "analysis",
+        "commitment",
+        "receiving",
+        "upkeep",
+        "health",
         "web",
-        "notifier",
-        "audit_repository",
-        "census",
-    },
-    {"cli", "supervisor", "demo", "process", "backup", "export"},
+        "processes",
+        "demo",
+        "cli",
+    ),
+}
+
+# Modules that run as processes, threads or timers of the node: only `processes.roles` puts them together.
+PROCESS_MODULES = (
+    "receiving.listener",
+    "analysis.worker",
+    "delivery.deliverer",
+    "commitment.prover",
+    "commitment.answers",
+    "alerts.notifier",
+    "receiving.census",
+    "receiving.pull",
+    "upkeep.retention",
+    "audit.repository",
+    "processes.scheduler",
+    "web.server",
 )
-# Layers whose modules never import each other.
-ISOLATED = {3}
+ASSEMBLY = {"processes.roles", "processes.supervisor"}
 
 
 def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """Dotted name of a file, without its package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(part for part in parts if part != "__init__")
 
 
 def imports(path: Path) -> set[str]:
@@ -67,70 +103,61 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def layer_of(module: str) -> int:
-    for index, layer in enumerate(LAYERS):
-        if module in layer:
-            return index
-    raise AssertionError(f"dicom_node.{module} stands in no layer: add it to LAYERS and to docs/architecture.md")
+def inner_imports(package: str) -> list[tuple[str, str]]:
+    """Pairs (importing module, imported name) inside a package, both without its name."""
+    found = []
+    for path in modules(package):
+        for name in imports(path):
+            top, _, rest = name.partition(".")
+            if top == package and name_of(path):
+                found.append((name_of(path), rest))
+    return found
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", ORDER)
 def test_package__imports_only_what_the_rule_allows(package: str) -> None:
     for path in modules(package):
         for name in imports(path):
             top = name.split(".")[0]
-            if top in PACKAGES and top != package:
+            if top in ORDER and top != package:
                 assert top in ALLOWED[package], f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_layers__name_what_there_is() -> None:
-    there = {
-        path.stem for path in (ROOT / "dicom_node").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
-    assert {module for layer in LAYERS for module in layer} == there - {"__init__"}
+def test_processes__never_import_each_other() -> None:
+    for own, other in inner_imports("dicom_node"):
+        if own in PROCESS_MODULES:
+            for process in PROCESS_MODULES:
+                assert own == process or not f"{other}.".startswith(f"{process}."), f"{own} imports {process}"
 
 
-def test_node__layers_import_only_earlier_ones() -> None:
-    checked = 0
-    for path in modules("dicom_node"):
-        parts = path.relative_to(ROOT / "dicom_node").with_suffix("").parts
-        if parts[0] == "__init__":
-            continue
-        own = layer_of(parts[0])
-        for name in imports(path):
-            pieces = name.split(".")
-            if pieces[0] != "dicom_node" or len(pieces) < 2 or pieces[1] == parts[0]:
-                continue
-            other = layer_of(pieces[1])
-            checked += 1
-            assert other <= own, f"dicom_node.{parts[0]} (layer {own + 1}) imports {pieces[1]} (layer {other + 1})"
-            assert not (own in ISOLATED and other == own), f"processes import each other: {parts[0]} -> {pieces[1]}"
-    assert checked > 10
+def test_processes__are_named_as_they_are() -> None:
+    for name in PROCESS_MODULES:
+        assert (ROOT / "dicom_node" / f"{name.replace('.', '/')}.py").is_file(), name
 
 
-def test_node__only_the_worker_imports_the_detector() -> None:
+def test_node__only_one_module_imports_the_detector() -> None:
     users = {
-        path.stem
+        name_of(path)
         for path in modules("dicom_node")
         if any(name.startswith("spineone_core.detection.detector") for name in imports(path))
     }
-    assert users == {"worker"}
+    assert users == {"analysis.worker"}
 
 
 @pytest.mark.parametrize(
     "module",
     [
-        "associations",
-        "delivery",
-        "notifier",
-        "census",
-        "prover",
-        "answers",
-        "scheduler",
+        "receiving.listener",
+        "delivery.deliverer",
+        "alerts.notifier",
+        "receiving.census",
+        "commitment.prover",
+        "commitment.answers",
+        "processes.scheduler",
         "web.server",
-        "reports",
-        "overlays",
-        "gate",
+        "results.report",
+        "results.overlay",
+        "gate.check",
     ],
 )
 def test_process__never_loads_torch(module: str) -> None:
@@ -140,7 +167,7 @@ def test_process__never_loads_torch(module: str) -> None:
 
 def test_listener__never_loads_web_libraries() -> None:
     code = (
-        "import sys, dicom_node.associations, dicom_node.heartbeats; "
+        "import sys, dicom_node.receiving.listener, dicom_node.health.heartbeats; "
         "sys.exit(bool({'starlette', 'uvicorn', 'jinja2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -13,11 +13,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, 
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from dicom_node import headers, instances
-from dicom_node.alerts import open_alerts
-from dicom_node.instances import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS, InstanceStore, inputs_of
-from dicom_node.schema import Alert, Database, Instance, StudyRow
-from dicom_node.settings import NodeSettings
+from dicom_node.alerts.record import open_alerts
+from dicom_node.database.tables import Alert, Database, Instance, StudyRow
+from dicom_node.dicom import headers
+from dicom_node.images import store as store_module
+from dicom_node.images.store import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS, InstanceStore, inputs_of
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, encode, incoming, mr_image, save
 
 pytestmark = pytest.mark.both_databases
@@ -252,7 +253,7 @@ def test_receive__no_success_without_an_index_row(
     def locked(*args: object) -> None:
         raise OperationalError("INSERT", {}, Exception("database is locked"))
 
-    monkeypatch.setattr(instances.studies, "image_arrived", locked)
+    monkeypatch.setattr(store_module.studies, "image_arrived", locked)
     assert store.receive(incoming(mr_image())) == OUT_OF_RESOURCES
     monkeypatch.undo()
     assert rows(database) == []
@@ -260,7 +261,7 @@ def test_receive__no_success_without_an_index_row(
 
 
 def test_receive__an_own_result_is_kept_but_opens_no_study(store: InstanceStore, database: Database) -> None:
-    from dicom_node.identifiers import MANUFACTURER
+    from dicom_node.dicom.identifiers import MANUFACTURER
 
     dataset = mr_image()
     del dataset.PixelData
@@ -312,7 +313,7 @@ def test_verify__finds_changed_and_missing_files(store: InstanceStore, database:
     first, second, _ = rows(database)
     (store.data_dir / first.path).unlink()
     (store.data_dir / second.path).write_bytes(b"changed")
-    found = {uid: what for uid, _, what in instances.verify_files(database, store.data_dir)}
+    found = {uid: what for uid, _, what in store_module.verify_files(database, store.data_dir)}
     assert found == {
         first.sop_instance_uid: "is missing",
         second.sop_instance_uid: "has other bytes than the index says",

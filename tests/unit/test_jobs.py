@@ -8,11 +8,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node import jobs, studies
-from dicom_node.alerts import open_alerts
+from dicom_node.alerts.record import open_alerts
+from dicom_node.analysis import jobs
+from dicom_node.analysis.jobs import TRANSITIONS, Claim, Event, JobState, LeaseWatch, back_off
+from dicom_node.database.tables import Database, Job, ResultRow, utc_now
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
-from dicom_node.jobs import TRANSITIONS, Claim, Event, JobState, LeaseWatch, back_off
-from dicom_node.schema import Database, Job, ResultRow, utc_now
+from dicom_node.images import studies
 
 pytestmark = pytest.mark.both_databases
 

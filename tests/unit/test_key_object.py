@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 from pydicom.dataset import Dataset
 
-from dicom_node.envelope import RESEARCH_USE, to_bytes
-from dicom_node.gate import check
-from dicom_node.identifiers import is_own_result
-from dicom_node.key_object import SOP_CLASS, build_key_object
+from dicom_node.dicom.identifiers import is_own_result
+from dicom_node.gate.check import check
+from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.key_object import SOP_CLASS, build_key_object
 from spineone_core.findings import Detection
 from tests.unit.synthetic import (
     CREATED,

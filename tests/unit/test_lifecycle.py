@@ -27,12 +27,12 @@ print(sum(start % 2**26 == 0 for start in starts))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="heaps are as this says in glibc alone")
 def test_keep_memory_flat__threads_get_no_heaps_of_their_own() -> None:
-    assert _heaps("from dicom_node.lifecycle import keep_memory_flat as flat; flat()") < 2 <= _heaps("")
+    assert _heaps("from dicom_node.system.lifecycle import keep_memory_flat as flat; flat()") < 2 <= _heaps("")
 
 
 def test_keep_memory_flat__start_up_is_no_longer_looked_through() -> None:
     look = "print(gc.get_freeze_count(), len(gc.get_objects()))"
-    program = f"import gc; from dicom_node.lifecycle import keep_memory_flat as flat; flat(); {look}"
+    program = f"import gc; from dicom_node.system.lifecycle import keep_memory_flat as flat; flat(); {look}"
     frozen, others = map(
         int, subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout.split()
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dicom_node.log import configure_logging, get_logger, printable
+from dicom_node.system.log import configure_logging, get_logger, printable
 
 
 @pytest.fixture

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from dicom_node import jobs, notices, overview, studies
-from dicom_node.alerts import close_alert, open_alerts, raise_alert
-from dicom_node.instances import InstanceStore
-from dicom_node.lifecycle import StopFlag
-from dicom_node.log import configure_logging
-from dicom_node.notifier import Notifier
-from dicom_node.schema import Database, ReceiverRow, utc_now
-from dicom_node.settings import Alerts, Email, NodeSettings, Webhook
+from dicom_node.alerts import notices
+from dicom_node.alerts.notifier import Notifier
+from dicom_node.alerts.record import close_alert, open_alerts, raise_alert
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, ReceiverRow, utc_now
+from dicom_node.health import overview
+from dicom_node.images import studies
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import Alerts, Email, NodeSettings, Webhook
+from dicom_node.system.lifecycle import StopFlag
+from dicom_node.system.log import configure_logging
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.post import MailServer, running_mail_server, running_web_server
 from tests.fakes.scu import free_port

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.envelope import RESEARCH_USE, to_bytes
-from dicom_node.identifiers import is_own_result, model_device_uid
-from dicom_node.overlays import SOP_CLASS, build_overlay, overlay_png
+from dicom_node.dicom.identifiers import is_own_result, model_device_uid
+from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.overlay import SOP_CLASS, build_overlay, overlay_png
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import (

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from dicom_node.envelope import RESEARCH_USE, to_bytes
-from dicom_node.gate import check
-from dicom_node.overlays import build_overlay, build_sheet, build_table
+from dicom_node.gate.check import check
+from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.overlay import build_overlay, build_sheet, build_table
 from spineone_core.drawing import overlay, pages
 from spineone_core.findings import Detection
 from tests.unit.synthetic import CREATED, ENHANCED_MR, KEY, SLICE, analysed, classic, enhanced, refused, volume

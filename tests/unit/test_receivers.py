@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from dicom_node.alerts.channels import SIGNATURE_HEADER, Message, channel_to
 from dicom_node.errors import NotifyError
-from dicom_node.receivers import SIGNATURE_HEADER, Message, channel_to
-from dicom_node.settings import Email, Webhook
+from dicom_node.settings.node import Email, Webhook
 from tests.fakes.certificates import Certificates
 from tests.fakes.post import PASSWORD, USER, running_mail_server, running_web_server
 from tests.fakes.scu import free_port

@@ -12,11 +12,11 @@ import pytest
 from highdicom.sr import MeasurementReport, PlanarROIMeasurementsAndQualitativeEvaluations, srread
 from pydicom.dataset import Dataset
 
-from dicom_node import reports
-from dicom_node.envelope import RESEARCH_USE, to_bytes
-from dicom_node.gate import check
-from dicom_node.identifiers import MANUFACTURER, is_own_result, model_device_uid
-from dicom_node.reports import SOP_CLASS_2D, Predecessor, build_report
+from dicom_node.dicom.identifiers import MANUFACTURER, is_own_result, model_device_uid
+from dicom_node.gate.check import check
+from dicom_node.results import report as reports
+from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.report import SOP_CLASS_2D, Predecessor, build_report
 from spineone_core.anatomy import Structure
 from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from dicom_node import jobs, studies
-from dicom_node.alerts import open_alerts
-from dicom_node.instances import InstanceStore, verify_files
-from dicom_node.retention import Retention
-from dicom_node.schema import Database, Instance, Job, OutboxRow, StudyRow, utc_now
-from dicom_node.settings import NodeSettings
-from dicom_node.worker import Worker
+from dicom_node.alerts.record import open_alerts
+from dicom_node.analysis import jobs
+from dicom_node.analysis.worker import Worker
+from dicom_node.database.tables import Database, Instance, Job, OutboxRow, StudyRow, utc_now
+from dicom_node.images import studies
+from dicom_node.images.store import InstanceStore, verify_files
+from dicom_node.settings.node import NodeSettings
+from dicom_node.upkeep.retention import Retention
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
@@ -181,7 +182,7 @@ def test_pressure__takes_the_oldest_and_no_more_than_needed(
             return next(free) * 1_000_000_000
 
     retention = Retention(with_rules(settings, purge_below_gb=5), database)
-    monkeypatch.setattr("dicom_node.retention.shutil.disk_usage", lambda path: Usage())
+    monkeypatch.setattr("dicom_node.upkeep.retention.shutil.disk_usage", lambda path: Usage())
     retention.purge_due()
     monkeypatch.undo()
     assert retention.older_than(0) == ["1.2.2", "1.2.1"]
@@ -228,7 +229,7 @@ def test_crash__between_mark_and_deletion_is_finished_at_the_next_start(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dicom_node.retention.delete_purged", crash)
+        patch.setattr("dicom_node.upkeep.retention.delete_purged", crash)
         with pytest.raises(KeyboardInterrupt):
             Retention(settings, database).purge_due()
     assert len(files(settings)) == 5

@@ -12,10 +12,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.errors import DatabaseError
-from dicom_node.jobs import JobState
-from dicom_node.migrations import upgrade
-from dicom_node.schema import (
+from dicom_node.analysis.jobs import JobState
+from dicom_node.database.migrations import upgrade
+from dicom_node.database.tables import (
     JOB_STATES,
     RESULT_ROLES,
     Base,
@@ -28,6 +27,7 @@ from dicom_node.schema import (
     prepare_database,
     utc_now,
 )
+from dicom_node.errors import DatabaseError
 
 
 @pytest.mark.both_databases
@@ -40,7 +40,7 @@ def _at_first_schema(url: str) -> Database:
     """A database as the first version left it, with one result that is sent."""
     database = Database(url)
     config = Config()
-    config.set_main_option("script_location", "dicom_node:migrations")
+    config.set_main_option("script_location", "dicom_node.database:migrations")
     config.set_main_option("path_separator", "os")
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection

@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel
 
 from dicom_node.errors import SettingsError
-from dicom_node.settings import NodeSettings, Section, load_settings
-from dicom_node.settings_text import render_markdown, render_toml, section_of
+from dicom_node.settings.node import NodeSettings, Section, load_settings
+from dicom_node.settings.text import render_markdown, render_toml, section_of
 
 ROOT = Path(__file__).resolve().parents[2]
 _EMAIL = '[[emails]]\nname = "m"\nto = ["a@h"]\nsender = "b@h"\nhost = "h"\n'

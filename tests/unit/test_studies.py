@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from dicom_node import jobs, studies
-from dicom_node.schema import Database, Job, ResultRow, utc_now
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, Job, ResultRow, utc_now
+from dicom_node.images import studies
 
 pytestmark = pytest.mark.both_databases
 

@@ -14,12 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
-from dicom_node import jobs, overview
-from dicom_node.alerts import open_alerts, raise_alert
-from dicom_node.instances import InstanceStore
-from dicom_node.lifecycle import StopFlag
-from dicom_node.schema import Database, Job, OutboxRow, ProcessRow, ResultFile, ResultRow, StudyRow, utc_now
-from dicom_node.settings import NodeSettings
+from dicom_node.alerts.record import open_alerts, raise_alert
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Database, Job, OutboxRow, ProcessRow, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.health import overview
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import NodeSettings
+from dicom_node.system.lifecycle import StopFlag
 from dicom_node.web import server
 from dicom_node.web.app import make_app
 from tests.fakes.datasets import STUDY, incoming, mr_image

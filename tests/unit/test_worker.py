@@ -11,12 +11,14 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_node import gate, overview, studies
-from dicom_node.envelope import to_bytes
-from dicom_node.instances import InstanceStore
-from dicom_node.schema import Database, Job, OutboxRow, ResultFile, ResultRow, utc_now
-from dicom_node.settings import NodeSettings
-from dicom_node.worker import Worker
+from dicom_node.analysis.worker import Worker
+from dicom_node.database.tables import Database, Job, OutboxRow, ResultFile, ResultRow, utc_now
+from dicom_node.gate import check
+from dicom_node.health import overview
+from dicom_node.images import studies
+from dicom_node.images.store import InstanceStore
+from dicom_node.results.envelope import to_bytes
+from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -73,7 +75,7 @@ def test_job__makes_report_overlay_picture_and_findings(
     assert set(files) == {"report", "report_2d", "overlay", "table", "picture", "findings"}
     for role in ("report", "report_2d", "overlay", "table"):
         dataset = pydicom.dcmread(files[role])
-        assert gate.check(dataset) == []
+        assert check.check(dataset) == []
         assert (dataset.StudyInstanceUID, dataset.PatientName) == (STUDY, "SECRET^NAME")
     assert files["picture"].read_bytes().startswith(b"\x89PNG")
     assert json.loads(files["findings"].read_text())["status"] == "analysed"
@@ -326,7 +328,7 @@ def test_job__what_may_pass_is_tried_again_and_then_given_up(
 def test_job__what_the_gate_refuses_is_never_sent(
     database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "check", lambda dataset: ["PatientID is missing"])
+    monkeypatch.setattr(check, "check", lambda dataset: ["PatientID is missing"])
     receive(*exam())
     Worker(settings, database, FakeDetector()).run_once()
     assert last_job(database).state == "failed"

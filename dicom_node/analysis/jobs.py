@@ -1,0 +1,270 @@
+"""The job table: one literal transition table, claims by lease, an event for each transition.
+
+The job table is the queue. A claim sets a lease token; whoever does not hold the token can no longer finish the job. A
+lease ends when the reclaimer has seen no heartbeat for the lease's length on its own monotonic clock, so clock jumps
+and reboots do not matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.database.tables import Job, JobEvent, is_due, utc_now
+from dicom_node.errors import InvalidTransitionError, LeaseLostError
+
+
+class JobState(StrEnum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Event(StrEnum):
+    """What can happen to a job."""
+
+    CLAIMED = "claimed"
+    SUCCEEDED = "succeeded"
+    FAILED_TRANSIENT = "failed_transient"
+    REJECTED = "rejected"
+    EXHAUSTED = "exhausted"
+    LEASE_EXPIRED = "lease_expired"
+    HANDED_BACK = "handed_back"
+    RETRIED = "retried"
+    # Nothing changes for the job; its history says that its images were deleted.
+    PURGED = "purged"
+    # Likewise, that images were missing when it was queued.
+    INCOMPLETE = "incomplete"
+
+
+TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
+    (JobState.WAITING, Event.CLAIMED): JobState.RUNNING,
+    (JobState.RUNNING, Event.SUCCEEDED): JobState.DONE,
+    (JobState.RUNNING, Event.FAILED_TRANSIENT): JobState.WAITING,
+    (JobState.RUNNING, Event.REJECTED): JobState.FAILED,
+    (JobState.RUNNING, Event.EXHAUSTED): JobState.FAILED,
+    (JobState.RUNNING, Event.LEASE_EXPIRED): JobState.WAITING,
+    (JobState.RUNNING, Event.HANDED_BACK): JobState.WAITING,
+    (JobState.WAITING, Event.RETRIED): JobState.WAITING,
+    (JobState.WAITING, Event.INCOMPLETE): JobState.WAITING,
+    (JobState.FAILED, Event.RETRIED): JobState.WAITING,
+    (JobState.DONE, Event.PURGED): JobState.DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job in the hands of one worker."""
+
+    job_id: int
+    token: str
+    study_uid: str
+    generation: int
+    attempts: int
+    created_at: datetime
+
+
+def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime, priority: int = 0) -> Job:
+    """Add a waiting job. The database refuses a second unfinished job of the same study."""
+    job = Job(
+        study_uid=study_uid,
+        generation=generation,
+        state=JobState.WAITING,
+        priority=priority,
+        attempts=0,
+        not_before=now,
+        created_at=now,
+        heartbeat=0,
+        reason="",
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float = 604800) -> Claim | None:
+    """Take the next waiting job: highest priority, then oldest. None if there is none.
+
+    ``longest_pause_s`` is what no job waits longer than (the settings' most, where they are not at hand).
+    """
+    query = (
+        select(Job)
+        .where(Job.state == JobState.WAITING, is_due(Job.not_before, now, longest_pause_s))
+        .order_by(Job.priority.desc(), Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    job = session.scalar(query)
+    if job is None:
+        return None
+    job.lease_token, job.lease_owner = uuid4().hex, owner
+    job.attempts += 1
+    job.heartbeat += 1
+    _apply(session, job, Event.CLAIMED, owner)
+    return Claim(job.id, job.lease_token, job.study_uid, job.generation, job.attempts, job.created_at)
+
+
+def beat(session: Session, held: Claim) -> bool:
+    """Say that the worker lives. False if the lease was lost."""
+    mine = (Job.id == held.job_id, Job.lease_token == held.token)
+    changed = session.scalars(update(Job).where(*mine).values(heartbeat=Job.heartbeat + 1).returning(Job.id))
+    return changed.first() is not None
+
+
+def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, detail: str) -> None:
+    """Finish a job with its result; in the same transaction as the result's rows.
+
+    Raises
+    ------
+    LeaseLostError
+        If another worker has the job.
+    """
+    job = _held(session, held)
+    job.result_id, job.input_hash, job.reason = result_id, input_hash, detail
+    _apply(session, job, Event.SUCCEEDED, detail)
+    close_alert(session, "job_failed", job.study_uid)
+
+
+def fail(session: Session, held: Claim, why: str, *, after: float, max_attempts: int) -> JobState:
+    """A transient failure: wait ``after`` seconds and try again, or give up with an alert after the last attempt."""
+    job = _held(session, held)
+    job.reason = why
+    if job.attempts >= max_attempts:
+        return _give_up(session, job, Event.EXHAUSTED, f"{why} ({job.attempts} attempts)")
+    job.not_before = utc_now() + timedelta(seconds=after)
+    _apply(session, job, Event.FAILED_TRANSIENT, why)
+    return JobState(job.state)
+
+
+def reject(session: Session, held: Claim, reason: str) -> None:
+    """A permanent failure: put aside with an alert."""
+    job = _held(session, held)
+    _give_up(session, job, Event.REJECTED, reason)
+
+
+def hand_back(session: Session, held: Claim) -> None:
+    """Give an unfinished job back, as on shutdown; the attempt does not count."""
+    job = _held(session, held)
+    job.attempts -= 1
+    _apply(session, job, Event.HANDED_BACK, "")
+
+
+def retry(session: Session, job_id: int) -> Job:
+    """An operator's wish: try a failed job again, or a waiting one at once.
+
+    Raises
+    ------
+    InvalidTransitionError
+        If there is no such job, or it is running or done.
+    """
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None:
+        raise InvalidTransitionError(f"there is no job {job_id}")
+    job.attempts, job.not_before = 0, utc_now()
+    _apply(session, job, Event.RETRIED, "by an operator")
+    close_alert(session, "job_failed", job.study_uid)
+    return job
+
+
+def note_purge(session: Session, job_id: int, detail: str) -> None:
+    """The images of a finished job were deleted; in the transaction that decides it.
+
+    Raises
+    ------
+    InvalidTransitionError
+        If the job is not done.
+    """
+    _apply(session, session.get_one(Job, job_id, with_for_update=True), Event.PURGED, detail)
+
+
+def note_incomplete(session: Session, job: Job, detail: str) -> None:
+    """Images of a study are missing; in the transaction that queues its job."""
+    _apply(session, job, Event.INCOMPLETE, detail)
+
+
+class LeaseWatch:
+    """Finds running jobs whose worker has fallen silent. Keeps what it saw in memory; one instance per reclaimer."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._seen: dict[int, tuple[int, float]] = {}
+
+    def reclaim(self, session: Session, *, max_attempts: int, monotonic: float | None = None) -> list[int]:
+        """Give the jobs of silent workers back to the queue; their numbers."""
+        now = time.monotonic() if monotonic is None else monotonic
+        running = session.scalars(
+            select(Job).where(Job.state == JobState.RUNNING).order_by(Job.id).with_for_update()
+        ).all()
+        silent = [job for job in running if self._silent(job, now)]
+        self._seen = {job.id: self._seen[job.id] for job in running if job not in silent}
+        for job in silent:
+            _expire(session, job, max_attempts)
+        return [job.id for job in silent]
+
+    def _silent(self, job: Job, now: float) -> bool:
+        heartbeat, since = self._seen.get(job.id, (None, now))
+        if heartbeat != job.heartbeat:
+            self._seen[job.id] = (job.heartbeat, now)
+            return False
+        return now - since >= self._lease_s
+
+
+def _expire(session: Session, job: Job, max_attempts: int) -> None:
+    detail = f"worker {job.lease_owner} fell silent"
+    if job.attempts >= max_attempts:
+        _give_up(session, job, Event.EXHAUSTED, f"{detail} ({job.attempts} attempts)")
+        return
+    job.reason = detail
+    _apply(session, job, Event.LEASE_EXPIRED, detail)
+
+
+def _give_up(session: Session, job: Job, event: Event, reason: str) -> JobState:
+    job.reason = reason
+    _apply(session, job, event, reason)
+    raise_alert(session, "job_failed", job.study_uid, f"job {job.id}: {reason}")
+    return JobState(job.state)
+
+
+def _held(session: Session, held: Claim) -> Job:
+    job = session.get(Job, held.job_id, with_for_update=True, populate_existing=True)
+    if job is None or job.lease_token != held.token:
+        raise LeaseLostError(f"job {held.job_id} was given to another worker")
+    return job
+
+
+def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
+    """The only place where a job's state changes."""
+    before = JobState(job.state)
+    after = TRANSITIONS.get((before, event))
+    if after is None:
+        raise InvalidTransitionError(f"job {job.id} is {before.value}: it cannot be {event.value.replace('_', ' ')}")
+    job.state = after
+    if after is not JobState.RUNNING:
+        job.lease_token = job.lease_owner = None
+    if after is not before:
+        job.finished_at = utc_now() if after in (JobState.DONE, JobState.FAILED) else None
+    session.add(
+        JobEvent(job_id=job.id, at=utc_now(), event=event, from_state=before, to_state=after, detail=detail[:500])
+    )
+    session.flush()
+
+
+def back_off(attempts: int, first_s: float, longest_s: float) -> float:
+    """Seconds to wait after ``attempts`` failures: doubles each time, up to the longest."""
+    return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))
+
+
+def history(session: Session, job_id: int) -> Sequence[JobEvent]:
+    """All events of a job, oldest first."""
+    return session.scalars(select(JobEvent).where(JobEvent.job_id == job_id).order_by(JobEvent.id)).all()

@@ -1,0 +1,87 @@
+"""`dicom-node process`: DICOM files in, results out, without network and database."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from dicom_node.analysis.worker import Analysis, Input, StudyReader, analyse
+from dicom_node.audit import message as audit_message
+from dicom_node.audit.log import AuditLog, patient_in, person
+from dicom_node.audit.message import DESTINATION, SOURCE, Study
+from dicom_node.delivery.outbox import ALTERNATIVES
+from dicom_node.dicom.headers import is_valid_uid
+from dicom_node.dicom.identifiers import is_own_result
+from dicom_node.settings.node import NodeSettings
+from dicom_node.system.files import make_folder, safe_path, sha256_of
+from spineone_core.imaging.series import find_files, read_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The studies among some files, and the files that belong to none with the reason."""
+
+    studies: dict[str, list[Input]]
+    skipped: list[tuple[Path, str]]
+
+
+def find_studies(paths: Sequence[Path]) -> Found:
+    """Sort files by study; own results are left out, the later copy of an instance too."""
+    found = Found({}, [])
+    seen: set[str] = set()
+    for path in find_files(paths):
+        try:
+            study_uid, entry = _read(path)
+            if entry.sop_instance_uid in seen:
+                raise ValueError("another file holds the same SOP instance")
+        except (ValueError, OSError) as error:
+            found.skipped.append((path, str(error)))
+            continue
+        seen.add(entry.sop_instance_uid)
+        found.studies.setdefault(study_uid, []).append(entry)
+    return found
+
+
+def _read(path: Path) -> tuple[str, Input]:
+    header = read_dataset(path, pixels=False)
+    study_uid, uid = str(header.get("StudyInstanceUID") or ""), str(header.SOPInstanceUID)
+    if not is_valid_uid(study_uid) or not is_valid_uid(uid):
+        raise ValueError("StudyInstanceUID or SOPInstanceUID is missing or malformed")
+    if is_own_result(header):
+        raise ValueError("a result of this node")
+    return study_uid, Input(path, uid, str(header.get("SOPClassUID") or ""), sha256_of(path))
+
+
+def process_study(
+    detector: StudyReader, study_uid: str, inputs: Sequence[Input], settings: NodeSettings, out: Path, now: datetime
+) -> Analysis:
+    """Analyse one study and write its files to ``out/<study uid>``.
+
+    The time of the run is written into the objects, so it is part of what names them: every run makes new UIDs.
+    """
+    analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+    folder = safe_path(out, study_uid)
+    make_folder(folder.resolve())
+    for product in analysis.products:
+        # Whoever sends the folder must not send the report twice.
+        if product.role not in ALTERNATIVES.values():
+            safe_path(folder, product.name).write_bytes(product.data)
+    return analysis
+
+
+def audit_offline(
+    settings: NodeSettings, study_uid: str, inputs: Sequence[Input], analysis: Analysis, out: Path
+) -> None:
+    """Say in the node's audit log that a study was read from files, and where its results went."""
+    audit = AuditLog(settings)
+    patient = patient_in(inputs[0].path) if settings.audit.patient else None
+    # A folder's name may be a patient's.
+    source = inputs[0].path.resolve().parent.as_uri() if settings.audit.patient else "file:"
+    read = Study(study_uid, Counter(i.sop_class_uid for i in inputs if i.sop_class_uid), patient)
+    made = Study(study_uid, Counter(p.sop_class_uid for p in analysis.products if p.sop_class_uid), patient)
+    who = person()
+    audit.record(audit_message.imported([replace(who, role=DESTINATION)], source, [read]))
+    audit.record(audit_message.exported([replace(who, role=SOURCE)], out.resolve().as_uri(), [made]))

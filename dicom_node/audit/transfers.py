@@ -1,0 +1,132 @@
+"""What goes into the audit log about associations: what each has brought, and who was refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.dsutils import encode
+
+from dicom_node.audit import message as audit_message
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.message import DESTINATION, SOURCE, Asked, Participant
+from dicom_node.database.tables import Database
+from dicom_node.dicom.remote import FIND
+from dicom_node.settings.node import Partner
+
+# Of the same refusal one message in this time, with the number of the others: a hostile peer must not flood the log.
+_REFUSAL_EVERY_S = 60.0
+_MOST_REFUSALS_KNOWN = 10_000
+# An association that stays open: its study is reported when nothing has come for so long.
+_QUIET_S = 60.0
+# Keys of a query whose values say nothing about a patient; so do UIDs.
+_PLAIN_KEYS = ("QueryRetrieveLevel", "Modality", "ModalitiesInStudy")
+
+
+class Transfer:
+    """What one association carries, in either direction: one message for each study and outcome."""
+
+    def __init__(self, audit: AuditLog, database: Database, sender: Participant, receiver: Participant) -> None:
+        self._audit = audit
+        self._database = database
+        self._ends = sender, receiver
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], Counter[str]] = {}
+        self._last = time.monotonic()
+
+    def note(self, study_uid: str, sop_class_uid: str, failure: str = "") -> None:
+        """An object was taken, or was not and why; the study is empty where it is not known."""
+        with self._lock:
+            self._seen.setdefault((study_uid, failure), Counter())[sop_class_uid] += 1
+            self._last = time.monotonic()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come for some time."""
+        return time.monotonic() - self._last > _QUIET_S
+
+    def report(self) -> None:
+        """Write what has come since the last report."""
+        with self._lock:
+            seen, self._seen = self._seen, {}
+        for (study_uid, failure), classes in seen.items():
+            study = self._audit.study(self._database, study_uid, classes)
+            self._audit.record(audit_message.transferred(*self._ends, [study], failure=failure))
+
+
+class Receiving:
+    """The listener's part of the audit log."""
+
+    def __init__(self, audit: AuditLog, database: Database) -> None:
+        self._audit = audit
+        self._database = database
+        self._lock = threading.Lock()
+        self._transfers: dict[Any, Transfer] = {}
+        # When a refusal was last reported, and how many there were since.
+        self._refusals: dict[tuple[str, str, str], tuple[float, int]] = {}
+
+    def refused(self, calling_ae: str, address: str, why: str) -> None:
+        """An association was refused because of who asks, or TLS failed (then without AE title)."""
+        key, now = (calling_ae, address, why), time.monotonic()
+        with self._lock:
+            last, more = self._refusals.get(key, (float("-inf"), 0))
+            is_due = now - last >= _REFUSAL_EVERY_S
+            if len(self._refusals) >= _MOST_REFUSALS_KNOWN:
+                self._refusals.clear()
+            self._refusals[key] = (now, 0) if is_due else (last, more + 1)
+        if not is_due:
+            return
+        text = f"{why} ({more} more since the last message)" if more else why
+        caller = Participant(calling_ae or address, is_requestor=True, address=address)
+        self._audit.record(audit_message.refused(caller, self._audit.node(), text))
+
+    def stored(self, association: Any, calling_ae: str, study_uid: str, sop_class_uid: str, status: int) -> None:
+        """An object of an association was answered with this C-STORE status."""
+        with self._lock:
+            transfer = self._transfers.get(association)
+            if transfer is None:
+                address = association.requestor.address
+                sender = Participant(calling_ae, SOURCE, is_requestor=True, address=address)
+                transfer = Transfer(self._audit, self._database, sender, self._audit.node(DESTINATION))
+                self._transfers[association] = transfer
+        transfer.note(study_uid, sop_class_uid, f"refused with status 0x{status:04X}" if status else "")
+
+    def ended(self, association: Any) -> None:
+        """The association is over."""
+        with self._lock:
+            transfer = self._transfers.pop(association, None)
+        if transfer is not None:
+            transfer.report()
+
+    def report_quiet(self) -> None:
+        """Report what open associations have brought and finished; forget those whose sender had gone before the answer."""
+        with self._lock:
+            quiet = [transfer for transfer in self._transfers.values() if transfer.is_quiet()]
+            gone = [association for association in self._transfers if not association.is_alive()]
+        for transfer in quiet:
+            transfer.report()
+        for association in gone:
+            self.ended(association)
+
+    def report_all(self) -> None:
+        """The listener stops."""
+        with self._lock:
+            associations = list(self._transfers)
+        for association in associations:
+            self.ended(association)
+
+
+def audit_query(audit: AuditLog, partner: Partner, query: Dataset, others: Sequence[Participant] = ()) -> None:
+    """A C-FIND goes to a partner. Values that may identify a patient are written only where the settings say so."""
+    shown = Dataset()
+    for element in query:
+        is_plain = audit.rules.patient or element.VR == "UI" or element.keyword in _PLAIN_KEYS
+        shown.add_new(element.tag, element.VR, element.value if is_plain else None)
+    asked = Asked(FIND, encode(shown, True, True) or b"", ImplicitVRLittleEndian)
+    us = audit.node(SOURCE, is_requestor=not others)
+    them = Participant(partner.ae_title, DESTINATION, address=partner.host)
+    audit.record(audit_message.queried(us, them, asked, others=others))

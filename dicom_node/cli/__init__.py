@@ -1,0 +1,5 @@
+"""`dicom-node`."""
+
+from dicom_node.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,132 @@
+"""What senders ask us to keep (storage commitment as SCP): a request is on record before it is acknowledged.
+
+Only what is in the index and on disk, bit by bit, is promised.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from dicom_node.alerts.record import raise_alert
+from dicom_node.commitment.messages import (
+    CLASS_CONFLICT,
+    DUPLICATE_TRANSACTION,
+    NO_SUCH_INSTANCE,
+    PROCESSING_FAILURE,
+    Answer,
+    Reference,
+    Request,
+)
+from dicom_node.database.tables import Database, PromiseRow, utc_now
+from dicom_node.images.store import current_instance, is_intact
+
+# A requester that was not reached for so long has asked again, or does not wait any more.
+_GIVEN_UP_AFTER = timedelta(days=1)
+_FORGOTTEN_AFTER = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A request that waits for its answer."""
+
+    row_id: int
+    transaction_uid: str
+    calling_ae: str
+    references: tuple[Reference, ...]
+    refusal: int | None
+    attempts: int
+
+
+def accept(session: Session, request: Request, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
+    """Put a request on record, to be answered after so many seconds.
+
+    The same request again is the same promise; another one under a transaction UID that is in use is refused by its answer.
+    """
+    key = calling_ae, request.transaction_uid
+    pending = [row for row in _pending(session) if (row.calling_ae, row.transaction_uid) == key]
+    instances = json.dumps([[r.sop_class_uid, r.sop_instance_uid] for r in request.references])
+    for row in pending:
+        if row.instances == instances:
+            return _promise(row)
+    now = utc_now()
+    row = PromiseRow(
+        transaction_uid=request.transaction_uid,
+        calling_ae=calling_ae,
+        instances=instances,
+        refusal=DUPLICATE_TRANSACTION if pending else None,
+        received_at=now,
+        attempts=0,
+        next_attempt_at=now + timedelta(seconds=due_in_s),
+        last_message="",
+    )
+    session.add(row)
+    session.flush()
+    return _promise(row)
+
+
+def due(session: Session, *, now: datetime) -> list[Promise]:
+    """Requests to answer now, the oldest first."""
+    return [_promise(row) for row in _pending(session) if row.next_attempt_at and row.next_attempt_at <= now]
+
+
+def judge(database: Database, data_dir: Path, promise: Promise) -> Answer:
+    """What can be promised: for each instance whether its file is there and has the bytes that the index says."""
+    reasons = {r: promise.refusal or _reason(database, data_dir, r) for r in dict.fromkeys(promise.references)}
+    return Answer(
+        promise.transaction_uid,
+        tuple(reference for reference, reason in reasons.items() if not reason),
+        tuple((reference, reason) for reference, reason in reasons.items() if reason),
+    )
+
+
+def mark_answered(session: Session, promise: Promise) -> None:
+    """The requester has the answer."""
+    row = session.get_one(PromiseRow, promise.row_id)
+    row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
+    row.attempts += 1
+    session.execute(delete(PromiseRow).where(PromiseRow.answered_at < utc_now() - _FORGOTTEN_AFTER))
+
+
+def mark_unanswered(session: Session, promise: Promise, why: str, *, after: float | None) -> None:
+    """The requester was not reached: again after so many seconds, or never (None, or when it was tried for a day)."""
+    row = session.get_one(PromiseRow, promise.row_id)
+    row.attempts += 1
+    row.last_message = why
+    if after is not None and utc_now() - row.received_at < _GIVEN_UP_AFTER:
+        row.next_attempt_at = utc_now() + timedelta(seconds=after)
+        return
+    # It may ask again under the same transaction UID.
+    row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
+    raise_alert(session, "commitment_unanswered", promise.calling_ae, why)
+
+
+def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
+    """The Failure Reason for an instance; 0 if it is kept."""
+    with database.read() as session:
+        row = current_instance(session, reference.sop_instance_uid)
+    if row is None or row.purged_at is not None:
+        return NO_SUCH_INSTANCE
+    if row.sop_class_uid != reference.sop_class_uid:
+        return CLASS_CONFLICT
+    if is_intact(row, data_dir):
+        return 0
+    with database.write() as session:
+        raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")
+    return PROCESSING_FAILURE
+
+
+def _pending(session: Session) -> Sequence[PromiseRow]:
+    query = select(PromiseRow).where(PromiseRow.next_attempt_at.is_not(None)).order_by(PromiseRow.id)
+    return session.scalars(query).all()
+
+
+def _promise(row: PromiseRow) -> Promise:
+    references = tuple(Reference(*pair) for pair in json.loads(row.instances))
+    return Promise(row.id, row.transaction_uid, row.calling_ae, references, row.refusal, row.attempts)

@@ -1,0 +1,174 @@
+"""Asks destinations whether they keep what they acknowledged: storage commitment as SCU, or C-FIND."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
+
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.transfers import audit_query
+from dicom_node.commitment import evidence
+from dicom_node.commitment.messages import (
+    REQUEST,
+    SOP_CLASS,
+    SOP_INSTANCE,
+    MessageError,
+    Request,
+    encode_request,
+    read_answer,
+)
+from dicom_node.database.tables import Database, utc_now
+from dicom_node.delivery.outbox import Parcel
+from dicom_node.dicom.remote import FIND, RemoteAE, after_response, find, query_of
+from dicom_node.errors import DeliveryError, NotOfferedError
+from dicom_node.settings.node import Destination, NodeSettings
+from dicom_node.system.lifecycle import StopFlag
+from dicom_node.system.log import get_logger
+
+# So long the association of a request stays open for its answer; a later one comes to the listener.
+_HOLD_S = 2.0
+
+
+class NoCommitmentError(DeliveryError):
+    """The destination does not offer storage commitment. It is looked for by C-FIND, or asked again later."""
+
+
+class Prover:
+    """Asks for proof of what is due."""
+
+    def __init__(self, settings: NodeSettings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+        self._audit = AuditLog(settings)
+
+    def prove_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
+        """Ask a destination once about everything that is due."""
+        with self._database.read() as session:
+            groups = evidence.due(session, destination.name, now=utc_now())
+        for group in groups:
+            if stop is not None and stop.is_set():
+                return
+            self._prove(destination, group)
+
+    def _prove(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        try:
+            if destination.storage_commitment:
+                self._commit(destination, group)
+            else:
+                self._look(destination, group)
+        except NoCommitmentError as error:
+            if destination.read_back:
+                self._look_instead(destination, group)
+            else:
+                self._not_answered(group, str(error))
+        except DeliveryError as error:
+            self._no_answer_to_find(destination, group, str(error))
+
+    def _look_instead(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        try:
+            self._look(destination, group)
+        except DeliveryError as error:
+            self._not_answered(group, str(error))
+
+    def _no_answer_to_find(self, destination: Destination, group: Sequence[Parcel], why: str) -> None:
+        if destination.storage_commitment or destination.read_back:
+            self._not_answered(group, why)
+            return
+        # Nobody asked for proof; only the status "duplicate" did, and the destination may offer no C-FIND.
+        with self._database.write() as session:
+            evidence.give_up(session, group, f"not looked for: {why}")
+
+    def _not_answered(self, group: Sequence[Parcel], why: str) -> None:
+        get_logger().warning("proof_not_answered", destination=group[0].destination, why=why)
+        with self._database.write() as session:
+            evidence.not_answered(session, group, why, self._settings.delivery)
+
+    def _caller(self, destination: Destination) -> RemoteAE:
+        return RemoteAE(
+            destination, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
+        )
+
+    # ------------------------------------------------------------ storage commitment
+
+    def _commit(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        # On record before it is sent: the answer may reach the listener before we have the response.
+        with self._database.write() as session:
+            request = evidence.ask(session, group, self._settings.delivery)
+        answered = threading.Event()
+        handlers = [(evt.EVT_N_EVENT_REPORT, self._on_report, [destination.name])]
+        try:
+            with self._caller(destination).association([(SOP_CLASS, ())], handlers=handlers) as association:
+                after_response(association, N_EVENT_REPORT, answered.set)
+                self._request(association, request)
+                until = time.monotonic() + _HOLD_S
+                while not answered.wait(0.1) and association.is_established and time.monotonic() < until:
+                    # It may have come to the listener by now.
+                    if self._is_answered(request):
+                        break
+        except NotOfferedError:
+            raise NoCommitmentError(f"{destination.name} does not offer storage commitment") from None
+        except DeliveryError as error:
+            self._not_answered(group, str(error))
+
+    def _request(self, association: Any, request: Request) -> None:
+        try:
+            status, _ = association.send_n_action(encode_request(request), REQUEST, SOP_CLASS, SOP_INSTANCE, msg_id=1)
+        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+            raise DeliveryError(f"the commitment request cannot be sent ({type(error).__name__})") from None
+        if "Status" not in status:
+            raise DeliveryError("no answer to the commitment request: the association was aborted or timed out")
+        if status.Status != 0:
+            raise DeliveryError(f"the commitment request was refused with status 0x{status.Status:04X}")
+
+    def _is_answered(self, request: Request) -> bool:
+        with self._database.read() as session:
+            return evidence.is_answered(session, request.transaction_uid)
+
+    def _on_report(self, event: Any, name: str) -> tuple[int, None]:
+        try:
+            data = event.request.EventInformation
+            answer = read_answer(data.getvalue() if data else b"", event.context.transfer_syntax)
+        except MessageError as error:
+            return error.status, None
+        with self._database.write() as session:
+            evidence.record(session, [name], answer, self._settings.delivery)
+        return 0x0000, None
+
+    # ------------------------------------------------------------ C-FIND
+
+    def _look(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        with self._caller(destination).association([(FIND, ())]) as association:
+            audit_query(self._audit, destination, self._query(group[0]))
+            for parcel in group:
+                matches = find(association, self._query(parcel))
+                is_there = any(str(match.get("SOPInstanceUID")) == parcel.sop_instance_uid for match in matches)
+                with self._database.write() as session:
+                    if is_there:
+                        evidence.found(session, parcel)
+                    else:
+                        evidence.not_found(session, parcel, self._settings.delivery)
+                get_logger().info(
+                    "read_back",
+                    destination=parcel.destination,
+                    sop_instance_uid=parcel.sop_instance_uid,
+                    found=is_there,
+                )
+
+    def _query(self, parcel: Parcel) -> Dataset:
+        """One object: the hierarchical search of PS3.4 C.4.1.3.1.1 needs the unique keys above it."""
+        stored = dcmread(
+            self._settings.data_dir / parcel.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
+        )
+        keys = {
+            "StudyInstanceUID": parcel.study_uid,
+            "SeriesInstanceUID": str(stored.SeriesInstanceUID),
+            "SOPInstanceUID": parcel.sop_instance_uid,
+        }
+        return query_of("IMAGE", keys)

@@ -1,0 +1,513 @@
+"""The node's tables, and opening the database.
+
+One schema for SQLite (write-ahead log, fully synchronous) and PostgreSQL. All times are UTC. Patient data are in no
+column: the files hold them, the database holds UIDs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    create_engine,
+    event,
+    false,
+    or_,
+    text,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, Session, mapped_column
+
+from dicom_node.errors import DatabaseError
+
+# A writer waits so long for another one before it fails (and the peer is told to try again).
+BUSY_TIMEOUT_S = 30
+
+# No wait without end: for a connection, for another writer's lock, for a server that has vanished (milliseconds).
+_POSTGRESQL = {
+    "connect_timeout": 10,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_S * 1000} -c synchronous_commit=on",
+    "tcp_user_timeout": BUSY_TIMEOUT_S * 1000,
+}
+
+
+def utc_now() -> datetime:
+    """The present time, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def is_due(column: InstrumentedAttribute[datetime], now: datetime, longest_s: float) -> ColumnElement[bool]:
+    """Whether a time has come. One that is further off than the longest pause was written before the clock was set back: it
+    has come too, or everything would stand still until the clock is there again."""
+    return or_(column <= now, column > now + timedelta(seconds=longest_s))
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python, naive UTC in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without zone cannot be stored")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Names of constraints are fixed, so that later migrations can address them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _unique_where(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, unique=True, sqlite_where=text(where), postgresql_where=text(where))
+
+
+STUDY_STATES = ("receiving", "complete")
+JOB_STATES = ("waiting", "running", "done", "failed")
+ACTIVE_JOB_STATES = ("waiting", "running")
+RESULT_STATUSES = ("analysed", "not_analysable")
+OUTBOX_STATES = ("waiting", "sent", "failed")
+# Evidence that a destination keeps an object, and how far the node is with getting it.
+EVIDENCE = ("committed", "found")
+UNPROVEN = ("wanted", "asked")
+PROOFS = ("none", *UNPROVEN, *EVIDENCE)
+RESULT_ROLES = (
+    "report",
+    "report_2d",
+    "overlay",
+    "table",
+    "sheet",
+    "picture",
+    "presentation",
+    "key_object",
+    "findings",
+)
+
+
+class Instance(Base):
+    """One stored version of one SOP instance. Exactly one version of a SOP Instance UID is current."""
+
+    __tablename__ = "instances"
+    __table_args__ = (
+        UniqueConstraint("sop_instance_uid", "sha256"),
+        _unique_where("uq_instances_current", "sop_instance_uid", where="is_current"),
+        Index("ix_instances_study_uid", "study_uid"),
+        Index("ix_instances_path", "path", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int] = mapped_column(Integer)
+    is_current: Mapped[bool] = mapped_column(Boolean)
+    study_uid: Mapped[str] = mapped_column(String(64))
+    series_uid: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    # Of the whole file.
+    sha256: Mapped[str] = mapped_column(String(64))
+    # Relative to the data folder.
+    path: Mapped[str] = mapped_column(String(300))
+    size: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[datetime]
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    calling_address: Mapped[str] = mapped_column(String(64))
+    # A result that this node made and that a router sent back: kept, never analysed.
+    is_own_result: Mapped[bool] = mapped_column(Boolean)
+    # Its file was deleted by the rules of retention; the row stays, so that late images of its study are not read alone.
+    purged_at: Mapped[datetime | None]
+
+
+class StudyRow(Base):
+    """A study, and whether its images of this generation are complete."""
+
+    __tablename__ = "studies"
+    __table_args__ = (_one_of("state", STUDY_STATES), Index("ix_studies_state", "state"))
+
+    study_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    # Counts from 1; a late image opens the next one.
+    generation: Mapped[int] = mapped_column(Integer)
+    # Of this generation.
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime]
+    # The association that brought the last image was released, and none came since.
+    released_at: Mapped[datetime | None]
+    # The answer of the sender's archive: how many images it has, and how many of these were here then.
+    asked_at: Mapped[datetime | None]
+    images_expected: Mapped[int | None] = mapped_column(Integer)
+    images_here: Mapped[int | None] = mapped_column(Integer)
+    # When missing images were fetched from it.
+    fetched_at: Mapped[datetime | None]
+    # Of all generations and versions; deleted ones count too.
+    stored_images: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+
+
+class Job(Base):
+    """One analysis of one generation of a study."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        _one_of("state", JOB_STATES),
+        CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        _unique_where("uq_jobs_active_study", "study_uid", where="state IN ('waiting', 'running')"),
+        Index("ix_jobs_claim", "state", "not_before"),
+        Index("ix_jobs_study_uid", "study_uid"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(String(64), ForeignKey("studies.study_uid"))
+    generation: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))
+    priority: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer)
+    not_before: Mapped[datetime]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    lease_token: Mapped[str | None] = mapped_column(String(32))
+    lease_owner: Mapped[str | None] = mapped_column(String(100))
+    # Counts up; the reclaimer watches it change on its own monotonic clock.
+    heartbeat: Mapped[int] = mapped_column(Integer)
+    # SHA-256 over the inputs of the last attempt.
+    input_hash: Mapped[str | None] = mapped_column(String(64))
+    result_id: Mapped[int | None] = mapped_column(ForeignKey("results.id"))
+    # Why it waits again or failed.
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class JobEvent(Base):
+    """Append-only: every transition of every job."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_id", "job_id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(32))
+    from_state: Mapped[str] = mapped_column(String(16))
+    to_state: Mapped[str] = mapped_column(String(16))
+    detail: Mapped[str] = mapped_column(Text)
+
+
+class ResultRow(Base):
+    """What came out for (study, inputs, model, settings): exactly one row."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        _one_of("status", RESULT_STATUSES),
+        UniqueConstraint("study_uid", "input_hash", "model_digest", "settings_digest"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(String(64), ForeignKey("studies.study_uid"))
+    generation: Mapped[int] = mapped_column(Integer)
+    input_hash: Mapped[str] = mapped_column(String(64))
+    model_digest: Mapped[str] = mapped_column(String(64))
+    settings_digest: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(64))
+    # The object of findings.json.
+    findings: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class ResultFile(Base):
+    """A file of a result. ``report_2d`` is the same report for destinations that take no Comprehensive 3D SR."""
+
+    __tablename__ = "result_files"
+    __table_args__ = (
+        _one_of("role", RESULT_ROLES),
+        UniqueConstraint("result_id", "role"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    result_id: Mapped[int] = mapped_column(ForeignKey("results.id"))
+    role: Mapped[str] = mapped_column(String(16))
+    # Relative to the data folder.
+    path: Mapped[str] = mapped_column(String(300))
+    sha256: Mapped[str] = mapped_column(String(64))
+    sop_class_uid: Mapped[str | None] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str | None] = mapped_column(String(64))
+
+
+class OutboxRow(Base):
+    """One file that must reach one destination."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        _one_of("state", OUTBOX_STATES),
+        _one_of("proof", PROOFS),
+        UniqueConstraint("result_file_id", "destination"),
+        Index("ix_outbox_due", "state", "destination", "next_attempt_at"),
+        Index("ix_outbox_proof", "proof", "destination", "proof_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    result_file_id: Mapped[int] = mapped_column(ForeignKey("result_files.id"))
+    study_uid: Mapped[str] = mapped_column(String(64))
+    destination: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    # C-STORE status of the last answer; None where there was none.
+    last_status: Mapped[int | None] = mapped_column(Integer)
+    last_message: Mapped[str] = mapped_column(Text)
+    # The file was put on the wire: from then on it is this one, never an alternative to it.
+    is_bound: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    proof: Mapped[str] = mapped_column(String(16), default="none", server_default="none")
+    # When to ask (again); for evidence, when it came.
+    proof_at: Mapped[datetime | None]
+    # Questions since it was last sent.
+    proof_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # How often the destination did not have what it had acknowledged.
+    losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    # Of the last commitment request.
+    transaction_uid: Mapped[str | None] = mapped_column(String(64))
+
+
+class CommitmentRow(Base):
+    """A commitment request of ours to a destination (storage commitment as SCU)."""
+
+    __tablename__ = "commitments"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    asked_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
+class PromiseRow(Base):
+    """A commitment request of a sender to us (storage commitment as SCP), until it was answered."""
+
+    __tablename__ = "promises"
+    __table_args__ = (Index("ix_promises_due", "next_attempt_at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64))
+    calling_ae: Mapped[str] = mapped_column(String(16))
+    # JSON list of [SOP class UID, SOP instance UID]; emptied with the answer.
+    instances: Mapped[str] = mapped_column(Text)
+    # Failure Reason for all of them; None: each is looked at when it is answered.
+    refusal: Mapped[int | None] = mapped_column(Integer)
+    received_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(Integer)
+    # None: nothing (more) to do.
+    next_attempt_at: Mapped[datetime | None]
+    last_message: Mapped[str] = mapped_column(Text)
+
+
+class Alert(Base):
+    """Something that a person should know; open until it passed or was acknowledged."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        _unique_where("uq_alerts_open", "kind", "subject", where="closed_at IS NULL"),
+        Index("ix_alerts_closed_at", "closed_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(40))
+    # UID, AE title, destination: never patient data.
+    subject: Mapped[str] = mapped_column(String(200))
+    detail: Mapped[str] = mapped_column(Text)
+    count: Mapped[int] = mapped_column(Integer)
+    opened_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class ReceiverRow(Base):
+    """Someone who is told of alerts, and how that goes."""
+
+    __tablename__ = "receivers"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    # Alerts that were over before it are not told.
+    since: Mapped[datetime]
+    last_sent_at: Mapped[datetime | None]
+    # Failures since then.
+    attempts: Mapped[int] = mapped_column(Integer)
+    next_attempt_at: Mapped[datetime | None]
+    last_message: Mapped[str] = mapped_column(Text)
+
+
+class NoticeRow(Base):
+    """What a receiver was told of an alert."""
+
+    __tablename__ = "notices"
+    __table_args__ = (UniqueConstraint("alert_id", "receiver"), Index("ix_notices_open", "receiver", "is_over"))
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id"))
+    receiver: Mapped[str] = mapped_column(String(64))
+    told_at: Mapped[datetime]
+    # That it is over was told too: nothing more to say.
+    is_over: Mapped[bool] = mapped_column(Boolean)
+
+
+class ProcessRow(Base):
+    """A running process of the node: when it last said that it lives. Gone when it stops."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    host: Mapped[str] = mapped_column(String(100))
+    pid: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    # Of a worker on a GPU.
+    gpu_device: Mapped[str | None] = mapped_column(String(16))
+    gpu_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu_total_bytes: Mapped[int | None] = mapped_column(BigInteger)
+
+
+# ---------------------------------------------------------------- opening
+
+
+class Database:
+    """Sessions on one database. Writers are serialised on SQLite by BEGIN IMMEDIATE, so that none fails half-way."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _create_engine(url)
+        self._writing = self.engine.execution_options(spineone_begin="BEGIN IMMEDIATE")
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session in one transaction: committed at the end, rolled back on any exception."""
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _create_engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, connect_args=_POSTGRESQL)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    # The driver's own transaction handling begins too late; _begin_sqlite does it.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_S * 1000}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("spineone_begin", "BEGIN"))
+
+
+def prepare_database(url: str) -> Database:
+    """Create the tables or bring them up to date, then open.
+
+    Raises
+    ------
+    DatabaseError
+        If the database cannot be reached, is damaged, or was written by a newer version.
+    """
+    from dicom_node.database.migrations import upgrade
+
+    _check_folder(url)
+    with _explained(url):
+        database = Database(url)
+        upgrade(database.engine)
+        return database
+
+
+def open_database(url: str) -> Database:
+    """Open a database that has the tables of exactly this version.
+
+    Raises
+    ------
+    DatabaseError
+        If the database is not there, cannot be reached, is damaged, or is of another version.
+    """
+    from dicom_node.database.migrations import require_current
+
+    _check_folder(url, must_exist=True)
+    with _explained(url):
+        database = Database(url)
+        require_current(database.engine)
+        return database
+
+
+def _check_folder(url: str, *, must_exist: bool = False) -> None:
+    name = make_url(url).database if url.startswith("sqlite") else None
+    if not name or name == ":memory:":
+        return
+    if must_exist and not Path(name).is_file():
+        raise DatabaseError(f"no database at {name}; `dicom-node init` creates it")
+    if not Path(name).parent.is_dir():
+        raise DatabaseError(f"no folder {Path(name).parent} for the database; `dicom-node init` creates it")
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        shown = make_url(url).render_as_string(hide_password=True)
+        why = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
+        raise DatabaseError(f"database {shown} cannot be used: {why}") from None
+    except ModuleNotFoundError as error:
+        raise DatabaseError(f"the database driver {error.name} is not installed (extra `postgresql`)") from None

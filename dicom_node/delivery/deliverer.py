@@ -1,0 +1,321 @@
+"""Sending results by C-STORE: one association per study and destination, each destination on its own.
+
+The stored file is sent byte for byte. An association that failed in any way is never used again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+
+from dicom_node.alerts.record import raise_alert
+from dicom_node.analysis.jobs import back_off
+from dicom_node.audit import message as audit_message
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.message import DESTINATION, SOURCE, Participant
+from dicom_node.audit.transfers import Transfer
+from dicom_node.database.tables import Database, utc_now
+from dicom_node.delivery import outbox
+from dicom_node.delivery.outbox import Parcel
+from dicom_node.dicom.remote import RemoteAE
+from dicom_node.errors import DeliveryError
+from dicom_node.settings.node import Destination, NodeSettings
+from dicom_node.system.files import exclusive_lock, sha256_of
+from dicom_node.system.lifecycle import StopFlag
+from dicom_node.system.log import get_logger
+
+# An unfinished sending is left after it; the same object goes out again at the next start.
+_STOP_GRACE_S = 10.0
+
+
+class Outcome(StrEnum):
+    """What an answer means for the parcel."""
+
+    SENT = "sent"
+    RETRY = "retry"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a destination to one parcel; ``status`` is the C-STORE status or None where there was none."""
+
+    outcome: Outcome
+    status: int | None
+    message: str
+
+
+_DUPLICATE = 0x0111
+# C-STORE statuses with a meaning of their own (PS3.4 B.2.3, PS3.7 C). The rest is decided by their class below.
+_STATUSES: dict[int, tuple[Outcome, str]] = {
+    0x0000: (Outcome.SENT, "stored"),
+    0x0107: (Outcome.SENT, "stored, with a warning about its attributes"),
+    0x0110: (Outcome.RETRY, "processing failure"),
+    _DUPLICATE: (Outcome.SENT, "was there already"),
+    0x0116: (Outcome.SENT, "stored, with a warning about a value"),
+    0x0213: (Outcome.RETRY, "resource limitation"),
+    0x0117: (Outcome.FAILED, "the destination takes the UID for invalid"),
+    0x0122: (Outcome.FAILED, "the destination does not support this SOP class"),
+    0x0124: (Outcome.FAILED, "the destination does not allow us to store"),
+}
+
+
+def classify(status: int) -> Answer:
+    """What a C-STORE status means: stored, try again, or never."""
+    outcome, text = _STATUSES.get(status) or _by_class(status)
+    return Answer(outcome, status, f"0x{status:04X} {text}")
+
+
+def _by_class(status: int) -> tuple[Outcome, str]:
+    high = status >> 8
+    if high >> 4 == 0xB:
+        return Outcome.SENT, "stored, with a warning"
+    if high == 0xA7:
+        return Outcome.RETRY, "the destination is out of resources"
+    if high == 0xA9:
+        return Outcome.FAILED, "the destination finds that the data set does not match its SOP class"
+    if high >> 4 == 0xC:
+        return Outcome.FAILED, "the destination cannot understand the data set"
+    return Outcome.FAILED, "refused"
+
+
+# One content in one or more SOP classes, the preferred one first.
+Offer = Sequence[tuple[Parcel, Path]]
+
+NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted or timed out")
+
+
+# ---------------------------------------------------------------- associations
+
+
+class Sender(RemoteAE):
+    """Sends the objects of a study to one destination."""
+
+    def send(
+        self,
+        offers: Sequence[Offer],
+        report: Callable[[Parcel, Answer], None],
+        chosen: Callable[[Parcel], None] = lambda parcel: None,
+        began: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Send one file of each offer on one association, reporting each as soon as it is answered.
+
+        ``began`` is told when there is an association.
+
+        Of an offer, the first file is sent whose SOP class the destination accepted; ``chosen`` is told before, where
+        there was a choice. After an unanswered file the association is given up, and the files behind it are not reported.
+
+        Raises
+        ------
+        DeliveryError
+            If there is no association; nothing was sent.
+        """
+        contexts = {(parcel.sop_class_uid, (_syntax_of(path),)) for offer in offers for parcel, path in offer}
+        with self.association(sorted(contexts)) as association:
+            accepted = {context.abstract_syntax for context in association.accepted_contexts}
+            began()
+            for message_id, offer in enumerate(offers, start=1):
+                parcel, path = _acceptable(offer, accepted)
+                if len(offer) > 1 and parcel.sop_class_uid in accepted:
+                    chosen(parcel)
+                answer = _store(association, parcel, path, message_id)
+                report(parcel, answer)
+                if answer is NO_ANSWER:
+                    return
+
+
+def _acceptable(offer: Offer, accepted: set[str]) -> tuple[Parcel, Path]:
+    return next((form for form in offer if form[0].sop_class_uid in accepted), offer[0])
+
+
+def _store(association: Any, parcel: Parcel, path: Path, message_id: int) -> Answer:
+    if not association.is_established:
+        return NO_ANSWER
+    try:
+        status = association.send_c_store(path, msg_id=message_id)
+    except ValueError:
+        # No accepted presentation context: pynetdicom finds that before it sends anything.
+        return Answer(Outcome.FAILED, None, f"the destination takes no {_class_name(parcel.sop_class_uid)}")
+    except (OSError, RuntimeError, AttributeError):
+        return NO_ANSWER
+    return classify(int(status.Status)) if "Status" in status else NO_ANSWER
+
+
+def _syntax_of(path: Path) -> str:
+    return str(read_file_meta_info(path).TransferSyntaxUID)
+
+
+def _class_name(uid: str) -> str:
+    return UID(uid).name
+
+
+# ---------------------------------------------------------------- the outbox
+
+
+class Delivery:
+    """Empties the outbox: one thread for each destination, so that a slow one holds up no other.
+
+    Parameters
+    ----------
+    prove
+        Asks a destination, after each round, whether it keeps what it got.
+    """
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        database: Database,
+        prove: Callable[[Destination, StopFlag | None], None] = lambda destination, stop: None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._prove = prove
+        self._audit = AuditLog(settings)
+
+    def run(self, stop: StopFlag) -> None:
+        """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
+        while not stop.is_set():
+            with exclusive_lock(self._settings.data_dir / "delivery.lock") as mine:
+                if mine:
+                    self._run_all(stop)
+                    return
+            get_logger().warning("delivery_waits", why="another process delivers from this data folder")
+            stop.wait(5)
+
+    def _run_all(self, stop: StopFlag) -> None:
+        self._fail_unknown_destinations()
+        threads = [
+            threading.Thread(target=self._run_one, args=(d, stop), name=f"delivery-{d.name}", daemon=True)
+            for d in self._settings.destinations
+        ]
+        for thread in threads:
+            thread.start()
+        stop.wait()
+        for thread in threads:
+            thread.join(timeout=min(self._settings.delivery.timeout_s, _STOP_GRACE_S))
+
+    def _run_one(self, destination: Destination, stop: StopFlag) -> None:
+        while not stop.is_set():
+            try:
+                self.deliver_due(destination, stop)
+                self._prove(destination, stop)
+            except Exception:  # a full disk or a locked database must not end delivery for good
+                get_logger().exception("delivery_error", destination=destination.name)
+            stop.wait(self._settings.delivery.poll_seconds)
+
+    def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
+        """Try everything once that is due for one destination."""
+        with self._database.read() as session:
+            pause = self._settings.delivery.retry_max_s
+            groups = outbox.due(session, destination.name, now=utc_now(), longest_pause_s=pause)
+        for group in groups:
+            if stop is not None and stop.is_set():
+                return
+            self._deliver_study(destination, group)
+
+    def _deliver_study(self, destination: Destination, group: Sequence[Parcel]) -> None:
+        whole = [offer for parcel in group if (offer := self._offer(parcel))]
+        if not whole:
+            return
+        sender = Sender(
+            destination,
+            calling_ae=self._settings.listener.ae_title,
+            timeout_s=self._settings.delivery.timeout_s,
+        )
+        answered: set[int] = set()
+        us = self._audit.node(SOURCE, is_requestor=True)
+        them = Participant(destination.ae_title, DESTINATION, address=destination.host)
+        transfer = Transfer(self._audit, self._database, us, them)
+
+        def begin() -> None:
+            classes = Counter(offer[0][0].sop_class_uid for offer in whole)
+            study = self._audit.study(self._database, group[0].study_uid, classes)
+            self._audit.record(audit_message.begin_transferring(us, them, [study]))
+
+        def report(parcel: Parcel, answer: Answer) -> None:
+            answered.add(parcel.row_id)
+            self._record(parcel, answer)
+            failure = "" if answer.outcome is Outcome.SENT else answer.message
+            transfer.note(parcel.study_uid, parcel.sop_class_uid, failure)
+
+        message = NO_ANSWER.message
+        try:
+            sender.send(whole, report, self._choose, begin)
+        except DeliveryError as error:
+            message = str(error)
+            self._alert_down(destination, message)
+        for parcel in (offer[0][0] for offer in whole):
+            if parcel.row_id not in answered:
+                self._record(parcel, Answer(Outcome.RETRY, None, message))
+        transfer.report()
+
+    def _offer(self, parcel: Parcel) -> Offer:
+        """The forms of a parcel that are whole on disk; none, and a failure on record, if the preferred one is not."""
+        forms = [parcel, *([parcel.alternative] if parcel.alternative else [])]
+        whole = [(form, path) for form in forms if (path := self._whole_file(form))]
+        if not whole or whole[0][0] is not parcel:
+            self._record(parcel, Answer(Outcome.FAILED, None, f"{parcel.path} is missing or was changed on disk"))
+            return []
+        return whole
+
+    def _whole_file(self, parcel: Parcel) -> Path | None:
+        path = self._settings.data_dir / parcel.path
+        return path if path.is_file() and sha256_of(path) == parcel.sha256 else None
+
+    def _choose(self, parcel: Parcel) -> None:
+        """Keep to the form that the destination's negotiation decided for."""
+        with self._database.write() as session:
+            outbox.bind(session, parcel)
+        get_logger().info(
+            "form_chosen",
+            destination=parcel.destination,
+            study_uid=parcel.study_uid,
+            sop_instance_uid=parcel.sop_instance_uid,
+            sop_class=_class_name(parcel.sop_class_uid),
+        )
+
+    def _record(self, parcel: Parcel, answer: Answer) -> None:
+        get_logger().info(
+            "delivery",
+            destination=parcel.destination,
+            study_uid=parcel.study_uid,
+            sop_instance_uid=parcel.sop_instance_uid,
+            outcome=answer.outcome.value,
+            detail=answer.message,
+        )
+        rules = self._settings.delivery
+        with self._database.write() as session:
+            if answer.outcome is Outcome.SENT:
+                wants_proof = self._wants_proof(parcel, answer)
+                outbox.mark_sent(session, parcel, answer.status or 0, answer.message, wants_proof=wants_proof)
+            elif answer.outcome is Outcome.FAILED:
+                outbox.mark_failed(session, parcel, answer.status, answer.message)
+            else:
+                pause = back_off(parcel.attempts + 1, rules.retry_first_s, rules.retry_max_s)
+                outbox.mark_waiting(session, parcel, answer.status, answer.message, after=pause)
+
+    def _wants_proof(self, parcel: Parcel, answer: Answer) -> bool:
+        destination = self._settings.destination(parcel.destination)
+        asks = destination is not None and (destination.storage_commitment or destination.read_back)
+        return asks or answer.status == _DUPLICATE
+
+    def _alert_down(self, destination: Destination, message: str) -> None:
+        with self._database.write() as session:
+            raise_alert(session, "destination_down", destination.name, message)
+
+    def _fail_unknown_destinations(self) -> None:
+        """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""
+        with self._database.write() as session:
+            for name in outbox.waiting_destinations(session):
+                if self._settings.destination(name) is None:
+                    raise_alert(
+                        session, "destination_down", name, "waits for a destination that is not in the settings"
+                    )

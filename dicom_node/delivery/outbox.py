@@ -1,0 +1,175 @@
+"""What must reach whom. A row for each result file and destination; a row leaves ``waiting`` only by an answer.
+
+A report exists in two forms (docs/decisions/010). It has one row, which is bound to a form before the first byte of it is
+sent, and never changes after that: a destination sees one object for one result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.database.tables import OutboxRow, ResultFile, ResultRow, is_due, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One file for one destination. ``path`` is relative to the data folder.
+
+    ``alternative`` is the same content in another SOP class, for a destination that does not take this one.
+    """
+
+    row_id: int
+    file_id: int
+    destination: str
+    study_uid: str
+    path: str
+    sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    attempts: int
+    alternative: Parcel | None = None
+
+
+# Roles that are sent in place of another, never beside it.
+ALTERNATIVES = {"report": "report_2d"}
+
+
+def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
+    """Add the DICOM files of a result for every destination; in the transaction that stores the result. Their number."""
+    now = utc_now()
+    parcels = [(file, name) for file in map(_offered, files) if file for name in destinations]
+    for file, name in parcels:
+        session.add(
+            OutboxRow(
+                result_file_id=file.id,
+                study_uid=study_uid,
+                destination=name,
+                state="waiting",
+                attempts=0,
+                next_attempt_at=now,
+                created_at=now,
+                last_message="",
+            )
+        )
+    session.flush()
+    return len(parcels)
+
+
+def due(
+    session: Session, destination: str, *, now: datetime, longest_pause_s: float = 604800, limit: int = 200
+) -> list[list[Parcel]]:
+    """Parcels to send to a destination now, grouped by study, oldest study first.
+
+    ``longest_pause_s`` is what no parcel waits longer than (the settings' most, where they are not at hand).
+    """
+    other = aliased(ResultFile)
+    replaces = or_(*((ResultFile.role == a) & (other.role == b) for a, b in ALTERNATIVES.items()))
+    query = (
+        select(OutboxRow, ResultFile, other)
+        .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
+        .outerjoin(other, (other.result_id == ResultFile.result_id) & replaces & OutboxRow.is_bound.is_(False))
+        .where(OutboxRow.state == "waiting", OutboxRow.destination == destination)
+        .where(is_due(OutboxRow.next_attempt_at, now, longest_pause_s))
+        .order_by(OutboxRow.created_at, OutboxRow.id)
+        .limit(limit)
+    )
+    groups: dict[str, list[Parcel]] = {}
+    for row, file, alternative in session.execute(query).all():
+        parcel = parcel_of(row, file)
+        if alternative is not None:
+            parcel = replace(parcel, alternative=parcel_of(row, alternative))
+        groups.setdefault(row.study_uid, []).append(parcel)
+    return list(groups.values())
+
+
+def _offered(file: ResultFile) -> ResultFile | None:
+    """DICOM files, without those that only stand in for another."""
+    return file if file.sop_class_uid and file.role not in ALTERNATIVES.values() else None
+
+
+def bind(session: Session, parcel: Parcel) -> None:
+    """This file goes to the destination, now and at every later attempt."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.result_file_id, row.is_bound = parcel.file_id, True
+
+
+def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
+    """What a row stands for."""
+    assert file.sop_class_uid
+    assert file.sop_instance_uid
+    return Parcel(
+        row_id=row.id,
+        file_id=file.id,
+        destination=row.destination,
+        study_uid=row.study_uid,
+        path=file.path,
+        sha256=file.sha256,
+        sop_class_uid=file.sop_class_uid,
+        sop_instance_uid=file.sop_instance_uid,
+        attempts=row.attempts,
+    )
+
+
+def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wants_proof: bool) -> None:
+    """The destination says that it has it; with ``wants_proof`` it will be asked whether it keeps it."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.state, row.sent_at = "sent", utc_now()
+    row.attempts += 1
+    row.proof, row.proof_at, row.proof_attempts = ("wanted", utc_now(), 0) if wants_proof else ("none", None, 0)
+    row.last_status, row.last_message = status, message
+    close_alert(session, "destination_down", parcel.destination)
+    close_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid))
+
+
+def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:
+    """Not this time: try again after so many seconds."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.attempts += 1
+    row.next_attempt_at = utc_now() + timedelta(seconds=after)
+    row.last_status, row.last_message = status, message
+
+
+def mark_failed(session: Session, parcel: Parcel, status: int | None, message: str) -> None:
+    """The destination refuses it for good; an alert says so."""
+    row = session.get_one(OutboxRow, parcel.row_id)
+    row.state = "failed"
+    row.attempts += 1
+    row.last_status, row.last_message = status, message
+    raise_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid), message)
+
+
+def resend(session: Session, study_uid: str) -> int:
+    """Send the newest result of a study again to all destinations it was meant for; how many parcels."""
+    newest = select(func.max(ResultRow.id)).where(ResultRow.study_uid == study_uid).scalar_subquery()
+    rows = session.scalars(
+        select(OutboxRow)
+        .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
+        .where(ResultFile.result_id == newest)
+    ).all()
+    for row in rows:
+        send_again(row, "to be sent again", after=0)
+        row.attempts = row.losses = 0
+    return len(rows)
+
+
+def send_again(row: OutboxRow, message: str, *, after: float) -> None:
+    """An object that was sent, or given up, waits to be sent again after so many seconds."""
+    row.state, row.next_attempt_at, row.sent_at = "waiting", utc_now() + timedelta(seconds=after), None
+    row.proof, row.proof_at, row.proof_attempts, row.transaction_uid = "none", None, 0, None
+    row.last_message = message
+
+
+def waiting_destinations(session: Session) -> Sequence[str]:
+    """Names of all destinations for which something waits."""
+    return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == "waiting").distinct()).all()
+
+
+def subject_of(destination: str, sop_instance_uid: str) -> str:
+    """What alerts about an object at a destination are about."""
+    return f"{destination} {sop_instance_uid}"

@@ -1,0 +1,226 @@
+"""Calling another application entity: associations that we open, with a time-out on everything that waits for the peer."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.presentation import build_role
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+
+from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.errors import DeliveryError, NotOfferedError
+from dicom_node.settings.node import Partner
+
+FIND = str(StudyRootQueryRetrieveInformationModelFind)
+_MAX_PDU = 131072
+# We announce the one above; whoever does not keep to it may, but not without limit.
+_PDU_CAP = 1024 * 1024
+_MOST_MATCHES = 100_000
+# Statuses of a C-FIND, C-MOVE or C-GET that goes on.
+PENDING = (0xFF00, 0xFF01)
+
+# SOP class, and transfer syntaxes to propose for it (pynetdicom's own if there are none).
+Context = tuple[str, Sequence[str]]
+
+
+class RemoteAE:
+    """Another application entity.
+
+    Parameters
+    ----------
+    partner
+        Whom to call.
+    calling_ae
+        Our AE title.
+    timeout_s
+        For connecting, for an answer, and for a block of data to be taken (seconds).
+    """
+
+    def __init__(self, partner: Partner, *, calling_ae: str, timeout_s: float) -> None:
+        _config.STORE_SEND_CHUNKED_DATASET = True
+        _config.LOG_HANDLER_LEVEL = "none"
+        _config.LOG_REQUEST_IDENTIFIERS = False
+        _config.LOG_RESPONSE_IDENTIFIERS = False
+        self._partner = partner
+        self._calling_ae = calling_ae
+        self._timeout_s = timeout_s
+
+    @contextmanager
+    def association(
+        self, contexts: Sequence[Context], *, as_scp: Sequence[str] = (), handlers: Sequence[Any] = ()
+    ) -> Iterator[Any]:
+        """An association; released at the end, or aborted where that is not possible.
+
+        Parameters
+        ----------
+        as_scp
+            SOP classes for which we are the SCP (PS3.7 D.3.3.4).
+        handlers
+            pynetdicom's pairs of event and handler.
+
+        Raises
+        ------
+        NotOfferedError
+            If the partner accepts none of the contexts.
+        DeliveryError
+            If there is no association for another reason.
+        """
+        association = self._associate(contexts, as_scp, handlers)
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+            if association.is_alive():
+                association.abort()
+
+    def echo(self) -> None:
+        """C-ECHO.
+
+        Raises
+        ------
+        DeliveryError
+            If the partner does not answer with success.
+        """
+        with self.association([(str(Verification), ())]) as association:
+            status = association.send_c_echo()
+            if "Status" not in status or status.Status != 0:
+                raise DeliveryError("no answer to C-ECHO")
+
+    def _associate(self, contexts: Sequence[Context], as_scp: Sequence[str], handlers: Sequence[Any]) -> Any:
+        ae = AE(self._calling_ae)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._timeout_s
+        for sop_class, syntaxes in contexts:
+            ae.add_requested_context(sop_class, list(syntaxes)) if syntaxes else ae.add_requested_context(sop_class)
+        association = ae.associate(
+            self._partner.host,
+            self._partner.port,
+            ae_title=self._partner.ae_title,
+            max_pdu=_MAX_PDU,
+            tls_args=self._tls(),
+            ext_neg=[build_role(uid, scp_role=True) for uid in as_scp],
+            evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open), *handlers],
+        )
+        if not association.is_established:
+            raise self._why_not(association)
+        _serve_while_waiting(association)
+        return association
+
+    def _on_open(self, event: Any) -> None:
+        # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
+        connection = event.assoc.dul.socket
+        connection.socket.settimeout(self._timeout_s)
+        receive = connection.recv
+
+        def receive_within_bounds(size: int) -> Any:
+            if size > _PDU_CAP:
+                raise OSError(f"a PDU of {size} bytes is announced; the limit is {_PDU_CAP}")
+            return receive(size)
+
+        connection.recv = receive_within_bounds
+
+    def _tls(self) -> tuple[ssl.SSLContext, str] | None:
+        if not self._partner.tls:
+            return None
+        context = ssl.create_default_context(cafile=self._partner.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context, self._partner.host
+
+    def _why_not(self, association: Any) -> DeliveryError:
+        where = f"{self._partner.ae_title} at {self._partner.host}:{self._partner.port}"
+        if association.is_rejected:
+            primitive = association.acceptor.primitive
+            why = getattr(primitive, "reason_str", "no reason given")
+            return DeliveryError(f"{where} rejected the association: {why}")
+        if association.rejected_contexts:
+            return NotOfferedError(f"{where} accepts none of the proposed SOP classes")
+        return DeliveryError(f"{where} cannot be reached, or aborted the association")
+
+
+def _serve_while_waiting(association: Any) -> None:
+    """pynetdicom takes the first message after a request for its response, also a request of the peer's (a commitment
+    that is reported before the N-ACTION is answered). Such a request is served first."""
+    get = association.dimse.get_msg
+
+    def get_response(block: bool = False) -> Any:
+        context_id, message = get(block)
+        while block and message is not None and message.is_valid_request:
+            association._serve_request(message, context_id)
+            # Serving ends with the opposite, as in the association's own thread, which is still held.
+            association._is_paused = True
+            context_id, message = get(block)
+        return context_id, message
+
+    association.dimse.get_msg = get_response
+
+
+def after_response(association: Any, kind: type[Any], then: Callable[[], None]) -> None:
+    """Call ``then`` whenever a response of a kind of message was handed over for sending: an association that is released
+    before that would break the protocol."""
+    send = association.dimse.send_msg
+
+    def send_and_tell(primitive: Any, context_id: int) -> None:
+        send(primitive, context_id)
+        if isinstance(primitive, kind) and primitive.MessageIDBeingRespondedTo is not None:
+            then()
+
+    association.dimse.send_msg = send_and_tell
+
+
+def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
+    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4): keywords and values; empty ones are to be returned."""
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def find(association: Any, query: Dataset) -> list[Dataset]:
+    """The matches of a C-FIND (study root).
+
+    Raises
+    ------
+    DeliveryError
+        If the query fails, is not answered, or has matches without end.
+    """
+    matches: list[Dataset] = []
+    try:
+        for status, match in association.send_c_find(query, FIND):
+            if "Status" not in status:
+                raise DeliveryError("no answer to C-FIND: the association was aborted or timed out")
+            if status.Status in PENDING:
+                matches += [match] if match is not None else []
+            elif status.Status != 0:
+                raise DeliveryError(f"C-FIND failed with status 0x{status.Status:04X}")
+            if len(matches) > _MOST_MATCHES:
+                raise DeliveryError(f"C-FIND has more than {_MOST_MATCHES} matches")
+    except (ValueError, RuntimeError, OSError) as error:
+        raise DeliveryError(
+            f"C-FIND cannot be sent ({type(error).__name__}: no such service, or no association)"
+        ) from None
+    return matches
+
+
+def text_of(match: Dataset, keyword: str) -> str:
+    """A value of a match; several are joined by commas.
+
+    Raises
+    ------
+    DeliveryError
+        If it cannot be read.
+    """
+    try:
+        value = match.get(keyword)
+    except Exception as error:  # an archive may answer anything
+        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
+    if value is None or isinstance(value, str):
+        return str(value or "").strip(" \0")
+    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)

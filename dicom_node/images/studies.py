@@ -1,0 +1,158 @@
+"""When a study is complete: no image for the quiet time, or the first image older than the longest wait. Where the sender's
+archive says how many images there are: when they are here, or after the longest wait.
+
+A late image opens a new generation; its job analyses all images of the study again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import ACTIVE_JOB_STATES, Instance, Job, StudyRow, is_due
+
+# An archive is not asked while images come, and about one study not more often than this.
+_SETTLED = timedelta(seconds=2)
+_ASK_EVERY = timedelta(seconds=10)
+# Whatever an archive says, it fits the column.
+_MOST_IMAGES = 2**31 - 1
+# Null, and so neither, where the archive has not said anything.
+_IS_SHORT = StudyRow.images_here < StudyRow.images_expected
+_IS_WHOLE = StudyRow.images_here >= StudyRow.images_expected
+
+
+def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
+    """Note an image of a study: the quiet time begins again, and a complete study opens its next generation."""
+    study = session.get(StudyRow, study_uid, with_for_update=True)
+    if study is None:
+        study = StudyRow(
+            study_uid=study_uid,
+            state="receiving",
+            generation=1,
+            first_received_at=now,
+            last_received_at=now,
+            stored_images=0,
+            stored_bytes=0,
+        )
+        session.add(study)
+    elif study.state == "complete":
+        study.state, study.generation = "receiving", study.generation + 1
+        study.first_received_at = study.last_received_at = now
+        study.asked_at = study.images_expected = study.images_here = study.fetched_at = None
+    else:
+        study.last_received_at = now
+    study.released_at = None
+    session.flush()
+    return study
+
+
+def sender_released(session: Session, study_uids: Collection[str], now: datetime) -> None:
+    """The sender of the last images of these studies has released its association."""
+    mine = (StudyRow.study_uid.in_(study_uids), StudyRow.state == "receiving")
+    session.execute(update(StudyRow).where(*mine).values(released_at=now))
+
+
+def complete_due(
+    session: Session,
+    *,
+    now: datetime,
+    quiet_seconds: float,
+    max_wait_seconds: float,
+    quiet_seconds_after_release: float | None = None,
+) -> Sequence[StudyRow]:
+    """Close every study that is due and queue a job for each; part of the caller's transaction.
+
+    A study with an unfinished job waits for the end of that one, so that two jobs never work on one study.
+    """
+    quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
+    if quiet_seconds_after_release is not None:
+        quiet |= StudyRow.released_at <= now - timedelta(seconds=quiet_seconds_after_release)
+    since = now - timedelta(seconds=max_wait_seconds)
+    waited = is_due(StudyRow.first_received_at, since, 2 * max_wait_seconds)
+    active = exists().where(Job.study_uid == StudyRow.study_uid, Job.state.in_(ACTIVE_JOB_STATES))
+    due = session.scalars(
+        select(StudyRow)
+        .where(
+            StudyRow.state == "receiving",
+            or_(waited, _IS_WHOLE, and_(StudyRow.images_expected.is_(None), quiet)),
+            ~active,
+        )
+        .order_by(StudyRow.first_received_at)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for study in due:
+        study.state = "complete"
+        job = jobs.enqueue(session, study.study_uid, study.generation, now=now)
+        _judge(session, study, job)
+    return due
+
+
+def _judge(session: Session, study: StudyRow, job: Job) -> None:
+    """Say so where images are missing."""
+    if study.images_expected is None or study.images_here is None:
+        return
+    if study.images_here >= study.images_expected:
+        close_alert(session, "incomplete_study", study.study_uid)
+        return
+    detail = f"{study.images_here} of the {study.images_expected} MR images that the sender's archive has came in time"
+    jobs.note_incomplete(session, job, detail)
+    raise_alert(session, "incomplete_study", study.study_uid, detail)
+
+
+# ---------------------------------------------------------------- what the sender's archive says
+
+
+def to_ask(session: Session, senders: Collection[str], now: datetime) -> list[str]:
+    """Studies of these senders (AE titles) about which their archive is to be asked, those that wait longest first."""
+    long_ago = or_(
+        StudyRow.asked_at.is_(None),
+        StudyRow.asked_at <= now - _ASK_EVERY,
+        StudyRow.asked_at < StudyRow.last_received_at,
+    )
+    settled = StudyRow.last_received_at <= now - _SETTLED
+    unknown = or_(StudyRow.images_expected.is_(None), _IS_SHORT)
+    query = select(StudyRow.study_uid).where(StudyRow.state == "receiving", settled, long_ago, unknown)
+    return list(session.scalars(query.where(_came_from(senders)).order_by(StudyRow.first_received_at)))
+
+
+def to_fetch(session: Session, senders: Collection[str], now: datetime, quiet_seconds: float) -> list[str]:
+    """Studies of these senders that are short of images after their quiet time, and of which nothing was fetched yet."""
+    quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
+    query = select(StudyRow.study_uid).where(StudyRow.state == "receiving", quiet, _IS_SHORT)
+    return list(session.scalars(query.where(StudyRow.fetched_at.is_(None), _came_from(senders))))
+
+
+def _came_from(senders: Collection[str]) -> ColumnElement[bool]:
+    return exists().where(Instance.study_uid == StudyRow.study_uid, Instance.calling_ae.in_(senders))
+
+
+def note_count(session: Session, study_uid: str, series: Mapping[str, int] | None, asked_at: datetime) -> None:
+    """Keep an archive's answer: its images by series, None where it did not answer. What it said before stays then.
+
+    An archive that knows no image of the study says nothing about it.
+    """
+    study = session.get(StudyRow, study_uid, with_for_update=True)
+    if study is None or study.state != "receiving":
+        return
+    study.asked_at = asked_at
+    expected = min(_MOST_IMAGES, sum((series or {}).values()))
+    if series and expected:
+        here = _counts_here(session, study_uid)
+        study.images_expected = expected
+        study.images_here = sum(min(here.get(uid, 0), number) for uid, number in series.items())
+
+
+def _counts_here(session: Session, study_uid: str) -> dict[str, int]:
+    mine = (Instance.study_uid == study_uid, Instance.is_current, Instance.purged_at.is_(None))
+    query = select(Instance.series_uid, func.count()).where(*mine).group_by(Instance.series_uid)
+    return dict(session.execute(query).all())
+
+
+def note_fetch(session: Session, study_uid: str, now: datetime) -> None:
+    """What is missing of a study is being fetched: once for each generation."""
+    session.execute(update(StudyRow).where(StudyRow.study_uid == study_uid).values(fetched_at=now))

@@ -1,0 +1,137 @@
+"""Asks a sender's archive how many images a study has (C-FIND), so that nobody waits for a complete study, and nobody takes an
+incomplete one for complete. In threads of its own: an archive that hangs holds up nothing, and the quiet time decides.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.transfers import audit_query
+from dicom_node.database.tables import Database, utc_now
+from dicom_node.dicom.remote import FIND, RemoteAE, find, query_of, text_of
+from dicom_node.errors import DeliveryError
+from dicom_node.images import studies
+from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.system.lifecycle import StopFlag
+from dicom_node.system.log import get_logger
+
+_LOOK_EVERY_S = 1.0
+# Only MR images are counted: nothing else is analysed, and our own results would never come back.
+_MODALITY = "MR"
+
+
+class Census:
+    """Counts the images of studies that are being received.
+
+    Parameters
+    ----------
+    fetch
+        Brings what is missing of a study from an archive.
+    """
+
+    def __init__(self, settings: NodeSettings, database: Database, fetch: Callable[[Archive, str], object]) -> None:
+        self._settings = settings
+        self._database = database
+        self._fetch = fetch
+        self._audit = AuditLog(settings)
+
+    def start(self, stop: StopFlag) -> None:
+        """Count until asked to stop, in threads that end with the process."""
+        for archive in self._settings.archives:
+            if not self._senders(archive):
+                continue
+            steps = [self.ask_due, *([self.fetch_due] if archive.fetch_missing else [])]
+            for step in steps:
+                name = f"census-{archive.name}-{step.__name__}"
+                threading.Thread(target=self._run, args=(step, archive, stop), name=name, daemon=True).start()
+
+    def _run(self, step: Callable[[Archive], None], archive: Archive, stop: StopFlag) -> None:
+        while not stop.wait(_LOOK_EVERY_S):
+            try:
+                step(archive)
+            except Exception:  # a locked database, an answer that nobody expects: the quiet time decides
+                get_logger().exception("census_failed", archive=archive.name)
+
+    def _senders(self, archive: Archive) -> list[str]:
+        return [peer.ae_title for peer in self._settings.peers if peer.archive == archive.name]
+
+    def ask_due(self, archive: Archive) -> None:
+        """Ask an archive once about every study that is due, on one association."""
+        with self._database.read() as session:
+            due = studies.to_ask(session, self._senders(archive), utc_now())
+        if not due:
+            return
+        remote = RemoteAE(
+            archive, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
+        )
+        try:
+            with remote.association([(FIND, ())]) as association:
+                for study_uid in due:
+                    audit_query(self._audit, archive, _series_query(study_uid))
+                    self._ask(association, study_uid)
+        except DeliveryError as error:
+            self._not_answered(due, error)
+
+    def _ask(self, association: Any, study_uid: str) -> None:
+        asked_at = utc_now()
+        try:
+            series = count_by_series(association, study_uid)
+        except DeliveryError as error:
+            self._not_answered([study_uid], error)
+            return
+        with self._database.write() as session:
+            studies.note_count(session, study_uid, series, asked_at)
+        get_logger().info("census", study_uid=study_uid, archive_has=sum(series.values()))
+
+    def _not_answered(self, study_uids: Sequence[str], error: DeliveryError) -> None:
+        get_logger().warning("census_not_answered", studies=len(study_uids), why=str(error))
+        with self._database.write() as session:
+            for study_uid in study_uids:
+                studies.note_count(session, study_uid, None, utc_now())
+
+    def fetch_due(self, archive: Archive) -> None:
+        """Fetch what is missing of every study that is due, once."""
+        with self._database.read() as session:
+            due = studies.to_fetch(session, self._senders(archive), utc_now(), self._settings.study.quiet_seconds)
+        for study_uid in due:
+            with self._database.write() as session:
+                studies.note_fetch(session, study_uid, utc_now())
+            get_logger().info("fetching_missing", archive=archive.name, study_uid=study_uid)
+            try:
+                self._fetch(archive, study_uid)
+            except DeliveryError as error:
+                get_logger().warning("not_fetched", archive=archive.name, study_uid=study_uid, why=str(error))
+
+
+def count_by_series(association: Any, study_uid: str) -> dict[str, int]:
+    """How many images an archive has of each MR series of a study (PS3.4 C.6.2: study root, levels SERIES and, where it does not
+    say the number of a series, IMAGE).
+
+    Raises
+    ------
+    DeliveryError
+        If it does not answer, or what it answers is no number.
+    """
+    counts: dict[str, int] = {}
+    for match in find(association, _series_query(study_uid)):
+        uid, modality = text_of(match, "SeriesInstanceUID"), text_of(match, "Modality")
+        if not uid or modality not in ("", _MODALITY):
+            continue
+        number = text_of(match, "NumberOfSeriesRelatedInstances")
+        counts[uid] = int(number) if number.isdecimal() else _count_images(association, study_uid, uid)
+    return counts
+
+
+def _series_query(study_uid: str) -> Dataset:
+    returned = {"SeriesInstanceUID": "", "NumberOfSeriesRelatedInstances": ""}
+    return query_of("SERIES", {"StudyInstanceUID": study_uid, "Modality": _MODALITY, **returned})
+
+
+def _count_images(association: Any, study_uid: str, series_uid: str) -> int:
+    keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid, "SOPInstanceUID": ""}
+    return len({text_of(match, "SOPInstanceUID") for match in find(association, query_of("IMAGE", keys))} - {""})

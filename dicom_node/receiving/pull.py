@@ -1,0 +1,287 @@
+"""Pulling studies from an archive: C-FIND says what there is, C-MOVE or C-GET brings what is missing here.
+
+What comes by C-MOVE goes through the listener, what comes by C-GET through the same store: on disk and indexed before it is
+acknowledged. A pull that was interrupted goes on where it stopped when it is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    JPEG2000,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom import evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+from sqlalchemy import select
+
+from dicom_node.audit.log import AuditLog, person
+from dicom_node.audit.message import DESTINATION, SOURCE, Participant
+from dicom_node.audit.transfers import Transfer, audit_query
+from dicom_node.database.tables import Database, Instance
+from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
+from dicom_node.dicom.remote import FIND, PENDING, Context, RemoteAE, find, query_of, text_of
+from dicom_node.images.store import Incoming, InstanceStore
+from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.system.log import get_logger
+
+MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+GET = str(StudyRootQueryRetrieveInformationModelGet)
+# An archive may say nothing until the last image of a series has arrived.
+_RETRIEVE_TIMEOUT_S = 600.0
+_MOST_CONTEXTS = 128
+# The archive chooses; the usual ones first.
+_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    JPEGLossless,
+    JPEGLSLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+_SOME_FAILED = 0xB000
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStudy:
+    """A study of the archive. No patient data: they are asked for, and never shown."""
+
+    study_uid: str
+    date: str
+    modalities: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image of the archive."""
+
+    series_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What a pull of one study did: images of the archive, of these already here, received, and missing still."""
+
+    study_uid: str
+    images: int
+    were_here: int
+    received: int
+    missing: int
+    # What the archive said where it could not send all.
+    problem: str = ""
+
+
+class Retriever:
+    """Finds and fetches studies of one archive.
+
+    Parameters
+    ----------
+    settings
+        Of the whole node.
+    database
+        Says what is here.
+    archive
+        Where to look.
+    """
+
+    def __init__(self, settings: NodeSettings, database: Database, archive: Archive) -> None:
+        self._settings = settings
+        self._database = database
+        self._archive = archive
+        self._audit = AuditLog(settings)
+        self._remote = RemoteAE(archive, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
+
+    def find_studies(self, keys: Mapping[str, str]) -> list[FoundStudy]:
+        """Studies that match keys such as StudyInstanceUID, AccessionNumber, PatientID, StudyDate (``20240101-20240131``).
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        wanted = dict.fromkeys(("StudyInstanceUID", "StudyDate", "ModalitiesInStudy"), "")
+        query = query_of("STUDY", {**wanted, **keys})
+        with self._remote.association([(FIND, ())]) as association:
+            audit_query(self._audit, self._archive, query, [person()])
+            matches = find(association, query)
+        studies = {text_of(m, "StudyInstanceUID"): m for m in matches if text_of(m, "StudyInstanceUID")}
+        return sorted(
+            (FoundStudy(uid, text_of(m, "StudyDate"), text_of(m, "ModalitiesInStudy")) for uid, m in studies.items()),
+            key=lambda study: (study.date, study.study_uid),
+        )
+
+    def find_images(self, study_uid: str, modality: str = "") -> list[FoundImage]:
+        """The images of a study, of one modality or (empty) of all.
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        with self._remote.association([(FIND, ())]) as association:
+            query = _query("SERIES", study_uid, SeriesInstanceUID="", Modality=modality)
+            audit_query(self._audit, self._archive, query, [person()])
+            all_series = find(association, query)
+            images = []
+            for series in all_series:
+                if modality and text_of(series, "Modality") not in ("", modality):
+                    continue
+                uid = text_of(series, "SeriesInstanceUID")
+                query = _query("IMAGE", study_uid, SeriesInstanceUID=uid, SOPInstanceUID="", SOPClassUID="")
+                found = find(association, query)
+                images += [FoundImage(uid, text_of(m, "SOPClassUID"), text_of(m, "SOPInstanceUID")) for m in found]
+        return [image for image in images if image.sop_instance_uid]
+
+    def pull(self, study_uid: str, modality: str = "") -> Pulled:
+        """Fetch the series of a study of which an image is missing here.
+
+        Raises
+        ------
+        DeliveryError
+            If the archive cannot be asked.
+        """
+        images = self.find_images(study_uid, modality)
+        missing = self._missing(images)
+        problems = self._fetch(study_uid, missing) if missing else []
+        left = self._missing(images)
+        pulled = Pulled(
+            study_uid,
+            images=len(images),
+            were_here=len(images) - len(missing),
+            received=len(missing) - len(left),
+            missing=len(left),
+            problem="; ".join(dict.fromkeys(problems)),
+        )
+        get_logger().info(
+            "pulled",
+            archive=self._archive.name,
+            study_uid=study_uid,
+            images=pulled.images,
+            received=pulled.received,
+            missing=pulled.missing,
+        )
+        return pulled
+
+    def _missing(self, images: Sequence[FoundImage]) -> list[FoundImage]:
+        here: set[str] = set()
+        uids = sorted({image.sop_instance_uid for image in images})
+        with self._database.read() as session:
+            for at in range(0, len(uids), 500):
+                known = Instance.sop_instance_uid.in_(uids[at : at + 500])
+                here |= set(
+                    session.scalars(
+                        select(Instance.sop_instance_uid).where(
+                            known, Instance.is_current, Instance.purged_at.is_(None)
+                        )
+                    )
+                )
+        return [image for image in images if image.sop_instance_uid not in here]
+
+    def _fetch(self, study_uid: str, missing: Sequence[FoundImage]) -> list[str]:
+        """Fetch the series of these images; what went wrong."""
+        series = dict.fromkeys(image.series_uid for image in missing)
+        queries = [_query("SERIES", study_uid, SeriesInstanceUID=uid) for uid in series]
+        return self._move(queries) if self._archive.retrieve == "move" else self._get(study_uid, queries, missing)
+
+    def _move(self, queries: Iterable[Dataset]) -> list[str]:
+        own = self._settings.listener.ae_title
+        with self._remote.association([(MOVE, ())]) as association:
+            _be_patient(association)
+            outcomes = [_outcome(association.send_c_move, query, own, MOVE) for query in queries]
+        return [problem for problem in outcomes if problem]
+
+    def _get(self, study_uid: str, queries: Iterable[Dataset], missing: Sequence[FoundImage]) -> list[str]:
+        store = InstanceStore.of(self._settings, self._database)
+
+        sender = Participant(self._archive.ae_title, SOURCE, address=self._archive.host)
+        receiver = self._audit.node(DESTINATION, is_requestor=True)
+        transfer = Transfer(self._audit, self._database, sender, receiver)
+
+        def on_store(event: Any) -> int:
+            event.assoc.dimse.is_storing = True
+            try:
+                status = self._keep(event, store, problems)
+            finally:
+                event.assoc.dimse.is_storing = False
+            failure = f"refused with status 0x{status:04X}" if status else ""
+            transfer.note(study_uid, str(event.request.AffectedSOPClassUID), failure)
+            return status
+
+        problems: list[str] = []
+        budget = Budget.of(self._settings.listener)
+        classes = sorted({image.sop_class_uid or MRImageStorage for image in missing})
+        handlers = [(evt.EVT_CONN_OPEN, lambda event: _bound(event.assoc, budget)), (evt.EVT_C_STORE, on_store)]
+        with self._remote.association(_contexts(classes), as_scp=classes, handlers=handlers) as association:
+            _be_patient(association)
+            outcomes = [_outcome(association.send_c_get, query, GET) for query in queries]
+        transfer.report()
+        return [problem for problem in (*outcomes, *problems) if problem]
+
+    def _keep(self, event: Any, store: InstanceStore, problems: list[str]) -> int:
+        request, archive = event.request, self._archive
+        if event.assoc.dimse.was_too_large(request.MessageID):
+            problems.append("an object is over max_object_mb or max_memory_mb of [listener]")
+            return store.refuse_too_large(request.AffectedSOPInstanceUID, archive.ae_title)
+        return store.receive(Incoming.of(event, calling_ae=archive.ae_title, calling_address=archive.host))
+
+
+def _contexts(classes: Sequence[str]) -> list[Context]:
+    """C-GET, and each class in each transfer syntax, as far as the contexts of one association reach."""
+    each = max(1, (_MOST_CONTEXTS - 1) // len(classes))
+    contexts: list[Context] = [(uid, (str(syntax),)) for syntax in _SYNTAXES[:each] for uid in classes]
+    return [(GET, ()), *contexts[: _MOST_CONTEXTS - 1]]
+
+
+def _bound(association: Any, budget: Budget) -> None:
+    """What the archive sends has the limits of what the listener receives."""
+    association.dimse = BoundedDimse(association, budget)
+
+
+def _be_patient(association: Any) -> None:
+    association.dimse_timeout = association.network_timeout = _RETRIEVE_TIMEOUT_S
+
+
+def _outcome(send: Callable[..., Iterable[tuple[Dataset, Any]]], *arguments: Any) -> str:
+    """What went wrong with a C-MOVE or C-GET; empty if nothing did."""
+    try:
+        for status, _ in send(*arguments):
+            if "Status" not in status:
+                return "the association was aborted or timed out"
+            if status.Status in PENDING or status.Status == 0:
+                continue
+            failed = status.get("NumberOfFailedSuboperations")
+            said = f"status 0x{status.Status:04X}"
+            return f"{failed} images failed ({said})" if failed or status.Status == _SOME_FAILED else said
+    except (ValueError, RuntimeError, OSError, AttributeError) as error:
+        return f"cannot be asked for images ({type(error).__name__}: no such service, or no association)"
+    return ""
+
+
+def _query(level: str, study_uid: str, **keys: str) -> Dataset:
+    return query_of(level, {"StudyInstanceUID": study_uid, **keys})

@@ -1,0 +1,252 @@
+"""The modules that every result object shares: patient and study as in the source, our equipment, UIDs, dates.
+
+Patient and study values are copied as bytes with the source's Specific Character Set, so that a name in any script
+survives exactly. A value that breaks its VR (PS3.5 6.2) is not repeated, except the patient's identity and the UIDs:
+those stay as they are, and the gate refuses the object.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import warnings
+from datetime import datetime, timedelta, timezone
+from io import BytesIO
+from typing import Any
+
+import pydicom
+from pydicom.charset import convert_encodings, python_encoding
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.valuerep import validate_value
+
+from dicom_node.dicom.identifiers import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MANUFACTURER,
+    MODEL_NAME,
+    SOFTWARE_VERSION,
+    model_device_uid,
+)
+from spineone_core.findings import ModelIdentity
+
+RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
+
+# Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, empty where the source has none.
+REQUIRED = (
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyID",
+)
+_IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID")
+_OPTIONAL = (
+    "TimezoneOffsetFromUTC",
+    "StudyDescription",
+    "IssuerOfPatientID",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+)
+_ALLOWED_VALUES = {"PatientSex": {"M", "F", "O"}, "PatientIdentityRemoved": {"YES", "NO"}}
+
+# Spellings seen in the field for defined terms of PS3.3 C.12.1.1.2.
+_CHARACTER_SETS = {"UTF-8": "ISO_IR 192", "UTF8": "ISO_IR 192"}
+_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+
+
+def start_result(
+    header: Dataset,
+    *,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    series_uid: str,
+    series_number: int,
+    series_description: str,
+    modality: str,
+    created: datetime,
+) -> Dataset:
+    """A new object of the study that ``header`` (any instance of it) belongs to.
+
+    ``created`` is written as it stands (the site's local time); where the source states its offset from UTC and
+    ``created`` is aware, it is converted, because one offset holds for all times of an object (PS3.3 C.12.1.1.8).
+    """
+    result = Dataset()
+    copy_patient_and_study(header, result)
+    moment = _in_zone(created, str(result.get("TimezoneOffsetFromUTC", "") or ""))
+    result.SOPClassUID = sop_class_uid
+    result.SOPInstanceUID = sop_instance_uid
+    result.InstanceCreationDate = result.SeriesDate = result.ContentDate = f"{moment:%Y%m%d}"
+    result.InstanceCreationTime = result.SeriesTime = result.ContentTime = f"{moment:%H%M%S}"
+    result.Modality = modality
+    result.SeriesInstanceUID = series_uid
+    result.SeriesNumber = series_number
+    result.SeriesDescription = series_description
+    result.InstanceNumber = 1
+    result.Manufacturer = MANUFACTURER
+    result.ManufacturerModelName = MODEL_NAME
+    result.SoftwareVersions = SOFTWARE_VERSION
+    result.file_meta = _file_meta(sop_class_uid, sop_instance_uid)
+    result.preamble = b"\0" * 128
+    return result
+
+
+def _file_meta(sop_class_uid: str, sop_instance_uid: str) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = sop_class_uid
+    meta.MediaStorageSOPInstanceUID = sop_instance_uid
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return meta
+
+
+def _in_zone(created: datetime, offset: str) -> datetime:
+    if created.tzinfo is None or not offset:
+        return created
+    minutes = int(offset[1:3]) * 60 + int(offset[3:5])
+    return created.astimezone(timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes)))
+
+
+def processing_equipment(model: ModelIdentity, created: datetime) -> Dataset:
+    """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm; equal to the report's TID 4019 rows."""
+    purpose = Dataset()
+    purpose.CodeValue = "109102"
+    purpose.CodingSchemeDesignator = "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    item.Manufacturer = MANUFACTURER
+    item.ManufacturerModelName = plain(model.name, 64)
+    item.SoftwareVersions = plain(model.version, 64)
+    item.DeviceUID = model_device_uid(model.digest)
+    item.ContributionDateTime = f"{created:%Y%m%d%H%M%S%z}"
+    item.ContributionDescription = f"Model package SHA-256 {model.digest}. {RESEARCH_USE}"
+    return item
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """The object as a PS3.10 file."""
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def settled(dataset: Dataset) -> Dataset:
+    """The object as a reader of its file sees it: plain data sets, nothing of the library that built it."""
+    return pydicom.dcmread(BytesIO(to_bytes(dataset)))
+
+
+def plain(text: str, limit: int = 1024) -> str:
+    """Text that every Specific Character Set holds: printable ASCII without backslash, cut to ``limit`` characters."""
+    decomposed = unicodedata.normalize("NFKD", text).replace("\\", "/")
+    ascii_only = "".join(c for c in decomposed if not unicodedata.combining(c)).encode("ascii", "replace").decode()
+    printable = "".join(c if " " <= c <= "~" else " " for c in ascii_only)
+    return printable[:limit].strip()
+
+
+# ---------------------------------------------------------------- patient and study
+
+
+def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
+    """Copy character set, patient and study. Absent type 2 attributes become empty, never invented."""
+    terms = character_set(source)
+    if terms:
+        target.SpecificCharacterSet = terms if len(terms) > 1 else terms[0]
+    # Raw values are written as they are only if the target's character set is known to be that of its raw values.
+    target.set_original_encoding(False, True, convert_encodings(terms or [""]))
+    for keyword in _IDENTITY:
+        _copy(source, target, keyword, required=True, checked=False)
+    for keyword in REQUIRED:
+        _copy(source, target, keyword, required=True, checked=True)
+    for keyword in _OPTIONAL:
+        _copy(source, target, keyword, required=False, checked=True)
+    _settle_deidentification(target)
+
+
+def character_set(source: Dataset) -> list[str]:
+    """Defined terms of the source's Specific Character Set; empty where absent or unknown (its bytes stay all the same)."""
+    value = source.get("SpecificCharacterSet")
+    terms = [value] if isinstance(value, str) else list(value or [])
+    mended = [_character_set_term(str(term or "")) for term in terms]
+    known = all(term in python_encoding for term in mended)
+    return mended if known and any(mended) else []
+
+
+def _character_set_term(term: str) -> str:
+    term = term.strip().upper()
+    mended = re.sub(r"^ISO[ _-]?(2022[ _-])?IR[ _-]?", lambda m: "ISO 2022 IR " if m[1] else "ISO_IR ", term)
+    return _CHARACTER_SETS.get(mended, mended)
+
+
+def _copy(source: Dataset, target: Dataset, keyword: str, *, required: bool, checked: bool) -> None:
+    tag, vr = Tag(tag_for_keyword(keyword) or 0), dictionary_VR(keyword)
+    raw = source.get_item(tag) if tag in source else None
+    if raw is None or (checked and not _is_valid(_decoded(source, target, tag), keyword, vr)):
+        if required:
+            setattr(target, keyword, None if vr == "PN" else "")
+        return
+    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
+        value = _padded(raw.value, vr)
+        target[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True, True)
+    else:
+        setattr(target, keyword, source[tag].value)
+
+
+def _padded(value: bytes, vr: str) -> bytes:
+    """Even length with the padding of the VR: null for UIDs, space for text (PS3.5 6.2)."""
+    if vr == "UI":
+        value = value.strip(b"\0 ")
+        return value + b"\0" * (len(value) % 2)
+    value = value.rstrip(b"\0")
+    return value + b" " * (len(value) % 2)
+
+
+def _decoded(source: Dataset, target: Dataset, tag: BaseTag) -> Any:
+    """The source's value by the target's character set; None if it cannot be decoded. The source is not changed."""
+    view = Dataset()
+    view.set_original_encoding(False, True, target.original_character_set)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            view[tag] = source.get_item(tag)
+            return view[tag].value
+        except Exception:  # pydicom raises many types on hostile values
+            return None
+
+
+def _is_valid(value: Any, keyword: str, vr: str) -> bool:
+    if value is None or isinstance(value, MultiValue | list):
+        return False
+    text = str(value)
+    try:
+        validate_value(vr, text, RAISE)
+    except ValueError:
+        return False
+    if keyword == "TimezoneOffsetFromUTC":
+        return _OFFSET.fullmatch(text) is not None
+    allowed = _ALLOWED_VALUES.get(keyword)
+    return not has_control_characters(text) and "\\" not in text and (not allowed or not text or text in allowed)
+
+
+def has_control_characters(text: str) -> bool:
+    """Characters that no single-line text VR allows (PS3.5 6.1.3); ESC belongs to code extensions."""
+    return any(c < " " and c != "\x1b" for c in text)
+
+
+def _settle_deidentification(target: Dataset) -> None:
+    """Patient Identity Removed = YES demands a method (PS3.3 C.7.1.1, type 1C); without one the claim is not repeated."""
+    if target.get("PatientIdentityRemoved") == "YES" and not target.get("DeidentificationMethod"):
+        del target.PatientIdentityRemoved

@@ -1,0 +1,79 @@
+"""The analysed slice as Key Object Selection (PS3.3 A.35.4, TID 2010): worklists and viewers jump to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from highdicom.sr import ContainerContentItem, ContentSequence, RelationshipTypeValues, TextContentItem
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.report import add_content, coded, evidence, observer, sop_class_of
+from spineone_core.findings import Detection
+
+SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.59"
+SERIES_NUMBER = 9804
+SERIES_DESCRIPTION = "SpineOne analysed slice (research)"
+
+TITLE = coded("113000", "DCM", "Of Interest")
+DESCRIPTION = coded("113012", "DCM", "Key Object Description")
+
+
+def build_key_object(
+    *, detection: Detection, header: Dataset, slice_header: Dataset, key: ResultKey, created: datetime
+) -> Dataset:
+    """Note that points at the slice the findings lie on; arguments as in ``reports.build_report``.
+
+    Raises
+    ------
+    ValueError
+        If the study was not analysed, or the headers are of another study or slice.
+    """
+    if not detection.analysed:
+        raise ValueError("a study that was not analysed has no slice to point at")
+    if {str(h.get("StudyInstanceUID")) for h in (header, slice_header)} != {detection.study_uid}:
+        raise ValueError("the headers are of another study than the detection")
+    if str(slice_header.get("SOPInstanceUID")) != detection.sop_instance_uid:
+        raise ValueError("the slice header is not that of the slice the findings lie on")
+    note = start_result(
+        header,
+        sop_class_uid=SOP_CLASS,
+        sop_instance_uid=key.uid("key-object"),
+        series_uid=key.uid("key-object-series"),
+        series_number=SERIES_NUMBER,
+        series_description=SERIES_DESCRIPTION,
+        modality="KO",
+        created=created,
+    )
+    note.ContributingEquipmentSequence = Sequence([processing_equipment(detection.model, created)])
+    note.ReferencedPerformedProcedureStepSequence = Sequence()
+    note.CurrentRequestedProcedureEvidenceSequence = Sequence([evidence(detection.study_uid, [slice_header])])
+    add_content(note, _content(detection))
+    note.ContentSequence = Sequence([*note.ContentSequence, _image(detection, slice_header)])
+    return settled(note)
+
+
+def _content(detection: Detection) -> ContainerContentItem:
+    model = detection.model
+    text = plain(f"Slice analysed by model {model.name} {model.version}. {RESEARCH_USE}")
+    items = ContentSequence(observer(model))
+    items.append(TextContentItem(name=DESCRIPTION, value=text, relationship_type=RelationshipTypeValues.CONTAINS))
+    root = ContainerContentItem(name=TITLE, template_id="2010")
+    root.ContentSequence = items
+    return root
+
+
+def _image(detection: Detection, slice_header: Dataset) -> Dataset:
+    """The template's image has no concept name."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = sop_class_of(slice_header)
+    reference.ReferencedSOPInstanceUID = slice_header.SOPInstanceUID
+    if detection.frame_number is not None:
+        reference.ReferencedFrameNumber = detection.frame_number
+    item = Dataset()
+    item.RelationshipType = "CONTAINS"
+    item.ValueType = "IMAGE"
+    item.ReferencedSOPSequence = Sequence([reference])
+    return item
