@@ -34,7 +34,7 @@ from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
 from dicom_node.results.overlay import overlay_png
 from dicom_node.settings.node import Destination, NodeSettings, load_settings
-from spineone_core.imaging.series import files_by_study, read_dataset
+from spineone_core.imaging.files import files_by_study, read_dataset
 from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import PhantomExam
 

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from spineone_core.detection.decoding import DeviceError
 from spineone_core.detection.detector import Detector, StudyReading
+from spineone_core.detection.devices import DeviceError
 from spineone_core.detection.model_package import ModelPackageError
-from spineone_core.drawing.overlay import png_bytes, render_overlay
+from spineone_core.drawing.overlay import render_overlay
+from spineone_core.drawing.slices import png_bytes
 from spineone_core.findings import Detection
-from spineone_core.imaging.series import files_by_study
+from spineone_core.imaging.files import files_by_study
 from spineone_core.network.rows import BUILDERS
 from spineone_core.network.spineone import NetworkConfig, count_parameters
 from spineone_core.network.two_stage import TwoStage, build_network

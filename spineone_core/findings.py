@@ -262,3 +262,12 @@ class Detection:
             ood_score=data.get("ood_score"),
             warnings=tuple(data["warnings"]),
         )
+
+
+class NotAnalysable(Exception):  # noqa: N818 (an outcome that a report says, not an error)
+    """A study or series cannot be analysed. ``reason`` is coded; the message names the value and the rule."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail

@@ -24,7 +24,9 @@ from dicom_node.analysis.worker import analyse
 from dicom_node.settings.node import NodeSettings, Results
 from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.findings import Detection, Finding, ModelIdentity, Status
-from spineone_core.imaging.series import SagittalVolume, group_series, load_volume, read_headers
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 
 MODEL = ModelIdentity(name="phantom-truth", version="1", digest="0" * 64)

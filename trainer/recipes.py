@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, find_row
 from spineone_core.network.spineone import NetworkConfig

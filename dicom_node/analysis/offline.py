@@ -17,7 +17,7 @@ from dicom_node.dicom.headers import is_valid_uid
 from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, safe_path, sha256_of
-from spineone_core.imaging.series import find_files, read_dataset
+from spineone_core.imaging.files import find_files, read_dataset
 
 
 @dataclass(frozen=True, slots=True)

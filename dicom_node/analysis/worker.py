@@ -45,7 +45,8 @@ from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
 from spineone_core.anatomy import Structure
 from spineone_core.findings import Detection, ModelIdentity, Reason
-from spineone_core.imaging.series import SagittalVolume, read_dataset
+from spineone_core.imaging.files import read_dataset
+from spineone_core.imaging.volume import SagittalVolume
 
 # MR, Enhanced MR, Legacy Converted Enhanced MR: what is analysed of a study.
 ANALYSED_CLASSES = frozenset(
@@ -129,8 +130,8 @@ def load_detector(settings: NodeSettings) -> StudyReader:
         If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
         licence), or the device is not there.
     """
-    from spineone_core.detection.decoding import DeviceError
     from spineone_core.detection.detector import Detector
+    from spineone_core.detection.devices import DeviceError
     from spineone_core.detection.model_package import ModelPackageError
 
     if settings.model.threads:

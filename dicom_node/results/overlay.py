@@ -16,10 +16,11 @@ from pydicom.sequence import Sequence as DicomSequence
 
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
-from spineone_core.drawing.overlay import direction_letters, png_bytes, render_overlay, slice_index
+from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.pages import render_sheet, render_table
+from spineone_core.drawing.slices import direction_letters, png_bytes, slice_index
 from spineone_core.findings import Detection
-from spineone_core.imaging.series import SagittalVolume, SliceSource
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 SERIES_NUMBER = 9802

@@ -12,9 +12,12 @@ from pydicom.sequence import Sequence
 
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
-from spineone_core.drawing.overlay import class_word, display_window, percentile_window, slice_index, spread
+from spineone_core.drawing.overlay import spread
+from spineone_core.drawing.slices import display_window, percentile_window, slice_index
+from spineone_core.drawing.style import class_word
 from spineone_core.findings import Detection, Finding
-from spineone_core.imaging.series import SagittalVolume, SliceSource, rescale_of
+from spineone_core.imaging.pixels import rescale_of
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
 SERIES_NUMBER = 9803

@@ -28,7 +28,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SOFTWARE_VERSION
 from dicom_node.errors import NodeError
 from dicom_node.results.envelope import REQUIRED, to_bytes
-from spineone_core.imaging.series import SeriesError, read_dataset, stored_values
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.files import read_dataset
+from spineone_core.imaging.pixels import stored_values
 
 # MR, Enhanced MR, Legacy Converted Enhanced MR: secondary captures and other classes may have text burned in.
 EXPORTED_CLASSES = frozenset(
@@ -228,7 +230,7 @@ def _set_pixels(image: Dataset, original: Dataset) -> None:
         raise IdentifyingError("an image has an unusual pixel module (BitsAllocated, HighBit); it is not exported")
     try:
         pixels = stored_values(original)
-    except SeriesError as error:
+    except NotAnalysable as error:
         raise IdentifyingError(f"an image is not exported: {error}") from None
     signed = int(original.get("PixelRepresentation", 0)) == 1
     kind = np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")

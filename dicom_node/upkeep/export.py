@@ -39,7 +39,7 @@ from dicom_node.upkeep.deidentify import (
     deidentify,
     identifiers_of,
 )
-from spineone_core.imaging.series import read_dataset
+from spineone_core.imaging.files import read_dataset
 
 KEY_NAME = "export.key"
 REVIEW = "review.json"

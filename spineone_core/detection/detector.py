@@ -10,23 +10,21 @@ import numpy as np
 import torch
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.detection.decoding import (
-    InferenceOptions,
-    calibrate,
-    choose_device,
-    compile_network,
-    decode_many,
-    gpu_memory,
-    mean_confidence,
-)
+from spineone_core.detection.calibration import calibrate
+from spineone_core.detection.chain import Chain
+from spineone_core.detection.decoding import decode_many
+from spineone_core.detection.devices import choose_device, compile_network, gpu_memory
+from spineone_core.detection.domain_check import check_score
+from spineone_core.detection.levels import mean_confidence
 from spineone_core.detection.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import Prepared
-from spineone_core.detection.voting import Chain
-from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
+from spineone_core.detection.views import InferenceOptions
+from spineone_core.findings import Detection, Finding, ModelIdentity, NotAnalysable, Reason, Status
+from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import Selection, select_series
-from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
-from spineone_core.network.domain import check_score
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 
 # Test-time views further apart than this (the paper's distance of a hit) are worth a warning.
 SPREAD_MM = 6.0
@@ -71,7 +69,7 @@ class Detector:
         return cls(load_package(path, released=released), device=device)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
-        """As `spineone_core.detection.decoding.gpu_memory`, of the device that it computes on."""
+        """As `spineone_core.detection.devices.gpu_memory`, of the device that it computes on."""
         return gpu_memory(self.device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
@@ -88,7 +86,7 @@ class Detector:
         series = selection.chosen
         try:
             volume = load_volume(series)
-        except SeriesError as error:
+        except NotAnalysable as error:
             refusal = self._refusal(study_uid, error.reason, error.detail, series.uid)
             return StudyReading(refusal, None, selection)
         warnings = [*selection.warnings]
@@ -113,7 +111,7 @@ class Detector:
                 exam, foreign[i] = prepare_mid_sagittal(volume, self.manifest.preprocessing, self._domain, self.device)
                 check_score(self._domain, foreign[i])
                 prepared[i] = exam
-            except SeriesError as error:
+            except NotAnalysable as error:
                 results[i] = self._refused(volume, error, notes[i], foreign.get(i))
         chains = decode_many(self._network, list(prepared.values()), self.manifest, self.device, self.options)
         for (i, exam), chain in zip(prepared.items(), chains, strict=True):
@@ -124,16 +122,16 @@ class Detector:
         self,
         volume: SagittalVolume,
         prepared: Prepared,
-        chain: Chain | SeriesError,
+        chain: Chain | NotAnalysable,
         foreign: float | None,
         warnings: Sequence[str],
     ) -> Detection:
-        if isinstance(chain, SeriesError):
+        if isinstance(chain, NotAnalysable):
             return self._refused(volume, chain, warnings, foreign)
         notes = [*warnings, *volume.warnings]
         try:
             findings = self._findings(chain, volume, prepared)
-        except SeriesError as error:
+        except NotAnalysable as error:
             return self._refused(volume, error, warnings, foreign)
         source = volume.sources[prepared.slice_index]
         if chain.margin < self.manifest.decoding.margin_warning:
@@ -157,7 +155,7 @@ class Detector:
         )
 
     def _refused(
-        self, volume: SagittalVolume, error: SeriesError, warnings: Sequence[str], foreign: float | None
+        self, volume: SagittalVolume, error: NotAnalysable, warnings: Sequence[str], foreign: float | None
     ) -> Detection:
         return Detection.refused(
             self.identity,
@@ -175,7 +173,7 @@ class Detector:
         for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True):
             x, y = prepared.grid.to_source(np.array([candidate.x, candidate.y]))
             if not (-0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5):
-                raise SeriesError(Reason.INVALID_OUTPUT, f"{landmark.name} lies outside the image")
+                raise NotAnalysable(Reason.INVALID_OUTPUT, f"{landmark.name} lies outside the image")
             probability = calibrate(candidate.probability, self.manifest.calibration.get(landmark.structure.value))
             x_mm, y_mm, z_mm = volume.to_patient(prepared.slice_index, x, y)
             findings.append(

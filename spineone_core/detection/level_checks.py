@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from spineone_core.anatomy import READING_ORDER, Structure
-from spineone_core.detection.voting import Candidate, Chain
+from spineone_core.detection.chain import Chain
+from spineone_core.detection.voting import Candidate
 
 # A further level counts as seen from this share of the chain's median score on.
 RIVAL_SHARE = 0.6

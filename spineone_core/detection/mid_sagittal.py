@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from spineone_core.detection.domain_check import finite_score
 from spineone_core.detection.preprocessing import Prepared, PreprocessingConfig, prepare, stack_indices
-from spineone_core.imaging.series import SagittalVolume, SeriesError
-from spineone_core.network.domain import DomainNetwork, finite_score
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.network.domain import DomainNetwork
 
 # Positions, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
 _POSITIONS = 7
@@ -22,7 +24,7 @@ def prepare_mid_sagittal(
 
     Raises
     ------
-    SeriesError
+    NotAnalysable
         As `prepare` for the middle of the stack, as `finite_score` for every position.
     """
     middle = prepare(volume, config)
@@ -34,7 +36,7 @@ def prepare_mid_sagittal(
     for position in sorted(positions - {middle.slice_index}):
         try:
             beside = prepare(volume, config, position)
-        except SeriesError:  # blank, at the edge of the stack
+        except NotAnalysable:  # blank, at the edge of the stack
             continue
         if (other := finite_score(network, beside.images, device)) is not None and other < lowest:
             best, lowest = beside, other

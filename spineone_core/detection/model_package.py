@@ -16,8 +16,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spineone_core.anatomy import Structure
+from spineone_core.detection.calibration import Calibration
+from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.detection.voting import MERGES
 from spineone_core.findings import ModelIdentity
 from spineone_core.network.domain import DomainConfig, DomainNetwork
 from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne
@@ -27,68 +28,12 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 CARD = "model-card.md"
-ASSIGNMENTS = ("chain", "top_five")
 # The domain network's tensors lie in the weights file under this prefix.
 DOMAIN = "domain."
 
 
 class ModelPackageError(Exception):
     """A model package is missing, damaged or of another architecture; the message says which and what was expected."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodingConfig:
-    """From maps to findings.
-
-    ``radius_px`` R of targets and voting, network pixels; ``suppression_mm`` least distance of two keypoints of one structure
-    (reading 16); ``window_mm`` radius within which votes gather; ``minimum_score`` of a candidate; ``minimum_confidence`` of
-    each of the ten; ``minimum_mean_confidence`` of all; ``margin_warning`` of the level assignment in log score;
-    ``undecided_margin`` round one half within which a class is not called. ``merge`` of both classes' scores (``sum`` or ``max``)
-    and ``assignment`` of levels (``chain``, or the paper's ``top_five``): reading 16. ``plausible`` refuses ten points that
-    cannot be a lumbar spine; False, for the paper's tables alone, gives the strongest as they are.
-    """
-
-    radius_px: float = 6.0
-    suppression_mm: float = 10.0
-    window_mm: float = 3.5
-    minimum_score: float = 0.05
-    minimum_confidence: float = 0.05
-    minimum_mean_confidence: float = 0.3
-    margin_warning: float = 2.0
-    undecided_margin: float = 0.1
-    merge: str = "sum"
-    assignment: str = "chain"
-    plausible: bool = True
-
-    def __post_init__(self) -> None:
-        if self.merge not in MERGES:
-            raise ValueError(f"merge {self.merge!r}; allowed: {', '.join(MERGES)}")
-        if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment {self.assignment!r}; allowed: {', '.join(ASSIGNMENTS)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What is done with a structure's raw probability.
-
-    Platt scaling, sigmoid(slope * logit(p) + intercept); a temperature T is slope 1 / T, intercept 0. No class is called where
-    the scaled probability lies in ``undecided`` (both ends included); None leaves it to ``DecodingConfig.undecided_margin``.
-    ``error_rate`` is the share of a class that may be called the other, for which the band was made.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-    undecided: tuple[float, float] | None = None
-    error_rate: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.undecided is not None and not 0 <= self.undecided[0] <= 0.5 <= self.undecided[1] <= 1:
-            raise ValueError(f"undecided band {self.undecided}; allowed: from [0, 0.5] to [0.5, 1]")
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Calibration:
-        band = data.get("undecided")
-        return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
+from spineone_core.arrays import FloatArray
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.spineone import SIZE_MULTIPLE
 
 POSTERIOR = np.array([0.0, 1.0, 0.0])
@@ -165,12 +166,12 @@ def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | N
 
     Raises
     ------
-    SeriesError
+    NotAnalysable
         ``field_of_view_too_large``, or ``unreadable_pixels`` where the middle slices are blank or not finite.
     """
     field_mm = np.array(volume.voxels.shape[1:]) * np.array(volume.pixel_spacing)
     if field_mm.max() > config.max_field_mm:
-        raise SeriesError(
+        raise NotAnalysable(
             Reason.FIELD_OF_VIEW_TOO_LARGE,
             f"field of view {field_mm.max():.0f} mm exceeds {config.max_field_mm:.0f} mm",
         )
@@ -181,7 +182,7 @@ def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | N
     grid, orientation = make_grid(volume, config.spacing_mm), orientation_of(volume)
     resampled = np.stack([resample(volume.voxels[index], orientation, grid) for index in used])
     if not np.isfinite(resampled).all() or resampled.max() <= resampled.min():
-        raise SeriesError(Reason.UNREADABLE_PIXELS, "the middle slices are blank or hold values that are not finite")
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, "the middle slices are blank or hold values that are not finite")
     planes = dict(zip(used, normalise(resampled), strict=True))
     images = np.stack([np.stack([planes[index] for index in stack]) for stack in stacks])
     return Prepared(pad(images), grid, middle)

@@ -8,31 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from spineone_core.drawing.overlay import (
+from spineone_core.drawing.marks import draw_marker
+from spineone_core.drawing.overlay import draw_scale_bar
+from spineone_core.drawing.panel import Panel, draw_footer, draw_legend, wrap
+from spineone_core.drawing.slices import (
+    MAX_IMAGE_SIDE,
+    direction_letters,
+    display_window,
+    scaled_size,
+    slice_index,
+    slice_picture,
+)
+from spineone_core.drawing.style import (
     AMBER,
     BACKGROUND,
     FAINT,
     FOOTER_HEIGHT,
     MARGIN,
-    MAX_IMAGE_SIDE,
     TEXT,
-    Panel,
     class_word,
     colour_of,
-    direction_letters,
-    display_window,
-    draw_footer,
-    draw_legend,
-    draw_marker,
-    draw_scale_bar,
     font_of,
-    scaled_size,
-    slice_index,
-    slice_picture,
-    wrap,
 )
 from spineone_core.findings import Detection, Finding
-from spineone_core.imaging.series import SagittalVolume
+from spineone_core.imaging.volume import SagittalVolume
 
 TABLE_WIDTH = 1200
 # Of a slice on the sheet, at most; less where there are many.

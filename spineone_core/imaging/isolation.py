@@ -19,6 +19,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.pixels import decode_file
+
 MEMORY_LIMIT = 6 * 2**30
 TIME_LIMIT_S = 120
 
@@ -28,7 +31,7 @@ class DecoderError(Exception):
 
 
 def decode_isolated(paths: Sequence[Path]) -> list[NDArray[np.float32]]:
-    """(frames, rows, columns) of each file, as `dicom_series.decode_file` gives them, decoded in one child process.
+    """(frames, rows, columns) of each file, as `decode_file` gives them, decoded in one child process.
 
     Raises
     ------
@@ -73,11 +76,9 @@ def _read_answers(output: bytes, count: int, status: int) -> list[NDArray[np.flo
 
 def _answer(path: Path, output: BinaryIO) -> bool:
     """Write one file's pixels, or why not; False ends the conversation."""
-    from spineone_core.imaging.series import SeriesError, decode_file
-
     try:
         pixels = decode_file(path)
-    except SeriesError as error:
+    except NotAnalysable as error:
         output.write(b"E" + error.detail.encode())
         return False
     except MemoryError:

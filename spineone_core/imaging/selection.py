@@ -7,23 +7,19 @@ which may hold a patient's name; they name the keyword's meaning only.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import FrameHeader, Series, SeriesError, order_frames
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.imaging.headers import FrameHeader
+from spineone_core.imaging.series import Series, order_frames
+from spineone_core.imaging.weighting import Weighting, mentions, plain_text, read_weighting
 
 # A plane is sagittal where its normal's x exceeds this (up to 37 degrees of obliquity, as with scoliosis).
 SAGITTAL_COSINE = 0.8
-# Real T2: TE 80-125 ms, TR 1000-5600 ms (3-D sequences 1000); real T1: TE < 30 and TR < 1000.
-T2_ECHO_MS = (60.0, 250.0)
-T2_REPETITION_MS = 900.0
-T1_ECHO_MS, T1_REPETITION_MS = 30.0, 1000.0
-STIR_INVERSION_MS = (60.0, 400.0)
 # More slices than these make no series better; a field of view outside these is no single lumbar view.
 ENOUGH_SLICES = 11
 USUAL_VIEW_MM = (180.0, 450.0)
@@ -41,39 +37,12 @@ _MR_CLASSES = {
 _LOCALISER = (
     r"\b(LOC|LOCS|LOCA|LOCALI[SZ]\w*|\w*SCOUT|SURVEY|PLANNING|PLAN|PLANSCAN|PILOT|3PL\w*|3 ?PLANE|TRI ?PLANE)\b"
 )
-_OTHER_KINDS: tuple[tuple[str, str], ...] = (
-    ("T2*-weighted", r"T2 ?(\*|STAR\b)"),
-    ("fluid-attenuated", r"FLAIR|\bDARK ?FL"),
-    ("myelography", r"MYELO|\bMRM\b"),
-    ("diffusion", r"\b(DWI?|DTI|ADC|E?EPI|TRACEW?|DIFF|DIFFUSION|RESOLVE|B\d{3,4})\b"),
-    (
-        "gradient echo",
-        r"\b(GRE|GE3D|FFE|[MBS]FFE|B?TFE|MEDIC|MERGE|CISS|VIBE|SWIP?|DESS|EFGRE\w*|FL[23]D\w*|GRADIENT)\b"
-        r"|FLASH|FISP|TRUFI|SPGR|FIESTA",
-    ),
-    ("a parameter map", r"\bT2 ?MAP|\bMAPPING\b|\bMAP\b"),
-    ("perfusion or flow", r"\b(DCE|DSC|PERF\w*|FLOW|PHASE ?CONTRAST|MRA|TOF|CINE)\b"),
-    ("a reformatted or derived picture", r"\b(MPR|MIP|MINIP|REFORMAT\w*|SUB|SUBTRACTION|SCREEN ?SAVE|VRT)\b"),
-)
-_FAT_SUPPRESSED = (
-    r"\b(STIR|TIRM|SPAIR|SPIR|IR|FS|FATSAT|FAT ?SAT\w*|FAT ?SUP\w*|FATSUP\w*|SPECIAL|CHESS|WATER|IDEAL|WFI|DIXON|MDIXON)\b"
-    r"|T2W?FS\b|TSEFS\b|FSEFS\b"
-)
-_DIXON_PLAIN = r"\b(DIXON|MDIXON|IDEAL)\b.*\b(IN|INPHASE|IN ?PHASE)\b"
 _LUMBAR = r"LUMB|\bL ?SP(INE)?\b|\bLSP\w*|\b(LWS|LWK|LS|LSS|LENDEN\w*|LOMB\w*)\b"
 _OTHER_REGION = (
     r"CERVI|\bC ?SP(INE)?\b|\b(HWS|HWK|NECK|BRAIN|HEAD|KOPF|SKULL|CRANI\w*|KNEE|KNIE|HIP|SHOULDER|ANKLE|WRIST|ELBOW|LIVER"
     r"|PROSTATE|HEART|BREAST|PITUITARY|ORBIT\w*)\b|THORA[CK]|\bT ?SP(INE)?\b|\b(BWS|BWK|DORSAL)\b"
 )
 _SIDE_REGION = r"SACR|\b(ISG|SIJ|SI ?JOINTS?|COCCYX|PELVIS|WHOLE|TOTAL|GANZ\w*|COMPOSED|TL ?SPINE)\b"
-
-# "T2" may be glued to these in front (SAGT2, 3DT2, sT2W); "T2" in T20 or PART2 is something else.
-_GLUED = r"(?:S|C|A|E|W|H|SAG|SAGITTAL|SG|LSPINE|LUMBAR|TSE|STSE|FSE|SE|FRFSE|SPC|2D|3D|DRIVE|PROPELLER|BLADE)"
-_T1 = rf"\b{_GLUED}?T1(?!\d)"
-_T2 = rf"\b{_GLUED}?T2(?!\d)"
-_PROTON = r"\b(PDW?|PD ?FS|PROTON)\b|\bPDW?_?TSE"
-_TIMES = r"\b(\d{3,5})(?:\.\d+)? ?/ ?(\d{1,3})(?:\.\d+)?\b"
-_GRADIENT_SEQUENCE = r"^\*?(fl|fi|tfl|tfi|me|qfl|ep|de|swi)\d*d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +66,6 @@ class Selection:
     detail: str
     explanations: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Weighting:
-    """What a header says of the contrast: ``kind`` is "T2", another one's name or "unknown"; ``source`` says from what."""
-
-    kind: str
-    source: str
-    fat_suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +147,9 @@ def _exclusion(series: Series, weighting: Weighting, slices: int, step: float, s
         return plane_of(first)
     if _is_localiser(series, slices, step, study):
         return "a localiser"
-    if _has(_OTHER_REGION, _text(first.series_description)) and not _has(_LUMBAR, _text(first.series_description)):
+    if mentions(_OTHER_REGION, plain_text(first.series_description)) and not mentions(
+        _LUMBAR, plain_text(first.series_description)
+    ):
         return "described as another region"
     return None if weighting.kind == "T2" else _contrast_text(weighting)
 
@@ -228,7 +190,7 @@ def _stack(series: Series) -> tuple[int, float, bool]:
     """Number of slices at distinct positions, largest step in mm, and whether the geometry is complete."""
     try:
         frames, _ = order_frames(series)
-    except SeriesError:
+    except NotAnalysable:
         return len(series), 0.0, False
     normal = frames[0].normal
     places = [float(np.dot(f.position, normal)) for f in frames]  # type: ignore[arg-type]
@@ -237,8 +199,8 @@ def _stack(series: Series) -> tuple[int, float, bool]:
 
 def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Series]) -> bool:
     first = series.first
-    text = " ".join((_text(first.series_description), _text(first.protocol_name)))
-    if _has(_LOCALISER, text) or (1 < slices <= LOCALISER_SLICES and step > LOCALISER_GAP_MM):
+    text = " ".join((plain_text(first.series_description), plain_text(first.protocol_name)))
+    if mentions(_LOCALISER, text) or (1 < slices <= LOCALISER_SLICES and step > LOCALISER_GAP_MM):
         return True
     siblings = [s for s in study if s.uid == series.uid and s.uid and len(s) <= LOCALISER_SLICES]
     planes = {plane_of(s.first) for s in siblings}
@@ -246,110 +208,6 @@ def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Seri
 
 
 # ---------------------------------------------------------------- contrast
-
-
-def read_weighting(header: FrameHeader) -> Weighting:
-    """Contrast from the description, else the protocol name, else AcquisitionContrast, else TE and TR.
-
-    A description of T2 is not believed where TE and TR are plainly those of T1 or the sequence is a gradient echo.
-    """
-    description, protocol = _text(header.series_description), _text(header.protocol_name)
-    suppressed = _is_fat_suppressed(header, description, protocol)
-    kind, source = _named_kind(description, header), "description"
-    if kind is None:
-        kind, source = _named_kind(protocol, header), "protocol name"
-    if kind is None:
-        kind, source = _acquisition_kind(header.acquisition_contrast), "AcquisitionContrast"
-    if kind is None:
-        kind, source = _kind_by_times(header.echo_time, header.repetition_time), "TE and TR"
-    if kind == "T2" and (doubt := _contradiction(header)):
-        kind, source = doubt, "its sequence parameters"
-    return Weighting(kind or "unknown", source, suppressed)
-
-
-def _text(value: str) -> str:
-    """Upper case, separators as single spaces; the signs of T2* and of TR/TE stay."""
-    return re.sub(r"[^A-Z0-9*/.]+", " ", value.upper()).strip()
-
-
-def _has(pattern: str, text: str) -> bool:
-    return re.search(pattern, text) is not None
-
-
-def _named_kind(text: str, header: FrameHeader) -> str | None:
-    """The contrast a text names, or None where it names none; T1 is looked for first."""
-    for kind, pattern in _OTHER_KINDS:
-        if _has(pattern, text):
-            return kind
-    t1, t2 = _has(_T1, text), _has(_T2, text)
-    if t1 and t2:
-        # "T1 T2 SAG": only the times can tell; if they are silent it stays a T1.
-        return _kind_by_times(header.echo_time, header.repetition_time) or "T1-weighted"
-    if t1:
-        return "T1-weighted"
-    if t2 or _has(r"\b(STIR|TIRM)\b", text):
-        return "T2"
-    if _has(_PROTON, text):
-        return "proton density"
-    times = re.search(_TIMES, text)
-    return _kind_by_times(float(times[2]), float(times[1])) if times else None
-
-
-def _acquisition_kind(value: str) -> str | None:
-    known = {
-        "T2": "T2",
-        "STIR": "T2",
-        "T1": "T1-weighted",
-        "PROTON_DENSITY": "proton density",
-        "DIFFUSION": "diffusion",
-        "FLUID_ATTENUATED": "fluid-attenuated",
-        "T2_STAR": "T2*-weighted",
-        "FLOW_ENCODED": "perfusion or flow",
-        "PERFUSION": "perfusion or flow",
-    }
-    return known.get(value.strip().upper())
-
-
-def _kind_by_times(echo: float | None, repetition: float | None) -> str | None:
-    """Contrast by echo and repetition time in ms; zero counts as absent."""
-    if not echo or echo < 0:
-        return None
-    long_repetition = repetition is None or repetition <= 0 or repetition >= T2_REPETITION_MS
-    if T2_ECHO_MS[0] <= echo <= T2_ECHO_MS[1] and long_repetition:
-        return "T2"
-    if echo > T2_ECHO_MS[1]:
-        return "with too long an echo time"
-    if echo < T1_ECHO_MS and repetition and 0 < repetition < T1_REPETITION_MS:
-        return "T1-weighted"
-    if echo < T2_ECHO_MS[0] and repetition and repetition >= T1_REPETITION_MS:
-        return "proton density"
-    return None
-
-
-def _contradiction(header: FrameHeader) -> str | None:
-    """What a series named T2 really is by its sequence name, times and inversion time, or None."""
-    if _has(_GRADIENT_SEQUENCE, header.sequence_name.lower()):
-        return "gradient echo"
-    inversion = header.inversion_time or 0.0
-    if inversion > STIR_INVERSION_MS[1]:
-        return "fluid-attenuated" if inversion > 1400 else "T1-weighted"
-    if _kind_by_times(header.echo_time, header.repetition_time) == "T1-weighted":
-        return "T1-weighted"
-    return None
-
-
-def _is_fat_suppressed(header: FrameHeader, description: str, protocol: str) -> bool:
-    """By keyword, scan option, inversion time (a STIR may be named T2) or sequence name; Dixon in phase is plain."""
-    low, high = STIR_INVERSION_MS
-    if header.inversion_time is not None and low <= header.inversion_time <= high:
-        return True
-    if _has(_DIXON_PLAIN, description):
-        return False
-    if _has(r"^\*?tir", header.sequence_name.lower()) or _has(
-        r"\b(FS|FATSAT|FAT ?SAT\w*)\b", _text(header.scan_options)
-    ):
-        return True
-    return _has(_FAT_SUPPRESSED, description or protocol)
 
 
 # ---------------------------------------------------------------- rank and words
@@ -377,10 +235,10 @@ def _rank(candidate: _Candidate, min_slices: int) -> tuple[object, ...]:
 
 
 def _region(header: FrameHeader) -> int:
-    text = " ".join((_text(header.series_description), _text(header.protocol_name)))
-    if _has(_LUMBAR, text):
+    text = " ".join((plain_text(header.series_description), plain_text(header.protocol_name)))
+    if mentions(_LUMBAR, text):
         return 2
-    return 0 if _has(_SIDE_REGION, text) or _has(_OTHER_REGION, text) else 1
+    return 0 if mentions(_SIDE_REGION, text) or mentions(_OTHER_REGION, text) else 1
 
 
 def _describe(candidate: _Candidate) -> str:

@@ -5,20 +5,15 @@ The detector's maps cannot tell: anatomy looks alike in T1, where the detector f
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spineone_core.backbones.deeplab import conv_bn_relu
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import SeriesError
 
 # The check looks at half the detector's resolution: contrast and layout matter, not detail.
 SHRINK = 2
@@ -66,38 +61,3 @@ class DomainNetwork(nn.Module):
 
 def _stage(before: int, after: int) -> nn.Module:
     return nn.Sequential(conv_bn_relu(before, after, 3), nn.MaxPool2d(2), conv_bn_relu(after, after, 3))
-
-
-@torch.inference_mode()
-def domain_score(network: DomainNetwork, images: NDArray[np.float32], device: torch.device) -> float:
-    """How foreign an exam's stacks (fused, n, H, W) are: 0 as in training, 1 something else."""
-    return float(torch.sigmoid(network(torch.from_numpy(images).to(device)).float()).mean())
-
-
-def finite_score(network: DomainNetwork | None, images: NDArray[np.float32], device: torch.device) -> float | None:
-    """The score, None where the package has no domain check.
-
-    Raises
-    ------
-    SeriesError
-        ``invalid_output`` where it is not finite.
-    """
-    if network is None:
-        return None
-    score = domain_score(network, images, device)
-    if not math.isfinite(score):
-        raise SeriesError(Reason.INVALID_OUTPUT, "the out-of-distribution score is not finite")
-    return score
-
-
-def check_score(network: DomainNetwork | None, score: float | None) -> None:
-    """Refuse what is out of the domain.
-
-    Raises
-    ------
-    SeriesError
-        ``not_lumbar`` where the score is over the package's limit.
-    """
-    if network is not None and score is not None and score > network.config.limit:
-        detail = f"out-of-distribution score {score:.2f} is over the model's limit {network.config.limit:.2f}"
-        raise SeriesError(Reason.NOT_LUMBAR, detail)

@@ -14,16 +14,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from spineone_core.anatomy import DISCS, VERTEBRAE, Grade
-
-FloatArray = NDArray[np.float64]
-
-# Upwards of L1, enough of them for a field of view of 400 mm; downwards of L5 the sacrum.
-THORACIC = tuple(f"T{n}" for n in range(3, 13))
-SACRAL = ("S1", "S2", "S3", "S4", "S5")
-COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)
+from spineone_core.anatomy import DISCS, VERTEBRAE
+from spineone_core.arrays import FloatArray
+from spineone_core.phantom.bodies import make_body, make_disc
+from spineone_core.phantom.parts import COLUMN, SACRAL, THORACIC, Body, Disc, Part
 
 DISC_RATES = dict(zip(DISCS, (0.35, 0.52, 0.70, 0.87, 0.76), strict=True))
 VERTEBRA_RATES = dict(zip(VERTEBRAE, (0.69, 0.76, 0.84, 0.90, 0.86), strict=True))
@@ -39,79 +34,6 @@ _BODY_WEDGE = {"L1": -2.0, "L2": -0.5, "L3": 1.0, "L4": 2.5, "L5": 8.0, "S1": -4
 _LUMBAR_HEIGHT = {"S1": 27.0, "S2": 26.0}
 _LUMBAR_DEPTH = {"S1": 33.0, "S2": 27.0}
 _LUMBAR_GAP, _LUMBAR_GAP_WEDGE, _LUMBAR_BODY_WEDGE = 8.5, 7.0, 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where a body or disc lies: centre (y, z) in mm, angle in radians, sizes in mm, lateral offset and rotation."""
-
-    name: str
-    y: float
-    z: float
-    angle: float
-    height: float
-    depth: float
-    wedge: float
-    half_width: float
-    lateral: float
-    rotation: float
-
-    def local_to_anatomy(self, behind: float, below: float) -> tuple[float, float]:
-        """(y, z) of a point ``behind`` mm posterior to the centre and ``below`` mm down the axis."""
-        sine, cosine = math.sin(self.angle), math.cos(self.angle)
-        return self.y + behind * cosine + below * sine, self.z + behind * sine - below * cosine
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """A Modic-like change along an endplate: ``side`` -1 upper, +1 lower; signal factor, thickness and centre in mm."""
-
-    side: int
-    signal: float
-    thickness: float
-    centre: float
-    half_length: float
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A vertebral body and what has happened to it. Concavity, waist and osteophytes in mm; vein -1 dark to 1 bright."""
-
-    part: Part
-    concavity: tuple[float, float]
-    waist: tuple[float, float]
-    osteophytes: tuple[float, float, float, float]
-    bands: tuple[Band, ...]
-    roughness: float
-    vein: float
-    grade: Grade
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A Schmorl node: into the body above (-1) or below (+1) at ``centre`` mm from the disc's middle; radii in mm."""
-
-    side: int
-    centre: float
-    radius: float
-    lateral: float
-
-
-@dataclass(frozen=True, slots=True)
-class Disc:
-    """A disc: signal of nucleus (relative to a healthy one), bulge and protrusion in mm beyond the body's back wall."""
-
-    part: Part
-    concavity: tuple[float, float]
-    nucleus: float
-    cleft: float
-    bulge: tuple[float, float]
-    protrusion: float
-    protrusion_lateral: float
-    protrusion_below: float
-    fissure: float
-    nodes: tuple[Node, ...]
-    grade: Grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +79,14 @@ def make_patient(
     age = float(rng.normal())
     severity = {name: _severity(rng, age, rate) for name, rate in {**disc_rates, **vertebra_rates}.items()}
     parts = _column(rng, severity, lumbarisation)
-    bodies = [_body(rng, parts[name], severity.get(name)) for name in COLUMN]
+    bodies = [make_body(rng, parts[name], severity.get(name)) for name in COLUMN]
     by_name = {b.part.name: b for b in bodies}
     discs = []
     for upper, lower in itertools.pairwise(COLUMN):
         name = f"{upper}-{lower}"
         rim = (by_name[upper].concavity[1], by_name[lower].concavity[0])
         sacral = (1 - lumbarisation if upper == "S1" else 1.0) if upper in SACRAL else 0.0
-        discs.append(_disc(rng, parts[name], rim, severity.get(name), age, sacral))
+        discs.append(make_disc(rng, parts[name], rim, severity.get(name), age, sacral))
     return Patient(bodies=tuple(bodies), discs=tuple(discs), **_surroundings(rng, parts))
 
 
@@ -333,111 +255,3 @@ def _posed(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, Part]:
 
 
 # ---------------------------------------------------------------- bodies and discs
-
-
-def _body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
-    degenerative = severity is not None and severity > 0
-    strength = min(severity, 2.5) if degenerative and severity is not None else 0.0
-    base = 0.8 if part.name in SACRAL else 1.6
-    return Body(
-        part=part,
-        concavity=_pair(rng, base * float(rng.uniform(0.5, 1.5)), 0.5),
-        waist=(float(rng.uniform(0.8, 2.6)), float(rng.uniform(0.3, 1.4))),
-        osteophytes=_osteophytes(rng, strength),
-        bands=_bands(rng, part, strength),
-        roughness=float(rng.uniform(0.05, 0.4)) * strength,
-        vein=float(rng.uniform(-0.7, 1.0)) if part.name not in SACRAL else 0.0,
-        grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
-    )
-
-
-def _pair(rng: np.random.Generator, mean: float, spread: float) -> tuple[float, float]:
-    first, second = np.clip(rng.normal(mean, spread, 2), 0.0, 4.0)
-    return float(first), float(second)
-
-
-def _osteophytes(rng: np.random.Generator, strength: float) -> tuple[float, float, float, float]:
-    """Length at the front upper, front lower, back upper and back lower corner."""
-    if strength <= 0:
-        small = rng.uniform(0, 0.5, 4)
-        return float(small[0]), float(small[1]), 0.0, 0.0
-    lengths = (1.0 + 1.8 * strength) * rng.gamma(1.6, 0.6, 4) * np.array([1, 1, 0.4, 0.4])
-    a, b, c, d = np.clip(lengths, 0, 9)
-    return float(a), float(b), float(c), float(d)
-
-
-def _bands(rng: np.random.Generator, part: Part, strength: float) -> tuple[Band, ...]:
-    if strength <= 0:
-        return ()
-    bands = []
-    for side in (-1, 1):
-        if rng.random() > 0.15 + 0.2 * strength:
-            continue
-        signal = float(rng.uniform(1.2, 1.75)) if rng.random() < 0.75 else float(rng.uniform(0.35, 0.7))
-        thickness = float(rng.uniform(1.5, 3.0 + 2.5 * strength))
-        half = part.depth * float(rng.uniform(0.15, 0.5))
-        bands.append(Band(side, signal, thickness, float(rng.uniform(-0.35, 0.35)) * part.depth, half))
-    return tuple(bands)
-
-
-def _disc(
-    rng: np.random.Generator,
-    part: Part,
-    concavity: tuple[float, float],
-    severity: float | None,
-    age: float,
-    sacral: float,
-) -> Disc:
-    """``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
-    if severity is None:
-        # Neighbours above L1 and below S1 follow the patient's age; nobody grades them.
-        severity = 0.6 * age + float(rng.normal(-0.5, 0.6))
-    degenerative = severity > 0
-    strength = min(severity, 2.5) if degenerative else 0.0
-    return Disc(
-        part=part,
-        concavity=concavity,
-        nucleus=_nucleus(rng, strength, degenerative) * (1 - 0.4 * sacral),
-        cleft=float(rng.uniform(0.1, 0.7)),
-        bulge=_bulge(rng, strength, sacral),
-        protrusion=0.0 if sacral else _protrusion(rng, strength),
-        protrusion_lateral=float(rng.normal(0, 5)),
-        protrusion_below=float(rng.normal(0.5, 2)),
-        fissure=float(rng.uniform(0.4, 1.0)) if degenerative and rng.random() < 0.2 else 0.0,
-        nodes=_nodes(rng, part, strength) if not sacral else (),
-        grade=Grade.DEGENERATIVE if degenerative else Grade.NORMAL,
-    )
-
-
-def _nucleus(rng: np.random.Generator, strength: float, degenerative: bool) -> float:
-    """Signal of the nucleus: 1 healthy, 0 as dark as the annulus."""
-    if not degenerative:
-        return float(rng.uniform(0.62, 1.0))
-    if strength < 1 and rng.random() < 0.12:
-        return float(rng.uniform(0.6, 0.9))  # graded for its bulge, not for its signal
-    return float(np.clip(0.46 - 0.25 * strength + rng.normal(0, 0.12), 0.0, 0.65))
-
-
-def _bulge(rng: np.random.Generator, strength: float, sacral: float) -> tuple[float, float]:
-    """mm beyond the front and the back wall."""
-    if sacral:
-        return -2.5 * sacral, -1.0 * sacral
-    front = float(rng.normal(0.3, 0.5)) + float(rng.uniform(0, 1.2)) * strength
-    back = float(rng.normal(0.0, 0.4)) + float(rng.uniform(0.2, 1.6)) * strength
-    return front, min(back, 4.5)
-
-
-def _protrusion(rng: np.random.Generator, strength: float) -> float:
-    return float(rng.uniform(2.5, 8)) if strength > 0 and rng.random() < 0.12 + 0.12 * strength else 0.0
-
-
-def _nodes(rng: np.random.Generator, part: Part, strength: float) -> tuple[Node, ...]:
-    """Holes in the endplates: round Schmorl nodes and small erosions."""
-    if strength <= 0:
-        return ()
-    nodes = []
-    for side in (-1, 1):
-        if rng.random() < 0.1 + 0.12 * strength:
-            centre, radius = float(rng.uniform(-0.35, 0.35)) * part.depth, float(rng.uniform(1.5, 5.0))
-            nodes.append(Node(side, centre, radius, float(rng.normal(0, 7))))
-    return tuple(nodes)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
-from spineone_core.imaging.series import SagittalVolume, group_series, load_volume, read_headers
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 
 MODEL = ModelIdentity(name="fake", version="1", digest="ab" * 32)
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row
 from spineone_core.network.spineone import NetworkConfig

@@ -19,8 +19,8 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from spineone_core.phantom.config import DEMO_CONFIG
 from spineone_core.phantom.dicom import write_exam
-from spineone_core.phantom.exam import DEMO_CONFIG
 from tests.fakes import wire
 from tests.fakes.datasets import encode, mr_image
 

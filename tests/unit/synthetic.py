@@ -13,7 +13,7 @@ from pydicom.sequence import Sequence
 from dicom_node.dicom.identifiers import ResultKey
 from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
-from spineone_core.imaging.series import SagittalVolume, SliceSource
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"

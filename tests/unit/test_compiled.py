@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from spineone_core.detection import decoding
-from spineone_core.detection.decoding import DeviceError, InferenceOptions, compile_network, view_maps
+from spineone_core.detection import decoding, devices
 from spineone_core.detection.detector import Detector
+from spineone_core.detection.devices import DeviceError, compile_network
 from spineone_core.detection.model_package import load_package
+from spineone_core.detection.views import InferenceOptions, view_maps
 from spineone_core.network.spineone import STRUCTURES, SpineOne
 from tests.fakes.model import write_tiny_model
 from tests.fakes.tiny_runs import tiny_recipe
@@ -18,7 +19,7 @@ from tests.fakes.tiny_runs import tiny_recipe
 
 @pytest.mark.campaign
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(not decoding.has_compiler(torch.device("cpu")), reason="no C++ compiler")
+@pytest.mark.skipif(not devices.has_compiler(torch.device("cpu")), reason="no C++ compiler")
 def test_compiled__gives_the_same_maps_for_every_size() -> None:
     torch.manual_seed(0)
     network = SpineOne(tiny_recipe().network).eval()

@@ -16,7 +16,10 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
 from dicom_node.upkeep.deidentify import IdentifyingError, Pseudonyms, deidentify
-from spineone_core.imaging.series import SagittalVolume, find_files, group_series, load_volume, read_headers
+from spineone_core.imaging.files import find_files
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.phantom.dicom import write_exam
 from tests.fakes.datasets import mr_image
 from tests.peers import DCIODVFY, dciodvfy_errors, need

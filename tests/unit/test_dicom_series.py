@@ -23,22 +23,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from spineone_core.findings import Reason
-from spineone_core.imaging import series
-from spineone_core.imaging.series import (
-    SagittalVolume,
-    Series,
-    SeriesError,
-    SliceSource,
-    decode_file,
-    find_files,
-    frame_headers,
-    group_series,
-    load_volume,
-    order_frames,
-    read_dataset,
-    read_headers,
-)
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.imaging import pixels
+from spineone_core.imaging.files import find_files, read_dataset
+from spineone_core.imaging.headers import frame_headers, read_headers
+from spineone_core.imaging.pixels import decode_file
+from spineone_core.imaging.series import Series, group_series, load_volume, order_frames
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
 ROWS, COLUMNS = 40, 36  # a JPEG 2000 encoder wants at least 32
@@ -93,9 +84,9 @@ def load(folder: Path) -> SagittalVolume:
     return load_volume(series)
 
 
-def refusal(folder: Path) -> SeriesError:
+def refusal(folder: Path) -> NotAnalysable:
     headers, _ = read_headers([folder])
-    with pytest.raises(SeriesError) as caught:
+    with pytest.raises(NotAnalysable) as caught:
         load_volume(group_series(headers)[0])
     return caught.value
 
@@ -217,7 +208,7 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, keyword: str, value: 
     path.write_bytes(raw.replace(old, new))
     headers, unreadable = read_headers([folder])
     if not unreadable:
-        with pytest.raises(SeriesError):
+        with pytest.raises(NotAnalysable):
             load_volume(group_series(headers)[0])
 
 
@@ -233,7 +224,7 @@ def test_volume_refuses_inconsistent_parts() -> None:
         {"pixel_spacing": (math.nan, 0.5)},
         {"row_direction": volume.column_direction},
     ):
-        with pytest.raises(SeriesError):
+        with pytest.raises(NotAnalysable):
             SagittalVolume(**{**parts, **change})
 
 
@@ -284,7 +275,7 @@ def test_group_series_of_nothing() -> None:
 
 def test_order_frames_needs_geometry() -> None:
     (header,) = frame_headers(image(0, ImagePositionPatient=None), Path("x"))
-    with pytest.raises(SeriesError, match="position"):
+    with pytest.raises(NotAnalysable, match="position"):
         order_frames(Series((header,)))
 
 
@@ -465,7 +456,7 @@ def test_corrupt_compressed_data_is_refused(tmp_path: Path, syntax: str) -> None
     raw[-300:-40] = bytes(260)
     path.write_bytes(bytes(raw))
     # Some decoders conceal damage; then the shape must still be right.
-    with contextlib.suppress(SeriesError):
+    with contextlib.suppress(NotAnalysable):
         assert load(tmp_path).voxels.shape == (1, ROWS, COLUMNS)
 
 
@@ -478,7 +469,7 @@ def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.Monk
     def aborts(path: Path) -> NDArray[np.float32]:
         raise AssertionError("decoded in this process")
 
-    monkeypatch.setattr(series, "decode_file", aborts)
+    monkeypatch.setattr(pixels, "decode_file", aborts)
     np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(0))
 
 
@@ -580,7 +571,7 @@ def test_random_bytes_never_raise(tmp_path: Path) -> None:
         (folder / f"{k}.dcm").write_bytes(bytes(raw))
     headers, _ = read_headers([folder])
     for group in group_series(headers):
-        with contextlib.suppress(SeriesError):
+        with contextlib.suppress(NotAnalysable):
             load_volume(group)
 
 

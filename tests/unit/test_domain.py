@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from spineone_core.detection.detector import Detector
+from spineone_core.detection.domain_check import check_score, domain_score, finite_score
 from spineone_core.detection.model_package import load_package, save_package
 from spineone_core.detection.preprocessing import prepare
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import SeriesError
-from spineone_core.network.domain import DomainConfig, DomainNetwork, check_score, domain_score, finite_score
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.network.domain import DomainConfig, DomainNetwork
 from trainer.datasets import negatives, phantoms
 from trainer.datasets.exam import Exam
 from trainer.evaluation.refusals import count_refusals, trials
@@ -46,7 +46,7 @@ def test_finite_score__is_none_without_a_check_and_never_nan() -> None:
     images = np.zeros((3, 1, 64, 64), np.float32)
     assert finite_score(None, images, CPU) is None
     assert finite_score(constant(-4.0), images, CPU) == pytest.approx(0.018, abs=1e-3)
-    with pytest.raises(SeriesError) as caught:
+    with pytest.raises(NotAnalysable) as caught:
         finite_score(constant(float("nan")), images, CPU)
     assert caught.value.reason is Reason.INVALID_OUTPUT
 
@@ -54,7 +54,7 @@ def test_finite_score__is_none_without_a_check_and_never_nan() -> None:
 def test_check_score__refuses_over_the_limit_and_says_the_score() -> None:
     check_score(None, None)
     check_score(constant(0.0), 0.5)
-    with pytest.raises(SeriesError, match=r"score 0\.98 is over the model's limit 0\.50") as caught:
+    with pytest.raises(NotAnalysable, match=r"score 0\.98 is over the model's limit 0\.50") as caught:
         check_score(constant(0.0), 0.982)
     assert caught.value.reason is Reason.NOT_LUMBAR
 

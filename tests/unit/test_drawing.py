@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from spineone_core.anatomy import Structure
-from spineone_core.drawing import overlay
+from spineone_core.drawing import marks, overlay, panel, slices, style
 from spineone_core.drawing.overlay import RenderedOverlay, render_overlay
 from spineone_core.findings import Detection, Finding, Reason
-from spineone_core.imaging.series import SagittalVolume
+from spineone_core.imaging.volume import SagittalVolume
 from tests.unit.synthetic import analysed, refused, volume
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -40,7 +40,7 @@ def _black(rows: int, columns: int, spacing: tuple[float, float]) -> SagittalVol
 
 
 def _classes(detection: Detection) -> list[str]:
-    return [overlay.class_word(f) for f in detection.findings]
+    return [style.class_word(f) for f in detection.findings]
 
 
 def _centroid(rendered: RenderedOverlay, finding: Finding) -> tuple[float, float]:
@@ -48,7 +48,7 @@ def _centroid(rendered: RenderedOverlay, finding: Finding) -> tuple[float, float
     x, y = rendered.to_picture(finding.x, finding.y)
     left, top = round(x) - 13, round(y) - 13
     patch = rendered.image[top : top + 27, left : left + 27].astype(float)
-    weight = patch @ np.asarray(overlay.colour_of(finding), float)
+    weight = patch @ np.asarray(style.colour_of(finding), float)
     rows, columns = np.mgrid[top : top + 27, left : left + 27]
     return float((columns * weight).sum() / weight.sum()), float((rows * weight).sum() / weight.sum())
 
@@ -84,7 +84,7 @@ def test_pixels_are_square_and_measure_right(rows: int, columns: int, spacing: t
     assert between_rows == pytest.approx(between_columns, rel=0.003)
     assert between_rows * rendered.scale[1] == pytest.approx(spacing[0])
     assert between_columns * rendered.scale[0] == pytest.approx(spacing[1])
-    assert max(rendered.image.shape) <= overlay.MAX_IMAGE_SIDE + 1000
+    assert max(rendered.image.shape) <= slices.MAX_IMAGE_SIDE + 1000
     assert rendered.scale[0] >= 1
     assert rendered.scale[1] >= 0.97
 
@@ -94,13 +94,13 @@ def test_all_classes_and_both_structures_look_different() -> None:
     for word in ("normal", "degenerative", "undecided"):
         for structure in Structure:
             canvas = Image.new("RGB", (33, 33), (90, 90, 90))
-            overlay.draw_marker(canvas, (16.0, 16.0), word, structure)
+            marks.draw_marker(canvas, (16.0, 16.0), word, structure)
             tiles.append(np.asarray(canvas).astype(int))
     shapes = [np.abs(tile - 90).sum(axis=2) > 60 for tile in tiles]
     for i, one in enumerate(shapes):
         for other in shapes[:i]:
             assert (one != other).sum() > 20, "told apart by colour alone"
-    assert len({overlay.NORMAL_COLOUR, overlay.DEGENERATIVE_COLOUR, overlay.UNDECIDED_COLOUR}) == 3
+    assert len({style.NORMAL_COLOUR, style.DEGENERATIVE_COLOUR, style.UNDECIDED_COLOUR}) == 3
 
 
 def test_synthetic_detection_shows_every_class() -> None:
@@ -148,8 +148,8 @@ def test_names_never_overlap(
     for left, top, right, bottom in boxes.values():
         assert left >= 0
         assert top >= 0
-        assert right <= width - overlay.PANEL_WIDTH
-        assert bottom <= height - overlay.FOOTER_HEIGHT
+        assert right <= width - style.PANEL_WIDTH
+        assert bottom <= height - style.FOOTER_HEIGHT
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -160,8 +160,8 @@ def test_names_stand_in_front_of_the_spine(mirrored: bool) -> None:
     detection = analysed()
     rendered = render_overlay(dark, detection)
     x, y = (round(v) for v in rendered.to_picture(detection.findings[0].x, detection.findings[0].y))
-    row = rendered.image[y - 8 : y + 8, overlay.MARGIN : overlay.MARGIN + 800].astype(int).sum(axis=(0, 2))
-    front, back = row[x - overlay.MARGIN + 20 :].sum(), row[: x - overlay.MARGIN - 20].sum()
+    row = rendered.image[y - 8 : y + 8, style.MARGIN : style.MARGIN + 800].astype(int).sum(axis=(0, 2))
+    front, back = row[x - style.MARGIN + 20 :].sum(), row[: x - style.MARGIN - 20].sum()
     assert bool(front > back) == mirrored
 
 
@@ -179,7 +179,7 @@ def test_names_stand_in_front_of_the_spine(mirrored: bool) -> None:
     ],
 )
 def test_direction_letters(direction: tuple[float, ...], letters: str) -> None:
-    assert overlay.direction_letters(np.asarray(direction, float)) == letters
+    assert slices.direction_letters(np.asarray(direction, float)) == letters
 
 
 def _plane() -> NDArray[np.float32]:
@@ -198,23 +198,23 @@ def _plane() -> NDArray[np.float32]:
     ],
 )
 def test_window_is_the_series_own_unless_nonsense(window: tuple[float, float] | None, own: bool) -> None:
-    low, high = overlay.display_window(_plane(), window)
+    low, high = slices.display_window(_plane(), window)
     if own:
         assert (low, high) == (0.0, 999.0)
     else:
-        assert (low, high) == overlay.percentile_window(_plane())
+        assert (low, high) == slices.percentile_window(_plane())
         assert low < 60 < 900 < high
 
 
 def test_constant_and_single_pixel_pictures_are_drawn() -> None:
-    assert overlay.display_window(np.zeros((4, 4), np.float32), None) == (0, 1)
+    assert slices.display_window(np.zeros((4, 4), np.float32), None) == (0, 1)
     tiny = render_overlay(_black(2, 2, (1.0, 1.0)), refused(Reason.LEVELS_INCOMPLETE, chosen=True))
     assert tiny.image.dtype == np.uint8
 
 
 def test_refused_study_is_drawn_without_points() -> None:
     rendered = render_overlay(_black(320, 256, (0.8, 0.8)), refused(Reason.LEVELS_INCOMPLETE, chosen=True))
-    inside = rendered.image[overlay.MARGIN : overlay.MARGIN + 1000, overlay.MARGIN : overlay.MARGIN + 800]
+    inside = rendered.image[style.MARGIN : style.MARGIN + 1000, style.MARGIN : style.MARGIN + 800]
     assert inside.max() == 0
 
 
@@ -233,14 +233,14 @@ def test_points_outside_the_image_do_not_end_it() -> None:
 
 @pytest.mark.parametrize("text", ["", "word", "many words " * 30, "x" * 400])
 def test_wrapped_text_fits(text: str) -> None:
-    font = overlay.font_of(15)
-    assert all(font.getlength(line) <= 300 for line in overlay.wrap(text, font, 300))
+    font = style.font_of(15)
+    assert all(font.getlength(line) <= 300 for line in panel.wrap(text, font, 300))
 
 
 def test_equal_arguments_give_equal_pixels() -> None:
     one, other = (render_overlay(volume(), analysed()) for _ in range(2))
     assert np.array_equal(one.image, other.image)
-    picture = np.asarray(Image.open(BytesIO(overlay.png_bytes(one.image))))
+    picture = np.asarray(Image.open(BytesIO(slices.png_bytes(one.image))))
     assert np.array_equal(picture, one.image)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detection.model_package import Calibration, Manifest
+from spineone_core.detection.calibration import Calibration
+from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.spine_files import write_sdid

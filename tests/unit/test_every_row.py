@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spineone_core.anatomy import Structure
-from spineone_core.detection.model_package import DecodingConfig
+from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows, table_one
 from spineone_core.network.spineone import NetworkConfig, SpineOne

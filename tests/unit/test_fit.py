@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spineone_core.anatomy import Grade, Structure
-from spineone_core.detection.decoding import calibrate as apply_calibration
+from spineone_core.detection.calibration import calibrate as apply_calibration
 from spineone_core.detection.model_package import load_package
 from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import start

@@ -10,9 +10,10 @@ import numpy as np
 import pydicom
 import pytest
 
+from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import select_series
-from spineone_core.imaging.series import group_series, read_headers
-from spineone_core.phantom.exam import PhantomConfig
+from spineone_core.imaging.series import group_series
+from spineone_core.phantom.config import PhantomConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_readers import single, write_rsna, write_spider
 from trainer.curation.dicom_files import to_stored_values

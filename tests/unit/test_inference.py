@@ -11,24 +11,16 @@ import torch
 from torch import Tensor
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detection.decoding import (
-    InferenceOptions,
-    Maps,
-    average,
-    batches,
-    choose_chain,
-    choose_known,
-    decode,
-    decode_many,
-    view_maps,
-)
+from spineone_core.detection.chain import Chain, assign_top_five, check_levels
+from spineone_core.detection.decoding import decode, decode_many
 from spineone_core.detection.detector import disagreement
 from spineone_core.detection.level_checks import level_notes
-from spineone_core.detection.model_package import DecodingConfig, Manifest
+from spineone_core.detection.levels import DecodingConfig, choose_chain, choose_known
+from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.preprocessing import Grid, Prepared, PreprocessingConfig
-from spineone_core.detection.voting import Candidate, Chain, assign_top_five, check_levels, find_candidates
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import SeriesError
+from spineone_core.detection.views import InferenceOptions, Maps, average, batches, view_maps
+from spineone_core.detection.voting import Candidate, find_candidates
+from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.network.spineone import BranchOutput, NetworkConfig, SpineOne
 from trainer.samples.targets import draw_targets
 
@@ -161,7 +153,7 @@ def test_real_network__gives_in_a_batch_what_it_gives_alone() -> None:
 
 def test_decode__values_that_are_not_finite_are_refused() -> None:
     maps = Maps(torch.full((1, 2, 4, 4), math.nan), None)
-    with pytest.raises(SeriesError) as caught:
+    with pytest.raises(NotAnalysable) as caught:
         average(maps)
     assert caught.value.reason is Reason.INVALID_OUTPUT
 
@@ -169,7 +161,7 @@ def test_decode__values_that_are_not_finite_are_refused() -> None:
 def test_decode__levels_that_cannot_be_a_spine_are_refused() -> None:
     network = oracle("conventional")
     spaced = replace(manifest(), preprocessing=PreprocessingConfig(spacing_mm=3.0, slices=1))
-    with pytest.raises(SeriesError) as caught:
+    with pytest.raises(NotAnalysable) as caught:
         decode(network, exam(), spaced, CPU)
     assert caught.value.reason is Reason.LEVELS_IMPLAUSIBLE
 
@@ -256,6 +248,6 @@ def test_choose__without_the_look_at_plausibility_gives_the_strongest_points_as_
     found = {s: ten[place::2] for place, s in enumerate((Structure.VERTEBRA, Structure.DISC))}
     open_gates = DecodingConfig(plausible=False)
     for choose, points in ((choose_known, ten), (choose_chain, found)):
-        with pytest.raises(SeriesError, match="form a lumbar spine"):
+        with pytest.raises(NotAnalysable, match="form a lumbar spine"):
             choose(points, 1.0, DecodingConfig())
         assert list(choose(points, 1.0, open_gates).candidates) == ten

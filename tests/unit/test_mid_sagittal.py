@@ -10,7 +10,7 @@ import torch
 
 from spineone_core.detection.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.imaging.series import SagittalVolume, SliceSource
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 from spineone_core.network.domain import DomainConfig, DomainNetwork
 
 CPU = torch.device("cpu")

@@ -12,8 +12,7 @@ import torch
 
 from spineone_core.detection.model_package import CARD, Manifest, load_package, save_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import SeriesError
+from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.network.spineone import SpineOne
 from tests.fakes.spine_files import write_sdid
 from tests.unit.test_network import TINY
@@ -156,7 +155,7 @@ def test_refusal__is_printed_with_its_exam(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, data: Path
 ) -> None:
     def refuse(*_: Any) -> Any:
-        raise SeriesError(Reason.NOT_LUMBAR, "no")
+        raise NotAnalysable(Reason.NOT_LUMBAR, "no")
 
     monkeypatch.setattr("trainer.evaluation.outcomes.prepare_mid_sagittal", refuse)
     assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar") == 0

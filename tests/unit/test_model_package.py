@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.model_package import (
     CARD,
     MANIFEST,
     WEIGHTS,
-    Calibration,
     Manifest,
     ModelPackageError,
     load_package,

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from dicom_node.results.overlay import build_overlay, build_sheet, build_table
-from spineone_core.drawing import overlay, pages
+from spineone_core.drawing import pages, slices, style
 from spineone_core.findings import Detection
 from tests.unit.synthetic import CREATED, ENHANCED_MR, KEY, SLICE, analysed, classic, enhanced, refused, volume
 
@@ -52,7 +52,7 @@ def test_table_lists_every_level_and_all_warnings(words: list[Any]) -> None:
         start = texts.index(finding.level)
         assert texts[start + 1 : start + 4] == [
             finding.structure.value,
-            overlay.class_word(finding),
+            style.class_word(finding),
             f"{100 * finding.probability:.1f} %",
         ]
         assert f"{finding.x:.1f}, {finding.y:.1f}" in texts[start : start + 7]
@@ -87,8 +87,8 @@ def test_sheet_shows_every_slice_once(rows: int, columns: int, spacing: tuple[fl
     voxels = np.zeros_like(dark.voxels)
     voxels[:, 10:14, 8:10] = 600
     image, (row_mm, column_mm) = pages.render_sheet(replace(dark, voxels=voxels), analysed())
-    assert max(image.shape) <= overlay.MAX_IMAGE_SIDE
-    bright = image[pages._HEADING : -overlay.FOOTER_HEIGHT - overlay.MARGIN].min(axis=2) > 128
+    assert max(image.shape) <= slices.MAX_IMAGE_SIDE
+    bright = image[pages._HEADING : -style.FOOTER_HEIGHT - style.MARGIN].min(axis=2) > 128
     side = 4 * spacing[0] / row_mm
     # Spots are as large as they should be: their pixels together are those of one times the number of slices.
     captions = 200 * count
@@ -100,10 +100,10 @@ def test_sheet_shows_every_slice_once(rows: int, columns: int, spacing: tuple[fl
 def test_sheet_frames_the_analysed_slice() -> None:
     source = volume(64, 64, (4.0, 4.0), slices=5)
     image, _ = pages.render_sheet(replace(source, voxels=np.zeros_like(source.voxels)), analysed())
-    amber = np.argwhere((image[: -overlay.FOOTER_HEIGHT - 30] == overlay.AMBER).all(axis=2))
+    amber = np.argwhere((image[: -style.FOOTER_HEIGHT - 30] == style.AMBER).all(axis=2))
     across, (width, height) = pages._grid(5, (64, 64), (4.0, 4.0))
     top, left = amber.min(axis=0)
-    assert left == overlay.MARGIN + 2 % across * (width + 8) - 3
+    assert left == style.MARGIN + 2 % across * (width + 8) - 3
     assert top == pages._HEADING + 2 // across * (height + pages._CAPTION + 8) - 3
 
 

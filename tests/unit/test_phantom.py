@@ -10,7 +10,8 @@ import pytest
 
 from spineone_core.anatomy import DISCS, READING_ORDER, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.phantom.anatomy import DISC_RATES, VERTEBRA_RATES, make_patient
-from spineone_core.phantom.exam import DEFAULT_CONFIG, DEMO_CONFIG, PhantomConfig, PhantomExam, make_phantom
+from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG, PhantomConfig
+from spineone_core.phantom.exam import PhantomExam, make_phantom
 
 SMALL = PhantomConfig(matrix=(256,))
 ALONG_SPINE = (UPPER_DISC, *(landmark.level for landmark in READING_ORDER))

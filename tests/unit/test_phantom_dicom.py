@@ -12,10 +12,11 @@ from pydicom import dcmread
 from pydicom.pixels import get_encoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import Selection, plane_of, select_series
-from spineone_core.imaging.series import group_series, load_volume, read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.phantom.config import PhantomConfig
 from spineone_core.phantom.dicom import WrittenExam, write_exam
-from spineone_core.phantom.exam import PhantomConfig
 
 SMALL = PhantomConfig(matrix=(256,), slices=(11,))
 DCIODVFY = "/usr/bin/dciodvfy"

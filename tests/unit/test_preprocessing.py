@@ -17,8 +17,8 @@ from spineone_core.detection.preprocessing import (
     resample,
     stack_indices,
 )
-from spineone_core.findings import Reason
-from spineone_core.imaging.series import SagittalVolume, SeriesError, SliceSource
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 P, S, L = np.array([0.0, 1, 0]), np.array([0.0, 0, 1]), np.array([1.0, 0, 0])
 DIRECTIONS = {
@@ -112,10 +112,10 @@ def test_prepare__shapes_and_normalisation() -> None:
 def test_prepare__refuses_blank_and_oversized_images() -> None:
     blank = make_volume(P, -S)
     blank.voxels[:] = 7
-    with pytest.raises(SeriesError) as blank_error:
+    with pytest.raises(NotAnalysable) as blank_error:
         prepare(blank, PreprocessingConfig())
     assert blank_error.value.reason is Reason.UNREADABLE_PIXELS
-    with pytest.raises(SeriesError) as large_error:
+    with pytest.raises(NotAnalysable) as large_error:
         prepare(make_volume(P, -S, spacing=(10.0, 10.0), shape=(1, 80, 80)), PreprocessingConfig())
     assert large_error.value.reason is Reason.FIELD_OF_VIEW_TOO_LARGE
 

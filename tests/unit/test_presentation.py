@@ -19,7 +19,7 @@ from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from dicom_node.results.presentation import LAYERS, NOTE_LAYER, SOP_CLASS, build_presentation
-from spineone_core.drawing.overlay import DEGENERATIVE_COLOUR, NORMAL_COLOUR, TEXT, UNDECIDED_COLOUR, class_word
+from spineone_core.drawing.style import DEGENERATIVE_COLOUR, NORMAL_COLOUR, TEXT, UNDECIDED_COLOUR, class_word
 from spineone_core.findings import Detection
 from tests.unit.synthetic import (
     CREATED,

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from spineone_core.anatomy import Grade, Structure
 from spineone_core.detection.decoding import decode
 from spineone_core.detection.preprocessing import prepare
-from spineone_core.imaging.series import SeriesError
+from spineone_core.findings import NotAnalysable
 from spineone_core.network import rows
 from trainer.cli import app
 from trainer.cli.arguments import UsageError
@@ -214,7 +214,7 @@ def test_trainings__each_is_done_once_and_shared_by_its_rows(exams: ExamSet, tmp
     assert all(o.predicted is not None for o in first)  # hardly trained, so the node would refuse them all
     package = trainings.package(CHEAP)
     prepared = prepare(exams.test[0].volume, package.manifest.preprocessing)
-    with pytest.raises(SeriesError):
+    with pytest.raises(NotAnalysable):
         decode(package.network, prepared, package.manifest, CPU_DEVICE)
     (folder,) = tmp_path.iterdir()
     assert {"config.json", "log.jsonl", "last.pt", "best", "outcomes.json"} <= {p.name for p in folder.iterdir()}

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from spineone_core.findings import Reason
-from spineone_core.imaging.selection import Selection, plane_of, read_weighting, select_series
-from spineone_core.imaging.series import FrameHeader, Series, group_series
+from spineone_core.imaging.headers import FrameHeader
+from spineone_core.imaging.selection import Selection, plane_of, select_series
+from spineone_core.imaging.series import Series, group_series
+from spineone_core.imaging.weighting import read_weighting
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 SC = "1.2.840.10008.5.1.4.1.1.7"

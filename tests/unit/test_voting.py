@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detection.voting import (
-    Candidate,
-    ChainPrior,
-    assign_levels,
-    find_candidates,
-    find_levels,
-    hough_scores,
-    hough_scores_reference,
-)
+from spineone_core.detection.chain import ChainPrior, assign_levels
+from spineone_core.detection.voting import Candidate, find_candidates, find_levels, hough_scores, hough_scores_reference
 from trainer.samples.targets import draw_targets
 
 RADIUS = 6.0

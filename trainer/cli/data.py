@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from spineone_core.phantom.exam import DEFAULT_CONFIG, DEMO_CONFIG
+from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG
 from trainer.cli.arguments import console, counted
 from trainer.curation.html import as_text
 from trainer.curation.importing import Imported, import_exams, write_phantoms

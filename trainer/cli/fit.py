@@ -11,7 +11,7 @@ import torch
 import typer
 
 from spineone_core.detection.model_package import load_package
-from spineone_core.phantom.exam import PhantomConfig
+from spineone_core.phantom.config import PhantomConfig
 from trainer.cli.arguments import (
     EVALUATION_SEED,
     DataOption,

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from spineone_core.anatomy import Structure
-from spineone_core.detection.decoding import choose_device
-from spineone_core.detection.model_package import Calibration, Manifest, ModelPackage, load_package, save_package
+from spineone_core.detection.calibration import Calibration
+from spineone_core.detection.devices import choose_device
+from spineone_core.detection.model_package import Manifest, ModelPackage, load_package, save_package
 from trainer.cli.arguments import (
     EVALUATION_SEED,
     DataOption,

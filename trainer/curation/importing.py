@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from spineone_core.phantom.config import DEFAULT_CONFIG, PhantomConfig
 from spineone_core.phantom.dicom import write_exam
-from spineone_core.phantom.exam import DEFAULT_CONFIG, PhantomConfig
 from trainer.curation.dicom_files import write_slices
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.phantoms import exam_of

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from spineone_core.anatomy import DISCS, UPPER_DISC
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from trainer.datasets.exam import Exam
 from trainer.datasets.sdid_points import LEVELS
 

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from spineone_core.anatomy import READING_ORDER, UPPER_DISC, Structure
-from spineone_core.drawing.overlay import draw_marker, percentile_window
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
+from spineone_core.drawing.marks import draw_marker
+from spineone_core.drawing.slices import percentile_window
 from trainer.datasets.exam import Exam
 
 HEIGHT, CAPTION = 400, 34

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.imaging.series import FloatArray, SagittalVolume
+from spineone_core.arrays import FloatArray
+from spineone_core.imaging.volume import SagittalVolume
 
 
 @dataclass(frozen=True, slots=True)

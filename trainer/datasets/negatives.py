@@ -12,18 +12,15 @@ import pydicom
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from spineone_core.arrays import FloatArray
 from spineone_core.detection.preprocessing import INFERIOR
-from spineone_core.imaging.series import (
-    FloatArray,
-    SagittalVolume,
-    SeriesError,
-    SliceSource,
-    files_by_study,
-    group_series,
-    load_volume,
-    read_headers,
-)
-from spineone_core.phantom.exam import MR_IMAGE_STORAGE, PhantomConfig, make_phantom
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.files import files_by_study
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
+from spineone_core.phantom.config import PhantomConfig
+from spineone_core.phantom.exam import MR_IMAGE_STORAGE, make_phantom
 from trainer.datasets.exam import Exam
 
 Images = NDArray[np.floating]
@@ -249,7 +246,7 @@ def series_in(folder: Path) -> Iterator[Negative]:
         for series in group_series(headers):
             try:
                 volume = load_volume(series)
-            except SeriesError:
+            except NotAnalysable:
                 continue
             patient = str(pydicom.dcmread(paths[0], specific_tags=["PatientID"]).get("PatientID", ""))
             yield Negative(kind=folder.name, name=f"{folder.name}/{series.uid}", patient=patient, volume=volume)

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from spineone_core.anatomy import Grade, Landmark, Structure
-from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_scanner
 from trainer.datasets.tables import DatasetError
@@ -40,7 +43,7 @@ def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skippe
             continue
         try:
             yield _read_one(path, exam_id, folder.name)
-        except (SeriesError, ValueError) as error:
+        except (NotAnalysable, ValueError) as error:
             yield Skipped(exam_id, str(error))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from spineone_core.anatomy import Grade
-from spineone_core.phantom.exam import DEFAULT_CONFIG, PhantomConfig, PhantomExam, make_phantom
+from spineone_core.phantom.config import DEFAULT_CONFIG, PhantomConfig
+from spineone_core.phantom.exam import PhantomExam, make_phantom
 from trainer.datasets.exam import Exam
 
 

@@ -13,7 +13,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from spineone_core.anatomy import DISCS
-from spineone_core.imaging.series import SagittalVolume, SeriesError, group_series, load_volume, read_headers
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_scanner
 from trainer.datasets.tables import DatasetError, number_in, read_table
@@ -90,7 +93,7 @@ def _read_one(folder: Path, study: str, series: str, rows: Rows, severities: dic
             raw={level: _severity(severities, level) for level in points},
             notes=(*notes, *(f"{u.path.name} cannot be read: {u.why}" for u in unreadable), *volume.warnings),
         )
-    except (SeriesError, ValueError) as error:
+    except (NotAnalysable, ValueError) as error:
         return Skipped(exam_id, str(error))
 
 

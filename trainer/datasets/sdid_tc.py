@@ -12,17 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spineone_core.imaging.selection import read_weighting
-from spineone_core.imaging.series import (
-    FrameHeader,
-    SagittalVolume,
-    Series,
-    SeriesError,
-    decode_file,
-    group_series,
-    load_volume,
-    read_headers,
-)
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.headers import FrameHeader, read_headers
+from spineone_core.imaging.pixels import decode_file
+from spineone_core.imaging.series import Series, group_series, load_volume
+from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.imaging.weighting import read_weighting
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_patient, read_scanner
 from trainer.datasets.sdid_points import read_points
@@ -146,7 +141,7 @@ def _read_one(
         return exam_id, None if exam_id in known else _build(data, uid, exam_id, series, groups, files)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         return exam_id, Skipped(exam_id, f"its annotation has not the form of SDID-TC: {type(error).__name__} {error}")
-    except (SeriesError, ValueError) as error:
+    except (NotAnalysable, ValueError) as error:
         return exam_id, Skipped(exam_id, str(error))
 
 
@@ -189,7 +184,7 @@ def _load(series: Series) -> SagittalVolume:
     try:
         # Training data are trusted; decoding in this process is faster.
         return load_volume(series, isolate=False)
-    except SeriesError as error:
+    except NotAnalysable as error:
         broken = next((f.path for f in series.frames if not _decodes(f.path)), None)
         raise ValueError(f"{broken.name}: {error}" if broken else str(error)) from error
 
@@ -197,7 +192,7 @@ def _load(series: Series) -> SagittalVolume:
 def _decodes(path: Path) -> bool:
     try:
         decode_file(path)
-    except SeriesError:
+    except NotAnalysable:
         return False
     return True
 

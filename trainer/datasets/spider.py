@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.imaging.series import SagittalVolume, SeriesError, SliceSource, middle_of
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.volume import SagittalVolume, SliceSource, middle_of
 from spineone_core.phantom.exam import MR_IMAGE_STORAGE
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.tables import DatasetError, number_in, read_table
@@ -73,7 +74,7 @@ def read(
             yield _exam(
                 exam_id, number, sequence, volume, labels, gradings.get(number, {}), scanners.get(path.stem, {}), strict
             )
-        except (ValueError, SeriesError) as error:
+        except (ValueError, NotAnalysable) as error:
             yield Skipped(exam_id, str(error))
 
 

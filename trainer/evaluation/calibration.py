@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detection.decoding import calibrate
-from spineone_core.detection.model_package import Calibration
+from spineone_core.detection.calibration import Calibration, calibrate
 from trainer.evaluation.metrics import HIT_MM, Outcome
 
 Floats = NDArray[np.float64]

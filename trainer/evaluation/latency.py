@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spineone_core.detection.detector import Detector
-from spineone_core.imaging.series import group_series, load_volume, read_headers
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.phantom.dicom import write_exam
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 
 HIT_MM = 6.0
 

@@ -8,11 +8,15 @@ import numpy as np
 import torch
 
 from spineone_core.anatomy import READING_ORDER
-from spineone_core.detection.decoding import calibrate, decode
+from spineone_core.arrays import FloatArray
+from spineone_core.detection.calibration import calibrate
+from spineone_core.detection.decoding import decode
+from spineone_core.detection.domain_check import check_score
 from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
 from spineone_core.detection.model_package import Manifest
-from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.network.domain import DomainNetwork, check_score
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
 from trainer.evaluation.metrics import Outcome
@@ -38,7 +42,7 @@ def evaluate_exam(
         prepared, score = prepare_mid_sagittal(exam.volume, manifest.preprocessing, domain, device)
         check_score(domain, score)
         chain = decode(network, prepared, manifest, device)
-    except SeriesError as error:
+    except NotAnalysable as error:
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
     points = prepared.grid.to_source(chain.points)
     probabilities = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spineone_core.anatomy import Grade
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from trainer.evaluation.metrics import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 

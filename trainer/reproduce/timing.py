@@ -9,9 +9,10 @@ from contextlib import suppress
 import numpy as np
 import torch
 
-from spineone_core.detection.decoding import choose_device, decode
+from spineone_core.detection.decoding import decode
+from spineone_core.detection.devices import choose_device
 from spineone_core.detection.preprocessing import prepare
-from spineone_core.imaging.series import SeriesError
+from spineone_core.findings import NotAnalysable
 from spineone_core.network.rows import Row
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings, never_refusing
@@ -29,7 +30,7 @@ def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
     seconds = []
     for prepared in (exams[0], *exams):  # the first one warms up
         began = time.perf_counter()
-        with suppress(SeriesError):
+        with suppress(NotAnalysable):
             decode(network, prepared, manifest, device)
         seconds.append(time.perf_counter() - began)
     timed = seconds[1:]

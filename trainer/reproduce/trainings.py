@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spineone_core.detection.decoding import choose_device
+from spineone_core.detection.devices import choose_device
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from spineone_core.arrays import FloatArray
 from spineone_core.detection.preprocessing import normalise
-from spineone_core.imaging.series import FloatArray
 
 Images = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from spineone_core.network.spineone import HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)

@@ -12,12 +12,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER
+from spineone_core.arrays import FloatArray
 from spineone_core.detection.decoding import decode
+from spineone_core.detection.domain_check import domain_score
 from spineone_core.detection.model_package import ModelPackage
 from spineone_core.detection.preprocessing import PreprocessingConfig, normalise, prepare
-from spineone_core.imaging.series import FloatArray, SagittalVolume, SeriesError
-from spineone_core.network.domain import DomainConfig, DomainNetwork, domain_score
-from spineone_core.phantom.exam import PhantomConfig
+from spineone_core.findings import NotAnalysable
+from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.network.domain import DomainConfig, DomainNetwork
+from spineone_core.phantom.config import PhantomConfig
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
 from trainer.datasets.negatives import IMAGE_SPOILERS, Negative, drawn_objects, spoiled
@@ -66,7 +69,7 @@ def found_points(volume: SagittalVolume, package: ModelPackage) -> FloatArray | 
     try:
         prepared = prepare(volume, package.manifest.preprocessing)
         chain = decode(package.network, prepared, package.manifest, torch.device("cpu"))
-    except SeriesError:
+    except NotAnalysable:
         return None
     return prepared.grid.to_source(chain.points)
 
@@ -188,5 +191,5 @@ def _score(network: DomainNetwork, volume: SagittalVolume, preprocessing: Prepro
     """1 where preprocessing refuses already."""
     try:
         return domain_score(network, prepare(volume, preprocessing).images, torch.device("cpu"))
-    except SeriesError:
+    except NotAnalysable:
         return 1.0

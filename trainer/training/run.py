@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-from spineone_core.detection.decoding import PRECISIONS, choose_device
+from spineone_core.detection.devices import choose_device
+from spineone_core.detection.views import PRECISIONS
 from spineone_core.network.spineone import count_parameters
 from trainer.recipes import Schedule
 from trainer.training.pretrained import load_backbone

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from trainer.datasets.exam import Skipped, VolumeExam, inside_volume
 from trainer.datasets.volume_files import centroids_of, find_volumes, read_volume, stem_of, values_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from trainer.datasets.exam import VolumeExam
 from trainer.evaluation.metrics import HIT_MM
 from trainer.volumes.network import CHALLENGE_MM, STRIDE, SpineOneVolume, detect_vertebrae, detection_rate

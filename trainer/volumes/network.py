@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from spineone_core.network.attention import DualAttention
 from spineone_core.network.spineone import ConfigError
 from trainer.training.losses import association_weight, focal_gradient, focal_terms

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from spineone_core.network.spineone import ConfigError
 
 

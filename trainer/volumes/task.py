@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from spineone_core.imaging.series import FloatArray
+from spineone_core.arrays import FloatArray
 from trainer.datasets.exam import VolumeExam
 from trainer.recipes import VolumeRecipe
 from trainer.training.task import Batch, Objective

@@ -1,0 +1,40 @@
+"""Calibrated probabilities."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+def calibrate(probability: float, calibration: Calibration | None) -> float:
+    """Platt scaling; unchanged where the package has none for the structure."""
+    if calibration is None:
+        return probability
+    clipped = min(max(probability, 1e-4), 1 - 1e-4)
+    logit = math.log(clipped / (1 - clipped))
+    return 1 / (1 + math.exp(-(calibration.slope * logit + calibration.intercept)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What is done with a structure's raw probability.
+
+    Platt scaling, sigmoid(slope * logit(p) + intercept); a temperature T is slope 1 / T, intercept 0. No class is called where
+    the scaled probability lies in ``undecided`` (both ends included); None leaves it to ``DecodingConfig.undecided_margin``.
+    ``error_rate`` is the share of a class that may be called the other, for which the band was made.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    undecided: tuple[float, float] | None = None
+    error_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.undecided is not None and not 0 <= self.undecided[0] <= 0.5 <= self.undecided[1] <= 1:
+            raise ValueError(f"undecided band {self.undecided}; allowed: from [0, 0.5] to [0.5, 1]")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Calibration:
+        band = data.get("undecided")
+        return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})

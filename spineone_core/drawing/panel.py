@@ -1,0 +1,133 @@
+"""The text beside the picture: findings, legend, model, or why there are none."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw, ImageFont
+
+from spineone_core.anatomy import Structure
+from spineone_core.drawing.marks import draw_marker
+from spineone_core.drawing.style import (
+    AMBER,
+    BLACK,
+    FAINT,
+    FOOTER_HEIGHT,
+    MARGIN,
+    RESEARCH_USE,
+    RULE,
+    TEXT,
+    Colour,
+    class_word,
+    colour_of,
+    font_of,
+)
+from spineone_core.findings import REASON_TEXT, Detection, Finding, Reason
+
+
+class Panel:
+    """Text written downwards beside the image."""
+
+    def __init__(self, canvas: Image.Image, left: int) -> None:
+        self.canvas, self.draw = canvas, ImageDraw.Draw(canvas)
+        self.left, self.right, self.y = left, canvas.width - 24, MARGIN
+
+    def line(self, text: str, size: int, colour: Colour = TEXT, *, bold: bool = False, after: int = 8) -> None:
+        self.draw.text((self.left, self.y), text, font=font_of(size, bold=bold), fill=colour, anchor="lt")
+        self.y += size + after
+
+    def paragraph(self, text: str, size: int, colour: Colour, *, lines: int = 4) -> None:
+        wrapped = wrap(text, font_of(size), self.right - self.left)
+        for row in wrapped[:lines]:
+            self.line(row, size, colour, after=5)
+
+    def rule(self) -> None:
+        self.y += 6
+        self.draw.line([(self.left, self.y), (self.right, self.y)], fill=RULE, width=1)
+        self.y += 14
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    """Words in lines no wider than ``width`` pixels; a word that is too long is cut."""
+    lines = [""]
+    for word in text.split():
+        while font.getlength(word) > width:
+            word = word[:-2] + "…"
+        joined = f"{lines[-1]} {word}".strip()
+        if font.getlength(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(word)
+    return lines
+
+
+def draw_panel(canvas: Image.Image, detection: Detection, left: int, position: tuple[int, int]) -> None:
+    panel = Panel(canvas, left)
+    panel.line("SpineOne", 26, bold=True, after=6)
+    panel.line("Lumbar spine, sagittal T2" if detection.analysed else "Sagittal MRI", 16, FAINT)
+    panel.line(f"Slice {position[0]} of {position[1]}", 16, FAINT)
+    panel.rule()
+    if detection.analysed:
+        _draw_table(panel, detection.findings)
+        panel.rule()
+        draw_legend(panel)
+    else:
+        _draw_refusal(panel, detection)
+    panel.rule()
+    _draw_model(panel, detection)
+
+
+def _draw_table(panel: Panel, findings: tuple[Finding, ...]) -> None:
+    heading, row_font = font_of(14), font_of(17)
+    columns = (panel.left + 34, panel.left + 124, panel.right)
+    for x, text, anchor in zip(columns, ("Level", "Class", "P(degenerative)"), ("lt", "lt", "rt"), strict=True):
+        panel.draw.text((x, panel.y), text, font=heading, fill=FAINT, anchor=anchor)
+    panel.y += 28
+    for finding in findings:
+        middle = panel.y + 9
+        draw_marker(panel.canvas, (panel.left + 12, middle), class_word(finding), finding.structure)
+        cells = (finding.level, class_word(finding), f"{100 * finding.probability:.0f} %")
+        for x, text, anchor in zip(columns, cells, ("lm", "lm", "rm"), strict=True):
+            colour = colour_of(finding) if x == columns[1] else TEXT
+            panel.draw.text((x, middle), text, font=row_font, fill=colour, anchor=anchor)
+        panel.y += 29
+
+
+def draw_legend(panel: Panel) -> None:
+    font = font_of(15)
+    rows = [
+        [("normal", Structure.DISC, "normal"), ("degenerative", Structure.DISC, "degenerative")],
+        [("undecided", Structure.DISC, "undecided")],
+        [("normal", Structure.DISC, "filled: disc"), ("normal", Structure.VERTEBRA, "hollow: vertebra")],
+    ]
+    for row in rows:
+        for column, (word, structure, text) in enumerate(row):
+            x = panel.left + 12 + 160 * column
+            draw_marker(panel.canvas, (x, panel.y + 8), word, structure)
+            panel.draw.text((x + 18, panel.y + 8), text, font=font, fill=TEXT, anchor="lm")
+        panel.y += 27
+
+
+def _draw_refusal(panel: Panel, detection: Detection) -> None:
+    panel.line("NOT ANALYSABLE", 22, AMBER, bold=True, after=12)
+    reason = detection.reason or Reason.INVALID_OUTPUT
+    panel.paragraph(REASON_TEXT[reason], 17, TEXT)
+    if detection.reason_detail != REASON_TEXT[reason]:
+        panel.paragraph(detection.reason_detail, 15, FAINT)
+
+
+def _draw_model(panel: Panel, detection: Detection) -> None:
+    model = detection.model
+    panel.paragraph(f"Model {model.name}", 15, FAINT, lines=2)
+    panel.line(f"Version {model.version}", 15, FAINT, after=5)
+    panel.line(f"SHA-256 {model.digest[:12]}", 15, FAINT)
+    for warning in detection.warnings[:3]:
+        panel.paragraph(f"Warning: {warning}", 15, AMBER, lines=3)
+    if len(detection.warnings) > 3:
+        panel.line(f"and {len(detection.warnings) - 3} more warnings (see report)", 15, AMBER)
+
+
+def draw_footer(canvas: Image.Image) -> None:
+    draw = ImageDraw.Draw(canvas)
+    top = canvas.height - FOOTER_HEIGHT
+    draw.rectangle([0, top, canvas.width, canvas.height], fill=AMBER)
+    centre = (canvas.width / 2, top + FOOTER_HEIGHT / 2)
+    draw.text(centre, RESEARCH_USE, font=font_of(20, bold=True), fill=BLACK, anchor="mm")

@@ -1,0 +1,75 @@
+"""Files on disk: finding and reading DICOM objects, and sorting them by study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is no usable DICOM image, and why."""
+
+    path: Path
+    why: str
+
+
+def find_files(paths: Iterable[Path]) -> list[Path]:
+    """All regular files in ``paths`` and below their folders, sorted."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found += sorted(p for p in path.rglob("*") if p.is_file())
+        else:
+            found.append(path)
+    return found
+
+
+def read_dataset(path: Path, *, pixels: bool) -> Dataset:
+    """Read one file; a missing preamble or file meta group is tolerated.
+
+    Raises
+    ------
+    ValueError
+        If the file is not DICOM.
+    """
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+        has_uid = "SOPInstanceUID" in dataset
+    except Exception as error:  # pydicom raises many types on hostile bytes
+        raise ValueError(f"not readable as DICOM: {type(error).__name__}") from error
+    if not has_uid:
+        raise ValueError("not a DICOM image: no SOPInstanceUID")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = _syntax_found(dataset)
+    return dataset
+
+
+def _syntax_found(dataset: Dataset) -> UID:
+    """The transfer syntax of a file that does not say, as pydicom found it to be."""
+    implicit, little = dataset.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRBigEndian if little is False else ExplicitVRLittleEndian
+
+
+def files_by_study(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Unreadable]]:
+    """DICOM files below ``paths`` by StudyInstanceUID, and what is no DICOM file.
+
+    Objects without pixels belong to their study too: reading it says what they are.
+    """
+    studies: dict[str, list[Path]] = {}
+    unreadable: list[Unreadable] = []
+    for path in find_files(paths):
+        try:
+            study_uid = str(read_dataset(path, pixels=False).get("StudyInstanceUID") or "")
+        except (OSError, ValueError) as error:
+            unreadable.append(Unreadable(path, str(error)))
+            continue
+        studies.setdefault(study_uid, []).append(path)
+    return studies, unreadable

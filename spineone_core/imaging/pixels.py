@@ -1,0 +1,114 @@
+"""Pixel data of a file as modality values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+
+from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.imaging.files import read_dataset
+from spineone_core.imaging.headers import MAX_FRAMES, first_number
+
+MAX_PIXELS_PER_FRAME = 4096 * 4096
+# All frames of a file together: 1 GiB as float32.
+MAX_PIXELS_PER_FILE = 2**28
+
+
+def decode_file(path: Path) -> NDArray[np.float32]:
+    """All frames of a file as (frames, rows, columns) float32 modality values.
+
+    Raises
+    ------
+    NotAnalysable
+        ``unreadable_pixels`` if the data are truncated, corrupt, in colour or too large.
+    """
+    try:
+        dataset = read_dataset(path, pixels=True)
+    except ValueError as error:
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {error}") from error
+    return _modality_values(stored_values(dataset), dataset)
+
+
+def stored_values(dataset: Dataset) -> NDArray[Any]:
+    """The stored values of an image as (frames, rows, columns), before any rescaling.
+
+    Raises
+    ------
+    NotAnalysable
+        ``unreadable_pixels``, as `decode_file`.
+    """
+    try:
+        _check_pixel_module(dataset)
+        if dataset.file_meta.TransferSyntaxUID == RLELossless:
+            # Else pydicom falls back on a native decoder, which may abort on what its own refuses.
+            dataset.pixel_array_options(decoding_plugin="pydicom")
+        pixels = np.asarray(dataset.pixel_array)
+    except NotAnalysable:
+        raise
+    except Exception as error:  # decoders raise many types on corrupt data
+        raise NotAnalysable(
+            Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {type(error).__name__}"
+        ) from error
+    return pixels[None] if pixels.ndim == 2 else pixels
+
+
+def _check_pixel_module(dataset: Dataset) -> None:
+    if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, "colour image (SamplesPerPixel is not 1)")
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        # Of a palette the stored values are no intensities.
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, "not a greyscale image (PhotometricInterpretation)")
+    _check_bits(dataset)
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    if pixels > MAX_PIXELS_PER_FRAME or frames > MAX_FRAMES or pixels * frames > MAX_PIXELS_PER_FILE:
+        raise NotAnalysable(
+            Reason.UNREADABLE_PIXELS, f"{frames} x {dataset.Rows} x {dataset.Columns} pixels exceed the limit"
+        )
+    syntax = dataset.file_meta.TransferSyntaxUID
+    stored = len(dataset.get("PixelData", b"") or b"")
+    expected = frames * pixels * int(dataset.BitsAllocated) // 8
+    if not syntax.is_encapsulated and stored < expected:
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, f"pixel data truncated: {stored} bytes of {expected}")
+
+
+def _check_bits(dataset: Dataset) -> None:
+    """PS3.5 8.1.1: the bits stored lie within the bits allocated. Decoders do not look at High Bit."""
+    allocated, stored = int(dataset.get("BitsAllocated", 0) or 0), int(dataset.get("BitsStored", 0) or 0)
+    high = int(dataset.get("HighBit", stored - 1))
+    if not (0 < stored <= allocated and stored - 1 <= high < allocated):
+        detail = f"impossible bits: {allocated} allocated, {stored} stored, high bit {high}"
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, detail)
+
+
+def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float32]:
+    """Undo MONOCHROME1, then rescale each frame; intensities are normalised per series later."""
+    values = frames.astype(np.float32)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        # About the middle of the stored range, the same for every image of a series.
+        bits, signed = int(dataset.get("BitsStored", 16)), bool(dataset.get("PixelRepresentation", 0))
+        values = np.float32(-1 if signed else 2**bits - 1) - values
+    for index, value in enumerate(values):
+        slope, intercept = rescale_of(dataset, index)
+        if (slope, intercept) != (1.0, 0.0):
+            value *= np.float32(slope)
+            value += np.float32(intercept)
+    return values
+
+
+def rescale_of(dataset: Dataset, index: int) -> tuple[float, float]:
+    """Slope and intercept of a frame (counted from 0); an impossible slope is left out of account."""
+    per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = list(per_frame[index : index + 1]) + list(dataset.get("SharedFunctionalGroupsSequence") or [])
+    items = [
+        group.PixelValueTransformationSequence[0] for group in groups if group.get("PixelValueTransformationSequence")
+    ]
+    place = next(iter(items), dataset)
+    slope, intercept = first_number(place.get("RescaleSlope")), first_number(place.get("RescaleIntercept"))
+    return (slope, intercept or 0.0) if slope is not None and 1e-6 < abs(slope) < 1e6 else (1.0, 0.0)
