@@ -19,9 +19,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from trainer.datasets import phantoms
-from trainer.recipes import Recipe, find_recipe
+from trainer.recipes import find_recipe
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.recipe import Recipe
 from trainer.training.run import MicroBatches, Run, RunOptions
 
 

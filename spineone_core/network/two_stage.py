@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,21 +93,6 @@ class TwoStage(SpineOne):
         crops = cut_crops(images, points, self.config.crop_mm / spacing_mm, self.config.crop_px)
         logits = self.classifier(crops).reshape(len(images), KEYPOINTS, len(STRUCTURES), CLASSES)
         return logits[:, torch.arange(KEYPOINTS), self.structure_of]
-
-
-def classification_loss(logits: Tensor, labels: Sequence[Sequence[int]] | Tensor) -> Tensor:
-    """Mean cross entropy over keypoints of known class.
-
-    Parameters
-    ----------
-    logits
-        (B, 10, 2).
-    labels
-        (B, 10): 0 normal, 1 degenerative, -1 unknown.
-    """
-    wanted = torch.as_tensor(labels, device=logits.device).reshape(-1)
-    total = F.cross_entropy(logits.float().reshape(-1, CLASSES), wanted, ignore_index=-1, reduction="sum")
-    return total / (wanted >= 0).sum().clamp_min(1)
 
 
 def build_network(config: NetworkConfig) -> SpineOne:

@@ -13,10 +13,11 @@ from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row
 from spineone_core.network.spineone import NetworkConfig
 from trainer.datasets import phantoms
-from trainer.recipes import Recipe, stable_row
+from trainer.recipes import stable_row
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.recipe import Recipe
 from trainer.training.run import Run, RunOptions
 
 SPACING = 2.5

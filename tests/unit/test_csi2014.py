@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from trainer.cli.app import app
-from trainer.datasets.exam import Skipped, VolumeExam
+from trainer.datasets.exam import Skipped
 from trainer.volumes import csi2014
+from trainer.volumes.exam import VolumeExam
 from trainer.volumes.inspection import volume_suspicions
 
 sitk = pytest.importorskip("SimpleITK", reason="SimpleITK is not installed (extra: train)")

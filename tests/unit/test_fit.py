@@ -19,10 +19,11 @@ from trainer.datasets import phantoms
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import expected_calibration_error, fit_platt
 from trainer.evaluation.metrics import Outcome
-from trainer.recipes import Recipe, paper, shipped
+from trainer.recipes import paper, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.recipe import Recipe
 from trainer.training.run import Run, learning_rate, warmed_average
 from trainer.training.run_folder import TrainingError
 

@@ -123,6 +123,38 @@ def test_package__imports_only_what_the_rule_allows(package: str) -> None:
                 assert top in ALLOWED[package], f"{path.relative_to(ROOT)} imports {name}"
 
 
+@pytest.mark.parametrize("package", ORDER)
+def test_order__names_what_there_is(package: str) -> None:
+    there = {
+        path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert set(ORDER[package]) == there - {"__init__"}
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
+    order = ORDER[package]
+    pairs = inner_imports(package)
+    wrong = [
+        f"{package}.{own} imports {other}"
+        for own, other in pairs
+        if order.index(other.split(".")[0]) > order.index(own.split(".")[0])
+    ]
+    assert wrong == []
+    assert len(pairs) > 50
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_folders__are_two_deep_and_their_init_files_empty(package: str) -> None:
+    for path in modules(package):
+        parts = path.relative_to(ROOT / package).parts
+        if parts[:2] == ("database", "migrations"):
+            continue
+        assert len(parts) <= 2, f"{path.relative_to(ROOT)} lies too deep"
+        if path.name == "__init__.py" and parts[0] != "cli" and len(parts) == 2:
+            assert path.read_text(encoding="utf-8") == "", f"{path.relative_to(ROOT)} is not empty"
+
+
 def test_processes__never_import_each_other() -> None:
     for own, other in inner_imports("dicom_node"):
         if own in PROCESS_MODULES:
@@ -141,7 +173,7 @@ def test_node__only_one_module_imports_the_detector() -> None:
         for path in modules("dicom_node")
         if any(name.startswith("spineone_core.detection.detector") for name in imports(path))
     }
-    assert users == {"analysis.worker"}
+    assert users == {"analysis.detector"}
 
 
 @pytest.mark.parametrize(

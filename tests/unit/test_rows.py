@@ -12,7 +12,8 @@ from spineone_core import cli
 from spineone_core.anatomy import Structure
 from spineone_core.network import rows
 from spineone_core.network.spineone import ConfigError, NetworkConfig
-from spineone_core.network.two_stage import TwoStage, build_network, classification_loss, cut_crops
+from spineone_core.network.two_stage import TwoStage, build_network, cut_crops
+from trainer.training.losses import classification_loss
 
 
 def test_rows__forty_distinct_trainings() -> None:

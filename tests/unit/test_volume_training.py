@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 from spineone_core.detection.model_package import ModelPackageError, load_package
 from spineone_core.network.spineone import ConfigError
 from trainer.cli import app, fit
-from trainer.recipes import VolumeRecipe, find_recipe, table5
+from trainer.recipes import find_recipe, table5
 from trainer.training.run import Run, RunOptions
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import VolumeOutcome, evaluate_volumes, volume_figures
 from trainer.volumes.network import VolumeConfig
 from trainer.volumes.package import is_volume_package, load_volume_package
 from trainer.volumes.preprocessing import VolumePreprocessing, prepare_volume
+from trainer.volumes.recipe import VolumeRecipe
 from trainer.volumes.task import ReducedVolume, VolumeTask, cut, reduce_exam
 
 

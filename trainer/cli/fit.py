@@ -24,13 +24,15 @@ from trainer.cli.arguments import (
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
 from trainer.datasets.splits import read_splits, select
-from trainer.recipes import RECIPES, Recipe, VolumeRecipe, find_recipe
+from trainer.recipes import RECIPES, find_recipe
 from trainer.samples.augmentation import Picture
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.recipe import Recipe
 from trainer.training.run import Run, RunOptions
 from trainer.training.task import Task
 from trainer.volumes import ct_phantoms
+from trainer.volumes.recipe import VolumeRecipe
 from trainer.volumes.scans import read_scans
 from trainer.volumes.task import VolumeTask
 

@@ -35,9 +35,10 @@ from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import METHODS, calibration_of
-from trainer.evaluation.evaluation import Case, Evaluation, rows_of, without_nan
+from trainer.evaluation.evaluation import Case, Evaluation, without_nan
 from trainer.evaluation.model_card import model_card
 from trainer.evaluation.outcomes import evaluate_exam, evaluate_network
+from trainer.evaluation.report import rows_of
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.package import is_volume_package, load_volume_package

@@ -15,8 +15,9 @@ from PIL import Image
 from spineone_core.anatomy import READING_ORDER
 from trainer.curation.html import Section, as_source, as_text, render
 from trainer.curation.suspicions import image_digest, suspicions
-from trainer.curation.thumbnails import contact_sheet, png_of, thumbnail
+from trainer.curation.thumbnails import LEGEND, contact_sheet, png_of, thumbnail
 from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.scanner import scanner_of
 
 # Pictures on each sheet.
 SHEET = 24
@@ -204,9 +205,6 @@ def write_report(
     (out / "inspection.html").write_text(render(title, pages), "utf-8")
 
 
-LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."
-
-
 def geometry_of(exam: Exam) -> dict[str, float]:
     """Lengths of an exam by name; NaN where it has none."""
     rows, columns = exam.volume.voxels.shape[1:]
@@ -224,12 +222,6 @@ def geometry_of(exam: Exam) -> dict[str, float]:
         "slice step, mm": exam.volume.slice_step if len(exam.volume.voxels) > 1 else float("nan"),
         "L1 to L5-S1, mm": float(steps.sum()) if not exam.missing else float("nan"),
     }
-
-
-def scanner_of(exam: Exam) -> str:
-    """Manufacturer and field strength for people."""
-    field_strength = "field unknown" if exam.field_strength_t is None else f"{exam.field_strength_t:g} T"
-    return f"{exam.manufacturer or 'maker unknown'}, {field_strength}"
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:

@@ -91,3 +91,6 @@ def png_of(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pydicom
 
+from trainer.datasets.exam import Exam
 from trainer.datasets.tables import number_in
 
 
@@ -26,3 +27,9 @@ def read_scanner(path: Path) -> tuple[str, float | None]:
 def read_patient(path: Path) -> str:
     """PatientID, by which splits go; "" where there is none."""
     return str(_tags(path, "PatientID").get("PatientID") or "").strip()
+
+
+def scanner_of(exam: Exam) -> str:
+    """Manufacturer and field strength for people."""
+    field_strength = "field unknown" if exam.field_strength_t is None else f"{exam.field_strength_t:g} T"
+    return f"{exam.manufacturer or 'maker unknown'}, {field_strength}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,28 +11,33 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.stats import binomtest
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.model_package import Manifest
 from trainer.curation.html import Section, as_source, render
-from trainer.curation.inspection import LEGEND, scanner_of
-from trainer.curation.thumbnails import contact_sheet, png_of, thumbnail
+from trainer.curation.thumbnails import LEGEND, contact_sheet, png_of, thumbnail
 from trainer.datasets.exam import Exam
+from trainer.datasets.scanner import scanner_of
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import (
     calibration_error_by_chance,
     expected_calibration_error,
     labelled_probabilities,
 )
-from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.evaluation.metrics import HIT_MM, Outcome
-from trainer.evaluation.plots import NoPlotsError, pck_plot, reliability_diagram, risk_coverage_plot
+from trainer.evaluation.report import (
+    Figures,
+    confusion_section,
+    curves_section,
+    figures_section,
+    refusals_section,
+    rows_of,
+    table,
+)
 
 PHANTOM, ALL_REAL = "phantom", "all real"
 WORST = 12
 
-Figures = dict[str, float | int]
 # Figures that get a bootstrap interval.
 HEADLINES: dict[str, Callable[[Sequence[Outcome]], float]] = {
     "pck6": metrics.pck,
@@ -180,11 +184,11 @@ class Evaluation:
         (out / "evaluation.html").write_text(render(self.title, list(self._sections(content)), introduction), "utf-8")
 
     def _sections(self, content: dict[str, Any]) -> Iterator[Section]:
-        yield _figures_section(content["figures"], content["intervals"])
+        yield figures_section(content["figures"], content["intervals"])
         if not self.main_cases():
             return
         outcomes = [case.outcome for case in self.main_cases()]
-        yield _table("By level", content["levels"])
+        yield table("By level", content["levels"])
         keys = (
             "exams",
             "refused",
@@ -194,16 +198,16 @@ class Evaluation:
             "disc_macro_f1",
             "vertebra_macro_f1",
         )
-        yield _table("By manufacturer and field strength", content["scanners"], keys)
+        yield table("By manufacturer and field strength", content["scanners"], keys)
         for structure in Structure:
-            yield _confusion_section(outcomes, structure)
+            yield confusion_section(outcomes, structure)
         yield Section(
             heading="Every definition of precision, recall and F1",
             columns=("", *(structure.value for structure in Structure)),
             rows=rows_of({s.value: metrics.definitions(outcomes, s) for s in Structure}),
         )
-        yield _curves_section(outcomes)
-        yield _refusals_section(outcomes)
+        yield curves_section(outcomes)
+        yield refusals_section(outcomes)
         yield self._worst_section()
 
     def _worst_section(self) -> Section:
@@ -248,73 +252,3 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
-
-
-def text_of(value: float | int | None) -> str:
-    """A figure as people read it."""
-    if value is None or not np.isfinite(value):
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def rows_of(groups: dict[str, Figures] | dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
-    """A row for each figure, a cell for each group."""
-    names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
-    return [
-        (name, *(text_of(figures[name]) if name in figures else "" for figures in groups.values())) for name in names
-    ]
-
-
-def _figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, tuple[float, float]]]) -> Section:
-    rows = []
-    for name, *cells in rows_of(figures):
-        found = [intervals.get(group, {}).get(name) for group in figures]
-        rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
-    lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
-    # Where all are right, every sample drawn is right too: only the exact interval shows how little that proves.
-    lines += [
-        f"{group}: all {found['exams']} exams right; the exact 95 % interval of that share begins at "
-        f"{binomtest(int(found['exams']), int(found['exams'])).proportion_ci().low:.2f}."
-        for group, found in figures.items()
-        if found.get("all_levels_right") == 1
-    ]
-    return Section(heading="Figures", lines=lines, columns=("", *figures), rows=rows)
-
-
-def _table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -> Section:
-    names = list(keys) or list(next(iter(groups.values())))
-    rows = [(name, *(text_of(figures.get(key)) for key in names)) for name, figures in groups.items()]
-    return Section(heading=heading, columns=("", *names), rows=rows)
-
-
-def _refusals_section(outcomes: Sequence[Outcome]) -> Section:
-    reasons = Counter(outcome.refusal for outcome in outcomes if outcome.predicted is None)
-    rows = [(reason, str(count)) for reason, count in reasons.most_common()]
-    return Section(heading=f"Refused ({reasons.total()})", columns=("reason", "exams"), rows=rows)
-
-
-def _confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Section:
-    table = metrics.confusion(outcomes, structure)
-    rows = [(f"truly {grade}", *map(str, counts.values())) for grade, counts in table.items()]
-    columns = ("", *(f"said {word}" if word != "missed" else word for word in next(iter(table.values()))))
-    return Section(heading=f"Confusion: {structure.value}", columns=columns, rows=rows)
-
-
-def _curves_section(outcomes: Sequence[Outcome]) -> Section:
-    structures = list(Structure)
-    pairs = {s.value: confidences_and_misses(outcomes, s) for s in structures}
-    order = ", ".join(f"{name} {text_of(ordering(*pair))}" for name, pair in pairs.items())
-    lines = [f"Chance that a hit is located with more confidence than a miss: {order} (nan: no misses, or no hits)."]
-    try:
-        plots = [
-            pck_plot({s.value: metrics.pck_curve(outcomes, structure=s) for s in structures}),
-            reliability_diagram({s.value: reliability(*labelled_probabilities(outcomes, s)) for s in structures}),
-            risk_coverage_plot({name: risk_coverage(*pair) for name, pair in pairs.items()}),
-        ]
-    except NoPlotsError as error:
-        return Section(heading="Curves", lines=[*lines, str(error)])
-    return Section(
-        heading="Curves: PCK by distance, reliability, risk and coverage",
-        lines=lines,
-        pictures=list(map(as_source, plots)),
-    )

@@ -12,9 +12,10 @@ from scipy.stats import binomtest
 
 from spineone_core.anatomy import Structure
 from spineone_core.detection.model_package import ModelPackage
-from trainer.evaluation.evaluation import ALL_REAL, text_of
+from trainer.evaluation.evaluation import ALL_REAL
 from trainer.evaluation.latency import Latency
 from trainer.evaluation.refusals import Tally
+from trainer.evaluation.report import text_of
 
 # Kinds of the refusal trials that are good exams.
 GOOD = "good "

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row
 from spineone_core.network.spineone import NetworkConfig
-from trainer.recipes import PRESETS, Recipe, VolumeRecipe, table5
+from trainer.recipes import PRESETS, table5
 from trainer.reproduce import paper
+from trainer.training.recipe import Recipe
+from trainer.volumes.recipe import VolumeRecipe
 
 SPACING_MM = 0.4375
 CANVAS_PX, CROP_PX, RADIUS_PX, WIDTH = 640, 512, 6.0, 64

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trainer.datasets import phantoms
-from trainer.datasets.exam import Exam, VolumeExam
+from trainer.datasets.exam import Exam
 from trainer.reproduce import paper
 from trainer.volumes import ct_phantoms
+from trainer.volumes.exam import VolumeExam
 
 # Test phantoms come from seeds that training never sees.
 TEST_SEEDS = 1_000_000

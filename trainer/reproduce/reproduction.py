@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from trainer.datasets import formats
-from trainer.datasets.exam import Exam, VolumeExam
+from trainer.datasets.exam import Exam
 from trainer.datasets.splits import SplitError, read_splits, select
 from trainer.reproduce import figures, paper, report, tables
 from trainer.reproduce.budget import Budget
@@ -19,6 +19,7 @@ from trainer.reproduce.report import Item
 from trainer.reproduce.trainings import Trainings
 from trainer.training.run import RunOptions
 from trainer.training.run_folder import TrainingError
+from trainer.volumes.exam import VolumeExam
 from trainer.volumes.scans import read_scans
 
 TABLES: dict[str, Callable[[Trainings, str], Item]] = {

@@ -16,13 +16,13 @@ from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows
 from trainer.evaluation.metrics import Outcome
 from trainer.evaluation.outcomes import evaluate_network
-from trainer.recipes import Schedule
 from trainer.reproduce import outcome_file
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet
 from trainer.samples.augmentation import Picture
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.recipe import Schedule
 from trainer.training.run import Run, RunOptions
 from trainer.training.run_folder import TrainingError
 from trainer.training.task import Task

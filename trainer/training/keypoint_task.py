@@ -15,14 +15,14 @@ from torch.utils.data import Dataset
 
 from spineone_core.detection.model_package import Manifest, save_package
 from spineone_core.network.spineone import STRUCTURES, SpineOne
-from spineone_core.network.two_stage import TwoStage, build_network, classification_loss
+from spineone_core.network.two_stage import TwoStage, build_network
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
 from trainer.evaluation.outcomes import evaluate_network
-from trainer.recipes import Recipe
 from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.samples.targets import GRADES
-from trainer.training.losses import branch_loss
+from trainer.training.losses import branch_loss, classification_loss
+from trainer.training.recipe import Recipe
 from trainer.training.task import Batch, Objective
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spineone_core.network.spineone import BranchOutput
+from spineone_core.network.spineone import CLASSES, BranchOutput
 
 GRADIENT_CLIP = 100.0
 
@@ -130,3 +131,18 @@ def _stack_loss(
         gradient = focal_gradient(logits[:, :located], discs, config.gamma)
         association = association_weight(gradient, config.normalisation)
     return heat, offset_loss(ways, offsets, discs, association, literal=config.association == "literal")
+
+
+def classification_loss(logits: Tensor, labels: Sequence[Sequence[int]] | Tensor) -> Tensor:
+    """Mean cross entropy over keypoints of known class.
+
+    Parameters
+    ----------
+    logits
+        (B, 10, 2).
+    labels
+        (B, 10): 0 normal, 1 degenerative, -1 unknown.
+    """
+    wanted = torch.as_tensor(labels, device=logits.device).reshape(-1)
+    total = F.cross_entropy(logits.float().reshape(-1, CLASSES), wanted, ignore_index=-1, reduction="sum")
+    return total / (wanted >= 0).sum().clamp_min(1)

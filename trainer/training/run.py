@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader
 from spineone_core.detection.devices import choose_device
 from spineone_core.detection.views import PRECISIONS
 from spineone_core.network.spineone import count_parameters
-from trainer.recipes import Schedule
 from trainer.training.pretrained import load_backbone
 from trainer.training.ranks import Ranks, local_device
+from trainer.training.recipe import Schedule
 from trainer.training.run_folder import RunFolder, TrainingError
 from trainer.training.task import Batch, Task
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from trainer.recipes import Schedule
+from trainer.training.recipe import Schedule
 
 Batch = dict[str, Tensor]
 

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from spineone_core.arrays import FloatArray
-from trainer.datasets.exam import Skipped, VolumeExam, inside_volume
+from trainer.datasets.exam import Skipped
 from trainer.datasets.volume_files import centroids_of, find_volumes, read_volume, stem_of, values_of
+from trainer.volumes.exam import VolumeExam, inside_volume
 
 MASK_ENDINGS = ("_label", "_mask", "_seg")
 # A labelled piece smaller than this is an annotation slip, not a vertebra.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.datasets.exam import VolumeExam
+from trainer.volumes.exam import VolumeExam
 
 # Hounsfield units.
 AIR, FAT, MUSCLE, SPONGIOSA, CORTEX, METAL = -1000.0, -90.0, 50.0, 220.0, 700.0, 3000.0

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from spineone_core.arrays import FloatArray
-from trainer.datasets.exam import VolumeExam
 from trainer.evaluation.metrics import HIT_MM
+from trainer.volumes.exam import VolumeExam
 from trainer.volumes.network import CHALLENGE_MM, STRIDE, SpineOneVolume, detect_vertebrae, detection_rate
 from trainer.volumes.package import VolumeManifest
 from trainer.volumes.preprocessing import prepare_volume

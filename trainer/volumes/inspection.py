@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from trainer.curation.html import Section
 from trainer.curation.inspection import SHEET, quantiles, write_report
-from trainer.datasets.exam import Skipped, VolumeExam
+from trainer.datasets.exam import Skipped
+from trainer.volumes.exam import VolumeExam
 
 # From the middle of one vertebra to the next, children's necks to adults' lumbar spines.
 STEP_MM = (8.0, 55.0)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from trainer.datasets import formats
-from trainer.datasets.exam import Skipped, VolumeExam
+from trainer.datasets.exam import Skipped
 from trainer.datasets.tables import DatasetError
 from trainer.volumes import csi2014
+from trainer.volumes.exam import VolumeExam
 
 _console = Console(stderr=True)
 

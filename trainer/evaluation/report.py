@@ -1,0 +1,91 @@
+"""The HTML page of an evaluation, section by section."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest
+
+from spineone_core.anatomy import Structure
+from trainer.curation.html import Section, as_source
+from trainer.evaluation import metrics
+from trainer.evaluation.calibration import (
+    labelled_probabilities,
+)
+from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
+from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.plots import NoPlotsError, pck_plot, reliability_diagram, risk_coverage_plot
+
+Figures = dict[str, float | int]
+
+
+def rows_of(groups: dict[str, Figures] | dict[str, dict[str, float]]) -> list[tuple[str, ...]]:
+    """A row for each figure, a cell for each group."""
+    names = list(dict.fromkeys(name for figures in groups.values() for name in figures))
+    return [
+        (name, *(text_of(figures[name]) if name in figures else "" for figures in groups.values())) for name in names
+    ]
+
+
+def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, tuple[float, float]]]) -> Section:
+    rows = []
+    for name, *cells in rows_of(figures):
+        found = [intervals.get(group, {}).get(name) for group in figures]
+        rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
+    lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
+    # Where all are right, every sample drawn is right too: only the exact interval shows how little that proves.
+    lines += [
+        f"{group}: all {found['exams']} exams right; the exact 95 % interval of that share begins at "
+        f"{binomtest(int(found['exams']), int(found['exams'])).proportion_ci().low:.2f}."
+        for group, found in figures.items()
+        if found.get("all_levels_right") == 1
+    ]
+    return Section(heading="Figures", lines=lines, columns=("", *figures), rows=rows)
+
+
+def table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -> Section:
+    names = list(keys) or list(next(iter(groups.values())))
+    rows = [(name, *(text_of(figures.get(key)) for key in names)) for name, figures in groups.items()]
+    return Section(heading=heading, columns=("", *names), rows=rows)
+
+
+def refusals_section(outcomes: Sequence[Outcome]) -> Section:
+    reasons = Counter(outcome.refusal for outcome in outcomes if outcome.predicted is None)
+    rows = [(reason, str(count)) for reason, count in reasons.most_common()]
+    return Section(heading=f"Refused ({reasons.total()})", columns=("reason", "exams"), rows=rows)
+
+
+def confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Section:
+    table = metrics.confusion(outcomes, structure)
+    rows = [(f"truly {grade}", *map(str, counts.values())) for grade, counts in table.items()]
+    columns = ("", *(f"said {word}" if word != "missed" else word for word in next(iter(table.values()))))
+    return Section(heading=f"Confusion: {structure.value}", columns=columns, rows=rows)
+
+
+def curves_section(outcomes: Sequence[Outcome]) -> Section:
+    structures = list(Structure)
+    pairs = {s.value: confidences_and_misses(outcomes, s) for s in structures}
+    order = ", ".join(f"{name} {text_of(ordering(*pair))}" for name, pair in pairs.items())
+    lines = [f"Chance that a hit is located with more confidence than a miss: {order} (nan: no misses, or no hits)."]
+    try:
+        plots = [
+            pck_plot({s.value: metrics.pck_curve(outcomes, structure=s) for s in structures}),
+            reliability_diagram({s.value: reliability(*labelled_probabilities(outcomes, s)) for s in structures}),
+            risk_coverage_plot({name: risk_coverage(*pair) for name, pair in pairs.items()}),
+        ]
+    except NoPlotsError as error:
+        return Section(heading="Curves", lines=[*lines, str(error)])
+    return Section(
+        heading="Curves: PCK by distance, reliability, risk and coverage",
+        lines=lines,
+        pictures=list(map(as_source, plots)),
+    )
+
+
+def text_of(value: float | int | None) -> str:
+    """A figure as people read it."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

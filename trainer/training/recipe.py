@@ -1,0 +1,77 @@
+"""What a training is made of: its schedule and everything that decides its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from spineone_core.detection.levels import DecodingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.spineone import NetworkConfig
+from trainer.samples.augmentation import AugmentationConfig
+from trainer.training.losses import LossConfig
+
+# Objective association acts after this share of the epochs (Section III-E).
+ASSOCIATION_FROM = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How a run learns, whatever it trains.
+
+    ``learning_rate`` decays as (1 - i/T)^``decay_power`` after ``warmup_steps``; i counts what ``decay_by`` says: ``epoch``, as
+    Section IV-C, or ``step``, which is smoother in short runs. ``association_from`` is the share of the training after which
+    objective association acts (1 = never); ``gradient_clip`` and ``average_decay`` 0 switch off.
+    """
+
+    name: str
+    epochs: int = 300
+    batch: int = 16
+    learning_rate: float = 1e-3
+    decay_power: float = 0.9
+    decay_by: str = "step"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    gradient_clip: float = 0.0
+    average_decay: float = 0.0
+    association_from: float = ASSOCIATION_FROM
+
+    def __post_init__(self) -> None:
+        if self.decay_by not in ("epoch", "step"):
+            raise ValueError(f"decay_by {self.decay_by!r}; allowed: epoch, step")
+        if self.epochs < 1 or self.batch < 1:
+            raise ValueError(f"epochs {self.epochs}, batch {self.batch}; allowed: at least 1")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe(Schedule):
+    """Everything that decides the training of a detector for MRI but data and seed.
+
+    ``phantom_share`` of the samples are procedural phantoms, ``lumbarised`` of these have a well-formed S1-S2 disc;
+    ``slice_reach_mm`` lets training stacks lie off the annotated slice.
+    ``upper_disc`` is what T12-L1 means, ``background`` or ``ignore`` (reading 18). ``crop_jitter_mm`` moves the crops on which a
+    two-stage detector's classifier learns.
+    """
+
+    network: NetworkConfig
+    preprocessing: PreprocessingConfig
+    augmentation: AugmentationConfig
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    phantom_share: float = 0.0
+    lumbarised: float = 0.0
+    slice_reach_mm: float = 0.0
+    upper_disc: str = "background"
+    crop_jitter_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        Schedule.__post_init__(self)  # super() does not reach it from a dataclass with slots
+        if self.upper_disc not in ("background", "ignore"):
+            raise ValueError(f"upper_disc {self.upper_disc!r}; allowed: background, ignore")
+        if self.network.slices != self.preprocessing.slices:
+            raise ValueError(
+                f"the network takes {self.network.slices} slices, preprocessing gives {self.preprocessing.slices}"
+            )
