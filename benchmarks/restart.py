@@ -19,9 +19,12 @@ from pathlib import Path
 
 from sqlalchemy import insert
 
-from dicom_node.database.tables import Database, Instance, prepare_database, utc_now
+from dicom_node.database.connection import Database, prepare_database
+from dicom_node.database.tables import Instance
+from dicom_node.images.reconcile import reconcile
 from dicom_node.images.store import InstanceStore
-from dicom_node.settings.node import load_settings
+from dicom_node.settings.reading import load_settings
+from dicom_node.system.clock import utc_now
 
 _PER_SERIES = 20
 _SERIES_PER_STUDY = 6
@@ -78,7 +81,7 @@ def measure(folder: Path, instances: int, starts: int = 3) -> list[float]:
     store = InstanceStore(database, settings.data_dir)
     fill(database, settings.data_dir, instances)
     began, used = time.perf_counter(), time.process_time()
-    store.reconcile()
+    reconcile(database, store)
     print(
         f"reconcile  {time.perf_counter() - began:6.2f} s  {time.process_time() - used:6.2f} s of processor time  "
         f"({instances} instances)"

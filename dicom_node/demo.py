@@ -28,12 +28,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import select
 
-from dicom_node.database.tables import Database, ResultFile, ResultRow
-from dicom_node.delivery.deliverer import Sender
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import ResultFile, ResultRow
+from dicom_node.delivery.store_scu import Sender
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
 from dicom_node.results.overlay import overlay_png
-from dicom_node.settings.node import Destination, NodeSettings, load_settings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import load_settings
+from dicom_node.settings.sections import Destination
 from spineone_core.imaging.files import files_by_study, read_dataset
 from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import PhantomExam

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dicom_node.database.tables import Database, prepare_database
+from dicom_node.database.connection import Database, prepare_database
 from dicom_node.settings.node import NodeSettings
 from tests.postgres import Cluster, running_cluster
 

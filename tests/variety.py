@@ -19,9 +19,10 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+from dicom_node.analysis.analyse import analyse
 from dicom_node.analysis.offline import find_studies
-from dicom_node.analysis.worker import analyse
-from dicom_node.settings.node import NodeSettings, Results
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import ResultsRules
 from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.findings import Detection, Finding, ModelIdentity, Status
 from spineone_core.imaging.headers import read_headers
@@ -31,7 +32,7 @@ from spineone_core.phantom.dicom import WrittenExam, write_exam
 
 MODEL = ModelIdentity(name="phantom-truth", version="1", digest="0" * 64)
 CREATED = datetime(2026, 1, 5, 10, 0, 0)  # noqa: DTZ001 (a site's local time)
-EVERYTHING = Results(presentation_state=True, key_object=True, slice_sheet=True)
+EVERYTHING = ResultsRules(presentation_state=True, key_object=True, slice_sheet=True)
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def case_of(exam: WrittenExam, files: tuple[Path, ...], folder: Path) -> Case:
     folder.mkdir(parents=True)
     reader = TruthReader(exam)
     results = _results(reader, files, folder, EVERYTHING)
-    in_space = _results(reader, files, folder, Results(scoord3d=True, secondary_capture=False), prefix="3d-")
+    in_space = _results(reader, files, folder, ResultsRules(scoord3d=True, secondary_capture=False), prefix="3d-")
     return Case(exam, reader.detection, files, {**results, "report_3d": in_space["report"]})
 
 
@@ -168,7 +169,7 @@ def _transcode(path: Path, transfer_syntax: str) -> None:
 
 
 def _results(
-    reader: TruthReader, files: Sequence[Path], folder: Path, wanted: Results, *, prefix: str = ""
+    reader: TruthReader, files: Sequence[Path], folder: Path, wanted: ResultsRules, *, prefix: str = ""
 ) -> dict[str, Path]:
     """The DICOM files that the node makes, past its gate."""
     settings = NodeSettings(data_dir=folder, results=wanted)

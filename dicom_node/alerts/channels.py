@@ -25,8 +25,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from dicom_node.errors import NotifyError
-from dicom_node.settings.node import Email, Webhook
+from dicom_node.settings.sections import Email, Webhook
 from dicom_node.system.log import printable
+from dicom_node.system.tls import client_context
 
 SIGNATURE_HEADER = "X-SpineOne-Signature"
 
@@ -106,7 +107,7 @@ class Mail:
         try:
             with self._connection() as server:
                 if settings.security == "starttls":
-                    server.starttls(context=_tls(settings.tls_ca))
+                    server.starttls(context=client_context(settings.tls_ca))
                 if settings.user:
                     server.login(settings.user, _secret(settings.password_file, settings.password_env))
                 yield server
@@ -120,7 +121,7 @@ class Mail:
     def _connection(self) -> smtplib.SMTP:
         where = (self._settings.host, self._settings.port)
         if self._settings.security == "tls":
-            return smtplib.SMTP_SSL(*where, timeout=self._timeout_s, context=_tls(self._settings.tls_ca))
+            return smtplib.SMTP_SSL(*where, timeout=self._timeout_s, context=client_context(self._settings.tls_ca))
         return smtplib.SMTP(*where, timeout=self._timeout_s)
 
 
@@ -140,7 +141,7 @@ class Hook:
         if key:
             digest = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
             request.add_header(SIGNATURE_HEADER, f"sha256={digest}")
-        tls = urllib.request.HTTPSHandler(context=_tls(self._settings.tls_ca))
+        tls = urllib.request.HTTPSHandler(context=client_context(self._settings.tls_ca))
         try:
             with urllib.request.build_opener(tls, _NoRedirection).open(request, timeout=self._timeout_s):
                 pass
@@ -156,7 +157,7 @@ class Hook:
         try:
             with socket.create_connection((host, port), timeout=self._timeout_s) as connection:
                 if self._settings.url.startswith("https"):
-                    _tls(self._settings.tls_ca).wrap_socket(connection, server_hostname=host).close()
+                    client_context(self._settings.tls_ca).wrap_socket(connection, server_hostname=host).close()
         except (OSError, ValueError) as error:
             raise NotifyError(f"{host}:{port}: {_why(error)}") from None
 
@@ -173,12 +174,6 @@ class Hook:
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *arguments: Any, **named: Any) -> None:
         return None
-
-
-def _tls(authorities: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authorities)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _secret(file: Path | None, variable: str) -> str:

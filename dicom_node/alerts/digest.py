@@ -10,8 +10,8 @@ from typing import Any
 
 from dicom_node.alerts.channels import Message
 from dicom_node.alerts.notices import Event, Notice
-from dicom_node.alerts.record import KINDS
 from dicom_node.database.tables import Alert
+from dicom_node.database.words import KINDS
 
 # Of a kind in a mail, and of all in the JSON of a webhook.
 _MOST_OF_A_KIND = 20

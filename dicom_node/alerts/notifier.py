@@ -11,10 +11,12 @@ from dicom_node.alerts.channels import channel_to
 from dicom_node.alerts.digest import compose
 from dicom_node.alerts.notices import Notice
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.analysis.jobs import back_off
-from dicom_node.database.tables import Database, ReceiverRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import ReceiverRow
 from dicom_node.errors import NotifyError
-from dicom_node.settings.node import Email, NodeSettings, Webhook
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Email, Webhook
+from dicom_node.system.clock import back_off, has_passed, utc_now
 from dicom_node.system.files import exclusive_lock
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
@@ -82,8 +84,8 @@ class Notifier:
         rules, longest = self._settings.alerts, timedelta(seconds=self._settings.delivery.retry_max_s)
         if not due or (row.next_attempt_at is not None and now < row.next_attempt_at <= now + longest):
             return False
-        is_collected = _has_passed(min(notice.since for notice in due), rules.collect_seconds, now)
-        return is_collected and (row.last_sent_at is None or _has_passed(row.last_sent_at, rules.interval_seconds, now))
+        is_collected = has_passed(min(notice.since for notice in due), rules.collect_seconds, now)
+        return is_collected and (row.last_sent_at is None or has_passed(row.last_sent_at, rules.interval_seconds, now))
 
     def _tell(self, receiver: Email | Webhook, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
         rules = self._settings.delivery
@@ -106,8 +108,3 @@ class Notifier:
             notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
             # Seen on the status page, and told to the other receivers.
             raise_alert(session, "receiver_down", receiver.name, why)
-
-
-def _has_passed(since: datetime, seconds: float, now: datetime) -> bool:
-    """Whether a pause is over. One that has not begun yet was written before the clock was set back: nothing waits for that."""
-    return not since <= now < since + timedelta(seconds=seconds)

@@ -18,8 +18,9 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import Job, JobEvent, is_due, utc_now
+from dicom_node.database.tables import Job, JobEvent, is_due
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
+from dicom_node.system.clock import utc_now
 
 
 class JobState(StrEnum):
@@ -258,11 +259,6 @@ def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
         JobEvent(job_id=job.id, at=utc_now(), event=event, from_state=before, to_state=after, detail=detail[:500])
     )
     session.flush()
-
-
-def back_off(attempts: int, first_s: float, longest_s: float) -> float:
-    """Seconds to wait after ``attempts`` failures: doubles each time, up to the longest."""
-    return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))
 
 
 def history(session: Session, job_id: int) -> Sequence[JobEvent]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from dicom_node.analysis.worker import Analysis, Input, StudyReader, analyse
+from dicom_node.analysis.analyse import Analysis, analyse
+from dicom_node.analysis.detector import StudyReader
+from dicom_node.analysis.inputs import Input
 from dicom_node.audit import message as audit_message
-from dicom_node.audit.log import AuditLog, patient_in, person
+from dicom_node.audit.log import AuditLog, patient_in
 from dicom_node.audit.message import DESTINATION, SOURCE, Study
+from dicom_node.audit.people import person
 from dicom_node.delivery.outbox import ALTERNATIVES
 from dicom_node.dicom.headers import is_valid_uid
 from dicom_node.dicom.identifiers import is_own_result

@@ -9,329 +9,41 @@ import hashlib
 import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
-from highdicom.sr import CodedConcept
-from pydicom.dataset import Dataset
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.analysis import jobs
-from dicom_node.analysis.jobs import Claim, back_off
+from dicom_node.analysis.analyse import Analysis, analyse
+from dicom_node.analysis.detector import StudyReader
+from dicom_node.analysis.inputs import Input
+from dicom_node.analysis.jobs import Claim
+from dicom_node.analysis.lease import Lease
+from dicom_node.analysis.products import Product, RefusedByGateError
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
-from dicom_node.database.tables import Database, Instance, ResultFile, ResultRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance, ResultFile, ResultRow
 from dicom_node.delivery import outbox
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.errors import Done, LeaseLostError, ModelError, NodeError, Reject, Retry, StepResult
-from dicom_node.gate import check
-from dicom_node.images.store import count_purged, inputs_of, is_intact, of_newest_patient
-from dicom_node.results.envelope import to_bytes
-from dicom_node.results.key_object import build_key_object
-from dicom_node.results.overlay import build_overlay, build_sheet, build_table, overlay_png
-from dicom_node.results.presentation import build_presentation
-from dicom_node.results.report import SOP_CLASS_2D, Predecessor, build_report, coded
-from dicom_node.settings.node import NodeSettings, code_parts
+from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
+from dicom_node.images.records import count_purged, inputs_of, is_intact, of_newest_patient
+from dicom_node.results.sr_document import Predecessor
+from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.files import safe_path, write_atomically
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
-from spineone_core.anatomy import Structure
-from spineone_core.findings import Detection, ModelIdentity, Reason
+from spineone_core.findings import Detection
 from spineone_core.imaging.files import read_dataset
-from spineone_core.imaging.volume import SagittalVolume
-
-# MR, Enhanced MR, Legacy Converted Enhanced MR: what is analysed of a study.
-ANALYSED_CLASSES = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"}
-)
-# Time that a job has to finish after the stop signal before it is handed back.
-STOP_GRACE_S = 5.0
-
-
-class Reading(Protocol):
-    """What a detector says about a study."""
-
-    @property
-    def detection(self) -> Detection: ...
-
-    @property
-    def volume(self) -> SagittalVolume | None: ...
-
-
-class StudyReader(Protocol):
-    """The part of `spineone_core.detection.detector.Detector` that the node uses."""
-
-    identity: ModelIdentity
-
-    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
-
-    def gpu_memory(self) -> tuple[str, int, int] | None: ...
-
-
-class RefusedByGateError(NodeError):
-    """A result did not pass the check before sending; nothing was sent. This is a defect of the node: report it."""
 
 
 class IncompleteError(NodeError):
     """Images of the study are not on disk as they were received. Send or pull the study again; it is analysed then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One file of a study."""
-
-    path: Path
-    sop_instance_uid: str
-    sop_class_uid: str
-    sha256: str
-    # Counts from 1; a later one is a correction of the header.
-    version: int = 1
-    received_at: datetime | None = None
-
-
-# The reports that the new ones of a study replace, by role; none for its first result.
-History = Callable[[ResultKey], Mapping[str, Predecessor]]
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One file of a result. UIDs are empty where it is no DICOM file."""
-
-    role: str
-    name: str
-    data: bytes
-    sop_class_uid: str = ""
-    sop_instance_uid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Analysis:
-    """A detection and everything that was made of it."""
-
-    detection: Detection
-    key: ResultKey
-    products: tuple[Product, ...]
-
-
-def load_detector(settings: NodeSettings) -> StudyReader:
-    """The detector that the settings name.
-
-    Raises
-    ------
-    ModelError
-        If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
-        licence), or the device is not there.
-    """
-    from spineone_core.detection.detector import Detector
-    from spineone_core.detection.devices import DeviceError
-    from spineone_core.detection.model_package import ModelPackageError
-
-    if settings.model.threads:
-        import torch
-
-        torch.set_num_threads(settings.model.threads)
-    try:
-        return Detector.load(settings.model.path, device=settings.model.device, released=True)
-    except (ModelPackageError, DeviceError) as error:
-        raise ModelError(f"model {settings.model.path}: {error}") from error
-
-
-# ---------------------------------------------------------------- one study
-
-
-def settings_digest(settings: NodeSettings, *, salt: str = "") -> str:
-    """SHA-256 over the settings that change results."""
-    values = {"results": settings.results.model_dump(), "min_slices": settings.study.min_slices, "salt": salt}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def used_inputs(inputs: Sequence[Input]) -> list[Input]:
-    """What a result depends on: the MR images, or everything where there are none."""
-    return [i for i in inputs if i.sop_class_uid in ANALYSED_CLASSES] or list(inputs)
-
-
-def analyse(
-    detector: StudyReader,
-    study_uid: str,
-    inputs: Sequence[Input],
-    settings: NodeSettings,
-    *,
-    created: datetime,
-    salt: str = "",
-    history: History = lambda key: {},
-) -> Analysis:
-    """Read a study and make what the settings ask for: report, overlay and picture, presentation state; findings always.
-
-    Parameters
-    ----------
-    created
-        Time of the job; it is written into the objects, so that a second attempt makes the same ones.
-    salt
-        Distinguishes results that are made outside the node's database.
-    history
-        Says which reports the new ones replace.
-
-    Raises
-    ------
-    RefusedByGateError
-        If an object that was made would not be fit to be sent.
-    """
-    used = used_inputs(inputs)
-    key = ResultKey(
-        study_uid,
-        tuple((i.sop_instance_uid, i.sha256) for i in used),
-        detector.identity.digest,
-        settings_digest(settings, salt=salt),
-    )
-    detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
-    headers = _Headers(used)
-    created = created.astimezone()
-    products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
-    if settings.results.structured_report:
-        products += _reports(detection, volume, headers, key, created, history(key), settings)
-    if settings.results.secondary_capture and volume is not None and detection.analysed:
-        products += _overlay(detection, volume, headers, key, created, settings)
-    if settings.results.presentation_state and volume is not None and detection.analysed:
-        products.append(_presentation(detection, volume, headers, key, created))
-    if settings.results.key_object and detection.analysed:
-        products.append(_key_object(detection, headers, key, created))
-    return Analysis(detection, key, tuple(products))
-
-
-def _detect(
-    detector: StudyReader, study_uid: str, used: Sequence[Input], min_slices: int
-) -> tuple[Detection, SagittalVolume | None]:
-    images = [i.path for i in used if i.sop_class_uid in ANALYSED_CLASSES]
-    if not images:
-        detail = "the study holds no MR image"
-        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
-    reading = detector.read_study(images, min_slices=min_slices)
-    # A study of unreadable headers has no UID of its own.
-    return replace(reading.detection, study_uid=study_uid), reading.volume
-
-
-def _age(entry: Input) -> tuple[float, str]:
-    """Sorts by time of receipt, and always the same way."""
-    return (entry.received_at.timestamp() if entry.received_at else 0.0, entry.sop_instance_uid)
-
-
-class _Headers:
-    """Headers of the inputs, read when they are asked for."""
-
-    def __init__(self, inputs: Sequence[Input]) -> None:
-        self._paths = {i.sop_instance_uid: i.path for i in inputs}
-        corrected = [i for i in inputs if i.version > 1]
-        newest = max(corrected, key=_age, default=None)
-        self._corrected = newest.sop_instance_uid if newest is not None else ""
-
-    def of(self, sop_instance_uid: str) -> Dataset | None:
-        path = self._paths.get(sop_instance_uid)
-        return None if path is None else read_dataset(path, pixels=False)
-
-    def patient(self, preferred: str) -> Dataset:
-        """The header that says whose study it is: of the newest correction, else the preferred one, else of an image."""
-        header = self.of(self._corrected) or self.of(preferred)
-        return header if header is not None else self._first_image()
-
-    def _first_image(self) -> Dataset:
-        headers = (read_dataset(path, pixels=False) for path in self._paths.values())
-        first = next(headers)
-        return first if "Rows" in first else next((h for h in headers if "Rows" in h), first)
-
-
-def _reports(
-    detection: Detection,
-    volume: SagittalVolume | None,
-    headers: _Headers,
-    key: ResultKey,
-    created: datetime,
-    replaced: Mapping[str, Predecessor],
-    settings: NodeSettings,
-) -> list[Product]:
-    """The report in both forms; each destination gets the one it takes."""
-    slice_header = headers.of(detection.sop_instance_uid)
-    sources = [] if volume is None else list(dict.fromkeys(s.sop_instance_uid for s in volume.sources))
-    build = partial(
-        build_report,
-        detection=detection,
-        header=headers.patient(detection.sop_instance_uid),
-        slice_header=slice_header,
-        key=key,
-        created=created,
-        images=[header for uid in sources if (header := headers.of(uid)) is not None],
-        degenerative=_degenerative_codes(settings),
-        in_space=settings.results.scoord3d,
-    )
-    return [
-        _checked("report", "sr.dcm", build(predecessor=replaced.get("report"))),
-        _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D, predecessor=replaced.get("report_2d"))),
-    ]
-
-
-def _degenerative_codes(settings: NodeSettings) -> dict[Structure, CodedConcept]:
-    named = {
-        Structure.DISC: code_parts(settings.results.degenerative_disc),
-        Structure.VERTEBRA: code_parts(settings.results.degenerative_vertebra),
-    }
-    return {structure: coded(*parts) for structure, parts in named.items() if parts}
-
-
-def _overlay(
-    detection: Detection,
-    volume: SagittalVolume,
-    headers: _Headers,
-    key: ResultKey,
-    created: datetime,
-    settings: NodeSettings,
-) -> list[Product]:
-    header = headers.patient(detection.sop_instance_uid)
-    page = {"detection": detection, "volume": volume, "header": header, "key": key, "created": created}
-    overlay = build_overlay(**page)
-    products = [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
-    if settings.results.table_page:
-        products.append(_checked("table", "overlay-table.dcm", build_table(**page)))
-    if settings.results.slice_sheet:
-        products.append(_checked("sheet", "overlay-sheet.dcm", build_sheet(**page)))
-    return products
-
-
-def _key_object(detection: Detection, headers: _Headers, key: ResultKey, created: datetime) -> Product:
-    slice_header = headers.of(detection.sop_instance_uid)
-    assert slice_header is not None
-    header = headers.patient(detection.sop_instance_uid)
-    note = build_key_object(detection=detection, header=header, slice_header=slice_header, key=key, created=created)
-    return _checked("key_object", "ko.dcm", note)
-
-
-def _presentation(
-    detection: Detection, volume: SagittalVolume, headers: _Headers, key: ResultKey, created: datetime
-) -> Product:
-    slice_header = headers.of(detection.sop_instance_uid)
-    assert slice_header is not None
-    state = build_presentation(
-        detection=detection,
-        volume=volume,
-        header=headers.patient(detection.sop_instance_uid),
-        slice_header=slice_header,
-        key=key,
-        created=created,
-    )
-    return _checked("presentation", "gsps.dcm", state)
-
-
-def _checked(role: str, name: str, dataset: Dataset) -> Product:
-    problems = check.check(dataset)
-    if problems:
-        raise RefusedByGateError(f"{role}: {'; '.join(problems)}")
-    return Product(role, name, to_bytes(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
 
 
 # ---------------------------------------------------------------- one job
@@ -371,7 +83,7 @@ class Worker:
         log = get_logger().bind(job=claim.job_id, study_uid=claim.study_uid, attempt=claim.attempts)
         log.info("job_started")
         began = time.monotonic()
-        with _Lease(self._database, claim, self._settings.worker.heartbeat_s, stop):
+        with Lease(self._database, claim, self._settings.worker.heartbeat_s, stop):
             outcome = self._attempt(claim)
         self._tell_audit(claim.study_uid, outcome)
         log.info("job_ended", outcome=type(outcome).__name__.lower(), seconds=round(time.monotonic() - began, 2))
@@ -553,53 +265,3 @@ def _summary(detection: Detection) -> str:
     if detection.reason is not None:
         return f"not analysable: {detection.reason.value}: {detection.reason_detail}"
     return "analysed"
-
-
-class _Lease:
-    """Beats while a job is being done; after the stop signal it hands an unfinished job back and ends the process."""
-
-    def __init__(self, database: Database, claim: Claim, heartbeat_s: float, stop: StopFlag | None) -> None:
-        self._database = database
-        self._claim = claim
-        self._heartbeat_s = heartbeat_s
-        self._stop = stop
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        next_beat = time.monotonic() + self._heartbeat_s
-        stopping_since: float | None = None
-        while not self._over.wait(0.2):
-            now = time.monotonic()
-            if self._stop is not None and self._stop.is_set():
-                stopping_since = stopping_since or now
-                if now - stopping_since > STOP_GRACE_S:
-                    self._hand_back()
-            if now >= next_beat:
-                next_beat = now + self._heartbeat_s
-                self._beat()
-
-    def _beat(self) -> None:
-        try:
-            with self._database.write() as session:
-                if not jobs.beat(session, self._claim):
-                    get_logger().warning("lease_lost", job=self._claim.job_id)
-        except Exception:  # one missed beat does no harm; a lost lease shows when the result is stored
-            get_logger().exception("heartbeat_failed", job=self._claim.job_id)
-
-    def _hand_back(self) -> None:
-        """The main thread is deep in the detector and cannot be interrupted: give the job back and go."""
-        try:
-            with self._database.write() as session:
-                jobs.hand_back(session, self._claim)
-            get_logger().info("job_handed_back", job=self._claim.job_id)
-        except Exception:  # then the lease will expire
-            get_logger().exception("hand_back_failed", job=self._claim.job_id)
-        os._exit(0)

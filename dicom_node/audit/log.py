@@ -8,9 +8,7 @@ node's own log and holds nothing up: images are not refused because of it.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,24 +18,22 @@ from sqlalchemy import func, select
 
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.message import (
-    APPLICATION,
-    APPLICATION_LAUNCHER,
     Code,
     Message,
-    Outcome,
     Participant,
     Patient,
     Study,
+    host_name,
 )
-from dicom_node.database.tables import Database, Instance, utc_now
+from dicom_node.audit.spool import PREFIX, SUFFIX, files, number_of, read_position
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.files import sync_folder
-from dicom_node.system.log import get_logger, printable
+from dicom_node.system.log import get_logger
 
 FOLDER = "audit"
-# Holds the position up to which the repository has everything.
-SENT = "sent"
-_PREFIX, _SUFFIX = "audit-", ".log"
 # Facility 10 (security), severity 5 (notice), as PS3.15 A.6.1 wants it; so is the MSGID.
 _PRIORITY, _MSGID = 10 * 8 + 5, "DICOM+RFC3881"
 _MODE = 0o640
@@ -71,7 +67,7 @@ class AuditLog:
         source = self.settings.listener.ae_title
         xml = audit_message.encode(message, at=now, source_id=source, site=self.rules.site)
         stamp = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        head = f"<{_PRIORITY}>1 {stamp} {_host()} SpineOneNode {os.getpid()} {_MSGID} - "
+        head = f"<{_PRIORITY}>1 {stamp} {host_name()} SpineOneNode {os.getpid()} {_MSGID} - "
         return head.encode("ascii") + xml + b"\n"
 
     def _append(self, line: bytes) -> None:
@@ -87,7 +83,7 @@ class AuditLog:
                 self._forget_old([*known, path])
 
     def _numbered(self, number: int) -> Path:
-        return self._folder / f"{_PREFIX}{number:06d}{_SUFFIX}"
+        return self._folder / f"{PREFIX}{number:06d}{SUFFIX}"
 
     def _write(self, path: Path, line: bytes) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, _MODE)
@@ -125,7 +121,7 @@ class AuditLog:
     def node(self, role: Code | None = None, *, is_requestor: bool = False) -> Participant:
         """This process of the node as a participant: AE title, host, process number."""
         title = self.settings.listener.ae_title
-        return Participant(title, role, is_requestor, address=_host(), alternative_id=str(os.getpid()))
+        return Participant(title, role, is_requestor, address=host_name(), alternative_id=str(os.getpid()))
 
     def study(self, database: Database, study_uid: str, sop_classes: Mapping[str, int] | None = None) -> Study:
         """A study as the object of a message; without ``sop_classes``, with those of its images on disk."""
@@ -156,65 +152,7 @@ def patient_in(path: Path) -> Patient | None:
         return None
 
 
-def person(*, is_requestor: bool = True) -> Participant:
-    """Who runs this command: the login name, also behind sudo."""
-    try:
-        name = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):
-        name = str(os.getuid())
-    return Participant(name, is_requestor=is_requestor, address=_host())
-
-
-@contextmanager
-def activity(audit: AuditLog, role: str) -> Iterator[None]:
-    """Start and stop of a process of the node; a stop by an error is a major failure."""
-    titles = f"AETITLES={audit.settings.listener.ae_title}"
-    process = Participant(f"{role}:{os.getpid()}", APPLICATION, address=_host(), alternative_id=titles)
-    launcher = person()
-    launcher = Participant(launcher.user_id, APPLICATION_LAUNCHER, is_requestor=True, address=launcher.address)
-    outcome = Outcome.MAJOR_FAILURE
-    audit.record(audit_message.application(process, launcher, started=True, outcome=Outcome.SUCCESS))
-    try:
-        yield
-        outcome = Outcome.SUCCESS
-    finally:
-        audit.record(audit_message.application(process, launcher, started=False, outcome=outcome))
-
-
-@contextmanager
-def command(audit: AuditLog, what: str) -> Iterator[None]:
-    """A person changes something by a command."""
-    outcome = Outcome.SERIOUS_FAILURE
-    try:
-        yield
-        outcome = Outcome.SUCCESS
-    finally:
-        who = [person(), audit.node()]
-        title = audit.settings.listener.ae_title
-        audit.record(audit_message.function_used(who, title, what, outcome=outcome))
-
-
 # ---------------------------------------------------------------- the files
-
-
-def files(folder: Path) -> list[Path]:
-    """The log's files, the oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*{_SUFFIX}") if number_of(path))
-
-
-def number_of(path: Path) -> int:
-    """The number in a file's name; 0 for another file."""
-    text = path.name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-    return int(text) if text.isdecimal() else 0
-
-
-def read_position(folder: Path) -> tuple[int, int]:
-    """Number of the file and offset up to which the repository has everything; zeros where nothing was sent yet."""
-    try:
-        number, offset = (folder / SENT).read_text().split()
-        return int(number), int(offset)
-    except (OSError, ValueError):
-        return 0, 0
 
 
 @contextmanager
@@ -223,8 +161,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _host() -> str:
-    """This machine's name, fit for a syslog header."""
-    return "".join(c for c in printable(socket.gethostname(), 255) if "!" <= c <= "~") or "-"

@@ -7,6 +7,7 @@ one line of printable characters and escaped; the XML is plain ASCII, so that a 
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -358,3 +359,8 @@ def refused(caller: Participant, node: Participant, why: str) -> Message:
 def function_used(who: Sequence[Participant], node_id: str, what: str, *, outcome: Outcome) -> Message:
     """A person has changed something by a command (A.5.3.11)."""
     return Message(SECURITY_ALERT, Action.EXECUTE, who, outcome, RESTRICTED_FUNCTION, what, [Alerted(node_id, what)])
+
+
+def host_name() -> str:
+    """This machine's name, fit for a syslog header."""
+    return "".join(c for c in printable(socket.gethostname(), 255) if "!" <= c <= "~") or "-"

@@ -18,11 +18,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.audit.log import FOLDER, SENT, files, number_of, read_position
-from dicom_node.database.tables import Database
-from dicom_node.settings.node import Audit, NodeSettings
+from dicom_node.audit.log import FOLDER
+from dicom_node.audit.spool import SENT, files, number_of, read_position
+from dicom_node.database.connection import Database
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import AuditRules
 from dicom_node.system.files import exclusive_lock, write_atomically
 from dicom_node.system.log import get_logger
+from dicom_node.system.tls import client_context
 
 _BATCH_BYTES = 1_000_000
 _END = b"</AuditMessage>\n"
@@ -129,7 +132,7 @@ def _lines(path: Path, offset: int) -> list[bytes]:
         return [line for line in file.readlines(_BATCH_BYTES) if line.endswith(b"\n")]
 
 
-def connect(rules: Audit) -> socket.socket:
+def connect(rules: AuditRules) -> socket.socket:
     """A connection to the repository, by TLS with its certificate verified where the settings say so.
 
     Raises
@@ -140,10 +143,8 @@ def connect(rules: Audit) -> socket.socket:
     plain = socket.create_connection((rules.repository_host, rules.repository_port), timeout=rules.repository_timeout_s)
     if rules.repository_transport == "tcp":
         return plain
-    context = ssl.create_default_context(cafile=rules.repository_ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        return context.wrap_socket(plain, server_hostname=rules.repository_host)
+        return client_context(rules.repository_ca).wrap_socket(plain, server_hostname=rules.repository_host)
     except (OSError, ValueError):
         plain.close()
         raise

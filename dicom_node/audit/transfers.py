@@ -15,9 +15,9 @@ from pynetdicom.dsutils import encode
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import DESTINATION, SOURCE, Asked, Participant
-from dicom_node.database.tables import Database
-from dicom_node.dicom.remote import FIND
-from dicom_node.settings.node import Partner
+from dicom_node.database.connection import Database
+from dicom_node.dicom.query import FIND
+from dicom_node.settings.sections import Partner
 
 # Of the same refusal one message in this time, with the number of the others: a hostile peer must not flood the log.
 _REFUSAL_EVERY_S = 60.0

@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
-from dicom_node.settings.node import CONFIG_NAME, NodeSettings, load_settings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import CONFIG_NAME, load_settings
 from dicom_node.settings.text import render_toml
 from dicom_node.system.log import configure_logging, describe
 
 if TYPE_CHECKING:
-    from dicom_node.analysis.worker import Analysis
-    from dicom_node.database.tables import Database
-    from dicom_node.settings.node import Archive, Email, Webhook
+    from dicom_node.analysis.analyse import Analysis
+    from dicom_node.database.connection import Database
+    from dicom_node.settings.sections import Archive, Email, Webhook
     from dicom_node.system.lifecycle import StopFlag
 
 app = typer.Typer(
@@ -68,7 +69,7 @@ def _console() -> Console:
 
 
 def _open(config: Path) -> tuple[NodeSettings, Database]:
-    from dicom_node.database.tables import open_database
+    from dicom_node.database.connection import open_database
 
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config)
@@ -81,8 +82,8 @@ def _open(config: Path) -> tuple[NodeSettings, Database]:
 @app.command()
 def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path()) -> None:
     """Write a commented node.toml, create the data folder and the database. What is there already is kept."""
-    from dicom_node.database.tables import prepare_database
-    from dicom_node.images.store import prepare_folders
+    from dicom_node.database.connection import prepare_database
+    from dicom_node.images.folders import prepare_folders
 
     configure_logging("error", process="cli", stream=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +115,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _database_problems(settings: NodeSettings) -> list[str]:
-    from dicom_node.database.tables import open_database
+    from dicom_node.database.connection import open_database
 
     try:
         open_database(settings.database).close()
@@ -124,7 +125,7 @@ def _database_problems(settings: NodeSettings) -> list[str]:
 
 
 def _model_problems(settings: NodeSettings) -> list[str]:
-    from dicom_node.analysis.worker import load_detector
+    from dicom_node.analysis.detector import load_detector
 
     try:
         load_detector(settings)
@@ -198,10 +199,11 @@ def _with_receivers(settings: NodeSettings, step: Callable[[Email | Webhook], st
 @app.command()
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the whole node: listener, workers, delivery, web. SIGTERM stops it cleanly."""
-    from dicom_node.audit.log import AuditLog, activity
-    from dicom_node.database.tables import prepare_database
+    from dicom_node.audit.log import AuditLog
+    from dicom_node.audit.people import activity
+    from dicom_node.database.connection import prepare_database
     from dicom_node.health.heartbeats import beating
-    from dicom_node.images.store import prepare_folders
+    from dicom_node.images.folders import prepare_folders
     from dicom_node.processes.supervisor import Supervisor
     from dicom_node.system.lifecycle import StopFlag
 
@@ -232,7 +234,8 @@ def listen(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run one worker alone: analyse studies."""
-    from dicom_node.analysis.worker import Worker, load_detector
+    from dicom_node.analysis.detector import load_detector
+    from dicom_node.analysis.worker import Worker
 
     settings, database, stop = _process(config, "worker")
     detector = load_detector(settings)
@@ -284,8 +287,8 @@ def web(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def _process(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
-    from dicom_node.database.tables import open_database
-    from dicom_node.images.store import prepare_folders
+    from dicom_node.database.connection import open_database
+    from dicom_node.images.folders import prepare_folders
     from dicom_node.system.lifecycle import StopFlag
 
     stop = StopFlag().install()
@@ -301,7 +304,8 @@ def _at_work(
     settings: NodeSettings, database: Database, role: str, gpu: Callable[[], tuple[str, int, int] | None] = lambda: None
 ) -> Iterator[None]:
     """The audit log has the process's start and end; in between it says that it lives."""
-    from dicom_node.audit.log import AuditLog, activity
+    from dicom_node.audit.log import AuditLog
+    from dicom_node.audit.people import activity
     from dicom_node.health.heartbeats import beating
 
     with activity(AuditLog(settings), role), beating(database, role, gpu=gpu):
@@ -318,8 +322,8 @@ def process(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="settings file; without: defaults")] = None,
 ) -> None:
     """Analyse DICOM files without network or database: SR, overlay, picture and findings.json for each study."""
+    from dicom_node.analysis.detector import load_detector
     from dicom_node.analysis.offline import audit_offline, find_studies, process_study
-    from dicom_node.analysis.worker import load_detector
 
     configure_logging("error", process="cli", stream=sys.stderr)
     settings = load_settings(config) if config is not None else NodeSettings()
@@ -468,7 +472,8 @@ def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption 
 
 def _audited(settings: NodeSettings, what: str) -> AbstractContextManager[None]:
     """A command that changes something: the audit log says who gave it, and whether it was carried out."""
-    from dicom_node.audit.log import AuditLog, command
+    from dicom_node.audit.log import AuditLog
+    from dicom_node.audit.people import command
 
     return command(AuditLog(settings), what)
 
@@ -548,7 +553,7 @@ def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
 def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Check every stored file against its SHA-256 (exit 1 if one is missing or changed)."""
     from dicom_node.alerts.record import raise_alert
-    from dicom_node.images.store import verify_files
+    from dicom_node.upkeep.verify import verify_files
 
     settings, database = _open(config)
     problems = list(verify_files(database, settings.data_dir))
@@ -631,7 +636,7 @@ def purge(
     as_json: JsonOption = False,
 ) -> None:
     """Delete the images of studies whose results are safe (`[retention] evidence`), and say which are kept and why."""
-    from dicom_node.audit.log import person
+    from dicom_node.audit.people import person
     from dicom_node.upkeep.retention import Retention
 
     settings, database = _open(config)

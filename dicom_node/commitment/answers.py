@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dicom_node.analysis.jobs import back_off
 from dicom_node.commitment import promises
 from dicom_node.commitment.messages import SOP_CLASS, SOP_INSTANCE, Answer, encode_answer
 from dicom_node.commitment.promises import Promise
-from dicom_node.database.tables import Database, utc_now
+from dicom_node.database.connection import Database
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.log import get_logger
 
 

@@ -15,7 +15,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.analysis.jobs import back_off
 from dicom_node.commitment.messages import (
     CLASS_CONFLICT,
     DUPLICATE_TRANSACTION,
@@ -26,9 +25,10 @@ from dicom_node.commitment.messages import (
     Request,
     reason_text,
 )
-from dicom_node.database.tables import CommitmentRow, OutboxRow, ResultFile, utc_now
+from dicom_node.database.tables import CommitmentRow, OutboxRow, ResultFile
 from dicom_node.delivery.outbox import Parcel, parcel_of, send_again, subject_of
-from dicom_node.settings.node import Delivery
+from dicom_node.settings.sections import DeliveryRules
+from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.log import get_logger
 
 # Questions without a usable answer before a person is told; they go on.
@@ -59,7 +59,7 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
     return list(groups.values())
 
 
-def ask(session: Session, parcels: Sequence[Parcel], rules: Delivery) -> Request:
+def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> Request:
     """A commitment request with a transaction UID of its own; its rows are due again when it was not answered in time."""
     transaction_uid = str(generate_uid(prefix=None))
     session.add(CommitmentRow(transaction_uid=transaction_uid, destination=parcels[0].destination, asked_at=utc_now()))
@@ -75,7 +75,7 @@ def is_answered(session: Session, transaction_uid: str) -> bool:
     return session.scalar(query) is not None
 
 
-def record(session: Session, destinations: Collection[str], answer: Answer, rules: Delivery) -> bool:
+def record(session: Session, destinations: Collection[str], answer: Answer, rules: DeliveryRules) -> bool:
     """Take a destination's answer; False, and nothing is changed, where none of these destinations was asked that.
 
     A late answer to an earlier request is evidence too for what it says is kept; what it says is not is asked for already.
@@ -107,7 +107,7 @@ def found(session: Session, parcel: Parcel) -> None:
     _keep(session, row, parcel.sop_instance_uid, "found")
 
 
-def not_found(session: Session, parcel: Parcel, rules: Delivery) -> None:
+def not_found(session: Session, parcel: Parcel, rules: DeliveryRules) -> None:
     """The destination did not show the object: look again later, and send it again after several looks."""
     (row,) = _rows(session, [parcel])
     row.proof_attempts += 1
@@ -118,7 +118,7 @@ def not_found(session: Session, parcel: Parcel, rules: Delivery) -> None:
     _lose(session, row, parcel.sop_instance_uid, "the destination does not find it", rules)
 
 
-def not_answered(session: Session, parcels: Sequence[Parcel], why: str, rules: Delivery) -> None:
+def not_answered(session: Session, parcels: Sequence[Parcel], why: str, rules: DeliveryRules) -> None:
     """A question could not be asked or was refused as a whole: ask again later."""
     for row in _rows(session, parcels):
         row.proof = "wanted"
@@ -139,7 +139,7 @@ def _count_question(session: Session, row: OutboxRow, why: str, *, first_s: floa
         raise_alert(session, "not_proven", row.destination, why)
 
 
-def _not_committed(session: Session, row: OutboxRow, uid: str, reason: int, rules: Delivery) -> None:
+def _not_committed(session: Session, row: OutboxRow, uid: str, reason: int, rules: DeliveryRules) -> None:
     why = f"not committed: {reason_text(reason)}"
     if reason in _ASK_LATER:
         row.proof = "wanted"
@@ -150,7 +150,7 @@ def _not_committed(session: Session, row: OutboxRow, uid: str, reason: int, rule
         _lose(session, row, uid, why, rules)
 
 
-def _lose(session: Session, row: OutboxRow, uid: str, why: str, rules: Delivery) -> None:
+def _lose(session: Session, row: OutboxRow, uid: str, why: str, rules: DeliveryRules) -> None:
     row.losses += 1
     if row.losses > _MOST_LOSSES:
         _fail(session, row, uid, f"{why} ({row.losses} times)")

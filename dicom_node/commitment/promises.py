@@ -24,8 +24,10 @@ from dicom_node.commitment.messages import (
     Reference,
     Request,
 )
-from dicom_node.database.tables import Database, PromiseRow, utc_now
-from dicom_node.images.store import current_instance, is_intact
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import PromiseRow
+from dicom_node.images.records import current_instance, is_intact
+from dicom_node.system.clock import utc_now
 
 # A requester that was not reached for so long has asked again, or does not wait any more.
 _GIVEN_UP_AFTER = timedelta(days=1)

@@ -24,11 +24,14 @@ from dicom_node.commitment.messages import (
     encode_request,
     read_answer,
 )
-from dicom_node.database.tables import Database, utc_now
+from dicom_node.database.connection import Database
 from dicom_node.delivery.outbox import Parcel
-from dicom_node.dicom.remote import FIND, RemoteAE, after_response, find, query_of
+from dicom_node.dicom.query import FIND, find, query_of
+from dicom_node.dicom.remote import RemoteAE, after_response
 from dicom_node.errors import DeliveryError, NotOfferedError
-from dicom_node.settings.node import Destination, NodeSettings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Destination
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
 

@@ -14,7 +14,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import OutboxRow, ResultFile, ResultRow, is_due, utc_now
+from dicom_node.database.tables import OutboxRow, ResultFile, ResultRow, is_due
+from dicom_node.system.clock import utc_now
 
 
 @dataclass(frozen=True, slots=True)

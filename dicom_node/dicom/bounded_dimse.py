@@ -7,7 +7,7 @@ from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 
-from dicom_node.settings.node import Listener
+from dicom_node.settings.sections import ListenerRules
 from dicom_node.system.log import get_logger
 
 # A command set is a few hundred bytes.
@@ -24,7 +24,7 @@ class Budget:
         self._held: dict[Any, int] = {}
 
     @staticmethod
-    def of(rules: Listener) -> Budget:
+    def of(rules: ListenerRules) -> Budget:
         """What the settings allow."""
         return Budget(rules.max_memory_mb * 1_000_000, rules.max_object_mb * 1_000_000)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
+from dicom_node.dicom.sop_classes import OWN_RESULTS
 from spineone_core.anatomy import Landmark
 
 MANUFACTURER = "SpineOne Node project"
@@ -24,17 +25,6 @@ MODEL_NAME = "SpineOne Node"
 WRITER_VERSION = "1"
 
 _NAMESPACE = uuid.UUID("6f1c2f0e-3f5b-5a53-9a5e-2d9c7b1e40d7")
-
-_OWN_SOP_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
-        "1.2.840.10008.5.1.4.1.1.88.33",  # Comprehensive SR
-        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
-        "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture
-        "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State
-        "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
-    }
-)
 
 
 def software_version() -> str:
@@ -130,7 +120,7 @@ def is_own_result(dataset: Dataset) -> bool:
     Only classes that the node writes can be its own: an MR image that names us in its equipment (a phantom, an original
     that passed through) is an input. An archive may overwrite Manufacturer; Contributing Equipment still tells then.
     """
-    if _text(dataset, "SOPClassUID") not in _OWN_SOP_CLASSES:
+    if _text(dataset, "SOPClassUID") not in OWN_RESULTS:
         return False
     return _is_ours(dataset) or any(_is_ours(item) for item in _items(dataset, "ContributingEquipmentSequence"))
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.presentation import build_role
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.sop_class import Verification
 
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import DeliveryError, NotOfferedError
-from dicom_node.settings.node import Partner
+from dicom_node.settings.sections import Partner
+from dicom_node.system.tls import client_context
 
-FIND = str(StudyRootQueryRetrieveInformationModelFind)
 _MAX_PDU = 131072
 # We announce the one above; whoever does not keep to it may, but not without limit.
 _PDU_CAP = 1024 * 1024
-_MOST_MATCHES = 100_000
-# Statuses of a C-FIND, C-MOVE or C-GET that goes on.
-PENDING = (0xFF00, 0xFF01)
 
 # SOP class, and transfer syntaxes to propose for it (pynetdicom's own if there are none).
 Context = tuple[str, Sequence[str]]
@@ -129,9 +125,7 @@ class RemoteAE:
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
         if not self._partner.tls:
             return None
-        context = ssl.create_default_context(cafile=self._partner.tls_ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context, self._partner.host
+        return client_context(self._partner.tls_ca), self._partner.host
 
     def _why_not(self, association: Any) -> DeliveryError:
         where = f"{self._partner.ae_title} at {self._partner.host}:{self._partner.port}"
@@ -172,55 +166,3 @@ def after_response(association: Any, kind: type[Any], then: Callable[[], None]) 
             then()
 
     association.dimse.send_msg = send_and_tell
-
-
-def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
-    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4): keywords and values; empty ones are to be returned."""
-    query = Dataset()
-    query.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(query, keyword, value)
-    return query
-
-
-def find(association: Any, query: Dataset) -> list[Dataset]:
-    """The matches of a C-FIND (study root).
-
-    Raises
-    ------
-    DeliveryError
-        If the query fails, is not answered, or has matches without end.
-    """
-    matches: list[Dataset] = []
-    try:
-        for status, match in association.send_c_find(query, FIND):
-            if "Status" not in status:
-                raise DeliveryError("no answer to C-FIND: the association was aborted or timed out")
-            if status.Status in PENDING:
-                matches += [match] if match is not None else []
-            elif status.Status != 0:
-                raise DeliveryError(f"C-FIND failed with status 0x{status.Status:04X}")
-            if len(matches) > _MOST_MATCHES:
-                raise DeliveryError(f"C-FIND has more than {_MOST_MATCHES} matches")
-    except (ValueError, RuntimeError, OSError) as error:
-        raise DeliveryError(
-            f"C-FIND cannot be sent ({type(error).__name__}: no such service, or no association)"
-        ) from None
-    return matches
-
-
-def text_of(match: Dataset, keyword: str) -> str:
-    """A value of a match; several are joined by commas.
-
-    Raises
-    ------
-    DeliveryError
-        If it cannot be read.
-    """
-    try:
-        value = match.get(keyword)
-    except Exception as error:  # an archive may answer anything
-        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
-    if value is None or isinstance(value, str):
-        return str(value or "").strip(" \0")
-    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)

@@ -18,7 +18,9 @@ from typing import NamedTuple
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.database.tables import Database, ProcessRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import ProcessRow
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import notify_systemd
 from dicom_node.system.log import get_logger
 

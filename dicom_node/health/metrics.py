@@ -17,26 +17,14 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from dicom_node.database.tables import (
-    EVIDENCE,
-    JOB_STATES,
-    OUTBOX_STATES,
-    RESULT_STATUSES,
-    Alert,
-    Database,
-    Instance,
-    Job,
-    JobEvent,
-    OutboxRow,
-    ReceiverRow,
-    ResultRow,
-    StudyRow,
-    utc_now,
-)
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert, Instance, Job, JobEvent, OutboxRow, ReceiverRow, ResultRow, StudyRow
+from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, RESULT_STATUSES
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import ROLES, running
 from dicom_node.health.readiness import free_bytes
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 
 # Latencies and class rates are of so many newest jobs, files sent and results.
 WINDOW = 200

@@ -11,22 +11,12 @@ from sqlalchemy.orm import Session
 from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import (
-    EVIDENCE,
-    JOB_STATES,
-    OUTBOX_STATES,
-    UNPROVEN,
-    Alert,
-    Instance,
-    Job,
-    OutboxRow,
-    ReceiverRow,
-    ResultRow,
-    StudyRow,
-    utc_now,
-)
-from dicom_node.images.store import count_instances
-from dicom_node.settings.node import Destination, Email, NodeSettings, Webhook
+from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, ResultRow, StudyRow
+from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN
+from dicom_node.images.records import count_instances
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Destination, Email, Webhook
+from dicom_node.system.clock import utc_now
 
 # What becomes of a study, in this order.
 STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", "failed")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
-from dicom_node.database.tables import Database, utc_now
+from dicom_node.database.connection import Database
 from dicom_node.health.heartbeats import Running, running
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.log import describe, get_logger
 
 # Without one of each, a study gets no result.

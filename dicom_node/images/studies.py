@@ -6,15 +6,13 @@ A late image opens a new generation; its job analyses all images of the study ag
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.analysis import jobs
-from dicom_node.database.tables import ACTIVE_JOB_STATES, Instance, Job, StudyRow, is_due
+from dicom_node.database.tables import Instance, StudyRow
 
 # An archive is not asked while images come, and about one study not more often than this.
 _SETTLED = timedelta(seconds=2)
@@ -23,7 +21,7 @@ _ASK_EVERY = timedelta(seconds=10)
 _MOST_IMAGES = 2**31 - 1
 # Null, and so neither, where the archive has not said anything.
 _IS_SHORT = StudyRow.images_here < StudyRow.images_expected
-_IS_WHOLE = StudyRow.images_here >= StudyRow.images_expected
+IS_WHOLE = StudyRow.images_here >= StudyRow.images_expected
 
 
 def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
@@ -55,53 +53,6 @@ def sender_released(session: Session, study_uids: Collection[str], now: datetime
     """The sender of the last images of these studies has released its association."""
     mine = (StudyRow.study_uid.in_(study_uids), StudyRow.state == "receiving")
     session.execute(update(StudyRow).where(*mine).values(released_at=now))
-
-
-def complete_due(
-    session: Session,
-    *,
-    now: datetime,
-    quiet_seconds: float,
-    max_wait_seconds: float,
-    quiet_seconds_after_release: float | None = None,
-) -> Sequence[StudyRow]:
-    """Close every study that is due and queue a job for each; part of the caller's transaction.
-
-    A study with an unfinished job waits for the end of that one, so that two jobs never work on one study.
-    """
-    quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
-    if quiet_seconds_after_release is not None:
-        quiet |= StudyRow.released_at <= now - timedelta(seconds=quiet_seconds_after_release)
-    since = now - timedelta(seconds=max_wait_seconds)
-    waited = is_due(StudyRow.first_received_at, since, 2 * max_wait_seconds)
-    active = exists().where(Job.study_uid == StudyRow.study_uid, Job.state.in_(ACTIVE_JOB_STATES))
-    due = session.scalars(
-        select(StudyRow)
-        .where(
-            StudyRow.state == "receiving",
-            or_(waited, _IS_WHOLE, and_(StudyRow.images_expected.is_(None), quiet)),
-            ~active,
-        )
-        .order_by(StudyRow.first_received_at)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for study in due:
-        study.state = "complete"
-        job = jobs.enqueue(session, study.study_uid, study.generation, now=now)
-        _judge(session, study, job)
-    return due
-
-
-def _judge(session: Session, study: StudyRow, job: Job) -> None:
-    """Say so where images are missing."""
-    if study.images_expected is None or study.images_here is None:
-        return
-    if study.images_here >= study.images_expected:
-        close_alert(session, "incomplete_study", study.study_uid)
-        return
-    detail = f"{study.images_here} of the {study.images_expected} MR images that the sender's archive has came in time"
-    jobs.note_incomplete(session, job, detail)
-    raise_alert(session, "incomplete_study", study.study_uid, detail)
 
 
 # ---------------------------------------------------------------- what the sender's archive says

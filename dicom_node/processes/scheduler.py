@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from dicom_node.analysis import completion
 from dicom_node.analysis.jobs import LeaseWatch
-from dicom_node.database.tables import Database, utc_now
-from dicom_node.images import studies
+from dicom_node.database.connection import Database
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
 
 _COMPLETION_EVERY_S = 1.0
@@ -52,7 +53,7 @@ class Scheduler:
     def complete_studies(self) -> None:
         """Queue a job for each study that has gone quiet."""
         with self._database.write() as session:
-            due = studies.complete_due(
+            due = completion.complete_due(
                 session,
                 now=utc_now(),
                 quiet_seconds=self._settings.study.quiet_seconds,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import Database
+from dicom_node.database.connection import Database
 from dicom_node.errors import NodeError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.lifecycle import NOTIFY_SOCKET, READY_FD, SUPERVISOR_PID, StopFlag, notify_ready

@@ -12,11 +12,14 @@ from pydicom.dataset import Dataset
 
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.transfers import audit_query
-from dicom_node.database.tables import Database, utc_now
-from dicom_node.dicom.remote import FIND, RemoteAE, find, query_of, text_of
+from dicom_node.database.connection import Database
+from dicom_node.dicom.query import FIND, find, query_of, text_of
+from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
 from dicom_node.images import studies
-from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Archive
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
 

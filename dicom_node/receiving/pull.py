@@ -33,14 +33,19 @@ from pynetdicom.sop_class import (
 )
 from sqlalchemy import select
 
-from dicom_node.audit.log import AuditLog, person
+from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import DESTINATION, SOURCE, Participant
+from dicom_node.audit.people import person
 from dicom_node.audit.transfers import Transfer, audit_query
-from dicom_node.database.tables import Database, Instance
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance
 from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
-from dicom_node.dicom.remote import FIND, PENDING, Context, RemoteAE, find, query_of, text_of
-from dicom_node.images.store import Incoming, InstanceStore
-from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.dicom.query import FIND, PENDING, find, query_of, text_of
+from dicom_node.dicom.remote import Context, RemoteAE
+from dicom_node.images.incoming import Incoming
+from dicom_node.images.store import InstanceStore
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Archive
 from dicom_node.system.log import get_logger
 
 MOVE = str(StudyRootQueryRetrieveInformationModelMove)

@@ -7,13 +7,15 @@ from datetime import datetime
 from highdicom.sr import ContainerContentItem, ContentSequence, RelationshipTypeValues, TextContentItem
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.results.codes import coded
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
-from dicom_node.results.report import add_content, coded, evidence, observer, sop_class_of
+from dicom_node.results.sr_document import add_content, evidence, observer, sop_class_of
 from spineone_core.findings import Detection
 
-SOP_CLASS = "1.2.840.10008.5.1.4.1.1.88.59"
+SOP_CLASS = str(KeyObjectSelectionDocumentStorage)
 SERIES_NUMBER = 9804
 SERIES_DESCRIPTION = "SpineOne analysed slice (research)"
 

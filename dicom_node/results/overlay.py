@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
@@ -22,11 +23,9 @@ from spineone_core.drawing.slices import direction_letters, png_bytes, slice_ind
 from spineone_core.findings import Detection
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
-SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+SOP_CLASS = str(SecondaryCaptureImageStorage)
 SERIES_NUMBER = 9802
 SERIES_DESCRIPTION = "SpineOne overlay (research)"
-
-_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +148,7 @@ def _source_image(slices: list[SliceSource]) -> Dataset:
     purpose.CodingSchemeDesignator = "DCM"
     purpose.CodeMeaning = "Source image for image processing operation"
     item = Dataset()
-    item.ReferencedSOPClassUID = slices[0].sop_class_uid or _MR_IMAGE
+    item.ReferencedSOPClassUID = slices[0].sop_class_uid or MRImageStorage
     item.ReferencedSOPInstanceUID = slices[0].sop_instance_uid
     frames = [s.frame_number for s in slices if s.frame_number is not None]
     if frames:

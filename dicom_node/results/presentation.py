@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
@@ -19,7 +20,7 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.pixels import rescale_of
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
-SOP_CLASS = "1.2.840.10008.5.1.4.1.1.11.1"
+SOP_CLASS = str(GrayscaleSoftcopyPresentationStateStorage)
 SERIES_NUMBER = 9803
 SERIES_DESCRIPTION = "SpineOne annotations (research)"
 CONTENT_LABEL = "SPINEONE"
@@ -32,7 +33,6 @@ LAYERS = {
 }
 NOTE_LAYER = ("NOTE", [60704, 32856, 32333])
 
-_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _RADIUS_MM = 2.5
 # Of a label: nearest edge from its point (beyond the vertebral body), size.
 _LABEL_DISTANCE_MM, _LABEL_WIDTH_MM, _LABEL_HEIGHT_MM = 24.0, 46.0, 6.0
@@ -100,7 +100,7 @@ def _add_identification(state: Dataset) -> None:
 
 def _image_reference(source: SliceSource) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class_uid or _MR_IMAGE
+    item.ReferencedSOPClassUID = source.sop_class_uid or MRImageStorage
     item.ReferencedSOPInstanceUID = source.sop_instance_uid
     if source.frame_number is not None:
         item.ReferencedFrameNumber = source.frame_number

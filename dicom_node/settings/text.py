@@ -11,7 +11,8 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from dicom_node.settings.node import NodeSettings, Section
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.types import Section
 
 
 def render_toml(values: dict[str, Any] | None = None) -> str:

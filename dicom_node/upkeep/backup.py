@@ -22,12 +22,14 @@ from typing import IO, Any
 from sqlalchemy import select
 from sqlalchemy.engine import make_url
 
+from dicom_node.database.connection import Database, prepare_database
 from dicom_node.database.migrations import head
-from dicom_node.database.tables import Database, Instance, ResultFile, prepare_database
+from dicom_node.database.tables import Instance, ResultFile
 from dicom_node.dicom.identifiers import SOFTWARE_VERSION
 from dicom_node.errors import NodeError
-from dicom_node.images.store import prepare_folders
-from dicom_node.settings.node import CONFIG_NAME, NodeSettings, load_settings
+from dicom_node.images.folders import prepare_folders
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import CONFIG_NAME, load_settings
 from dicom_node.system.files import make_folder, safe_path, sha256_of, sync_folder
 
 MANIFEST, DATABASE = "manifest.json", "node.db"

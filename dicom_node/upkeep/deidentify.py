@@ -30,12 +30,9 @@ from dicom_node.errors import NodeError
 from dicom_node.results.envelope import REQUIRED, to_bytes
 from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.files import read_dataset
+from spineone_core.imaging.headers import MR_IMAGES
 from spineone_core.imaging.pixels import stored_values
 
-# MR, Enhanced MR, Legacy Converted Enhanced MR: secondary captures and other classes may have text burned in.
-EXPORTED_CLASSES = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"}
-)
 KEY_BYTES = 32
 _STANDARD_ROOT = "1.2.840.10008."
 
@@ -168,7 +165,7 @@ def deidentify(path: Path, pseudonyms: Pseudonyms) -> bytes:
 
 
 def _check_class(original: Dataset) -> None:
-    if str(original.get("SOPClassUID")) not in EXPORTED_CLASSES:
+    if str(original.get("SOPClassUID")) not in MR_IMAGES:
         raise IdentifyingError("only MR images are exported: other objects may have text burned in")
     if str(original.get("BurnedInAnnotation") or "NO").upper() != "NO":
         raise IdentifyingError("an image has BurnedInAnnotation YES: text is burned into it")

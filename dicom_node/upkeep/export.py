@@ -23,11 +23,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.audit import message as audit_message
-from dicom_node.audit.log import AuditLog, person
+from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import SOURCE
-from dicom_node.database.tables import Database, Instance, Job, ResultRow
+from dicom_node.audit.people import person
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance, Job, ResultRow
 from dicom_node.errors import NodeError
-from dicom_node.images.store import inputs_of, is_intact, of_newest_patient
+from dicom_node.images.records import inputs_of, is_intact, of_newest_patient
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, sync_folder
 from dicom_node.upkeep.deidentify import (

@@ -17,19 +17,12 @@ from dicom_node.analysis import jobs
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import Participant
-from dicom_node.database.tables import (
-    EVIDENCE,
-    Database,
-    Instance,
-    Job,
-    OutboxRow,
-    ResultFile,
-    ResultRow,
-    StudyRow,
-    utc_now,
-)
-from dicom_node.images.store import delete_purged
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.words import EVIDENCE
+from dicom_node.images.records import delete_purged
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
 
 

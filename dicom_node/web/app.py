@@ -18,13 +18,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dicom_node.database.tables import Database, utc_now
+from dicom_node.database.connection import Database
 from dicom_node.dicom.identifiers import SOFTWARE_VERSION
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import running
 from dicom_node.health.metrics import NodeCollector
 from dicom_node.health.readiness import Check, checks
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
 
 # Pages are made at most this often, however many ask.

@@ -8,8 +8,9 @@ import threading
 import uvicorn
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import Database
-from dicom_node.settings.node import NodeSettings, Web
+from dicom_node.database.connection import Database
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import WebRules
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import get_logger
 from dicom_node.web.app import make_app
@@ -53,7 +54,7 @@ def _config(settings: NodeSettings, database: Database) -> uvicorn.Config:
     )
 
 
-def _listen_patiently(web: Web, database: Database, stop: StopFlag) -> socket.socket | None:
+def _listen_patiently(web: WebRules, database: Database, stop: StopFlag) -> socket.socket | None:
     """The listening socket; while the address cannot be had, an alert is open. None when asked to stop."""
     where, told = f"{web.host}:{web.port}", False
     while not stop.is_set():
@@ -73,7 +74,7 @@ def _listen_patiently(web: Web, database: Database, stop: StopFlag) -> socket.so
     return None
 
 
-def _listen(web: Web) -> socket.socket:
+def _listen(web: WebRules) -> socket.socket:
     family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

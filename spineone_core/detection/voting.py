@@ -189,6 +189,3 @@ def _class_share(classes: Tensor, place: Candidate, radius: float) -> float:
         return 0.5
     normal, degenerative = (float(channel[inside].mean()) for channel in classes)
     return degenerative / max(normal + degenerative, 1e-12)
-
-
-# ---------------------------------------------------------------- levels

@@ -195,6 +195,3 @@ def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[flo
     points = [(round(start[0]), round(start[1])), (round(end[0]), round(end[1]))]
     draw.line(points, fill=BLACK, width=3)
     draw.line(points, fill=colour, width=1)
-
-
-# ---------------------------------------------------------------- panel and footer

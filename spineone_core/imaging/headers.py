@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from spineone_core.arrays import FloatArray
 from spineone_core.imaging.files import Unreadable, find_files, read_dataset
 
+# MR, Enhanced MR and Legacy Converted Enhanced MR Image Storage: what is analysed, and what an export takes.
+MR_IMAGES = frozenset(map(str, (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)))
 MAX_FRAMES = 20_000
 
 

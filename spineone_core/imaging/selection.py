@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.imaging.headers import FrameHeader
+from spineone_core.imaging.headers import MR_IMAGES, FrameHeader
 from spineone_core.imaging.series import Series, order_frames
 from spineone_core.imaging.weighting import Weighting, mentions, plain_text, read_weighting
 
@@ -26,11 +26,6 @@ USUAL_VIEW_MM = (180.0, 450.0)
 # A localiser: so few slices, so far apart.
 LOCALISER_SLICES, LOCALISER_GAP_MM = 5, 12.0
 
-_MR_CLASSES = {
-    "1.2.840.10008.5.1.4.1.1.4",  # MR
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy converted enhanced MR
-}
 
 # Each keyword is a whole word (or a marked beginning) of the text with its separators turned into spaces:
 # "FS" is not in "FSE", "IR" not in "FIRST", "LOC" not in "BLOCK".
@@ -160,7 +155,7 @@ def _contrast_text(weighting: Weighting) -> str:
 
 def _is_mr_image(header: FrameHeader) -> bool:
     """MR by modality and by SOP class; either may be empty, both may not."""
-    if header.modality.upper() not in ("MR", "") or (header.sop_class_uid and header.sop_class_uid not in _MR_CLASSES):
+    if header.modality.upper() not in ("MR", "") or (header.sop_class_uid and header.sop_class_uid not in MR_IMAGES):
         return False
     return bool(header.modality or header.sop_class_uid)
 
@@ -205,9 +200,6 @@ def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Seri
     siblings = [s for s in study if s.uid == series.uid and s.uid and len(s) <= LOCALISER_SLICES]
     planes = {plane_of(s.first) for s in siblings}
     return slices <= LOCALISER_SLICES and len(planes - {"unknown"}) >= 3
-
-
-# ---------------------------------------------------------------- contrast
 
 
 # ---------------------------------------------------------------- rank and words

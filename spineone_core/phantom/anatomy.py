@@ -252,6 +252,3 @@ def _posed(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, Part]:
             rotation=twist * bend,
         )
     return posed
-
-
-# ---------------------------------------------------------------- bodies and discs

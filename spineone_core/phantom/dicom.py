@@ -12,18 +12,17 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from spineone_core.phantom.block import Block
 from spineone_core.phantom.config import DEMO_CONFIG, PhantomConfig
 from spineone_core.phantom.elements import STUDY_DATE, STUDY_TIME, decimal, window
 from spineone_core.phantom.enhanced import (
-    ENHANCED_MR_IMAGE_STORAGE,
     frame_groups,
     set_enhanced_attributes,
     shared_groups,
 )
-from spineone_core.phantom.exam import MR_IMAGE_STORAGE, PhantomExam, make_phantom, phantom_uid
+from spineone_core.phantom.exam import PhantomExam, make_phantom, phantom_uid
 from spineone_core.phantom.sequences import AXIAL, CORONAL, SAGITTAL, SEQUENCES, Picture, PulseSequence
 
 
@@ -203,7 +202,7 @@ class _Study:
 
     def _image(self, name: str, picture: Picture, series_uid: str, number: int) -> Dataset:
         image = self._common(name, series_uid)
-        _identify(image, MR_IMAGE_STORAGE, picture.uid)
+        _identify(image, MRImageStorage, picture.uid)
         image.InstanceNumber = number
         image.AcquisitionNumber = 1
         _set_mr_attributes(image, SEQUENCES[name])
@@ -225,7 +224,7 @@ class _Study:
         """The T2 volume as one Enhanced MR Image (PS3.3 A.36.2)."""
         volume, exam = self._exam.volume, self._exam
         image = self._common("t2", volume.series_uid)
-        _identify(image, ENHANCED_MR_IMAGE_STORAGE, self.uid("t2", "enhanced"))
+        _identify(image, EnhancedMRImageStorage, self.uid("t2", "enhanced"))
         image.InstanceNumber = 1
         set_enhanced_attributes(image, self.uid("dimensions"))
         image.NumberOfFrames = len(volume.voxels)
@@ -261,6 +260,3 @@ def _set_mr_attributes(image: Dataset, sequence: PulseSequence) -> None:
     image.MagneticFieldStrength = "1.5"
     image.PixelBandwidth = "190"
     image.FlipAngle = decimal(sequence.flip)
-
-
-# ---------------------------------------------------------------- other planes

@@ -10,8 +10,6 @@ from spineone_core.phantom.elements import STUDY_DATE, STUDY_TIME, code, decimal
 from spineone_core.phantom.exam import PhantomExam
 from spineone_core.phantom.sequences import PulseSequence
 
-ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
-
 
 def set_enhanced_attributes(image: Dataset, dimension_uid: str) -> None:
     image.ImageType = ["ORIGINAL", "PRIMARY", "T2", "NONE"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from pydicom.uid import MRImageStorage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.arrays import FloatArray
@@ -23,7 +24,6 @@ from spineone_core.phantom.plane import Floats, Textures
 from spineone_core.phantom.scanner import Scanner
 from spineone_core.phantom.tissues import T1, T2, vary
 
-MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # Names of the random streams of a seed; T1 and T2 of one seed share patient, looks and scanner plan.
 _PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE, _SACRUM = range(7)
 # How lumbar a lumbarised S1 looks.
@@ -161,7 +161,7 @@ def _volume(
 ) -> SagittalVolume:
     contrast = config.contrast
     sources = tuple(
-        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, config, contrast, k), MR_IMAGE_STORAGE, None)
+        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, config, contrast, k), MRImageStorage, None)
         for k in chosen
     )
     return SagittalVolume(
@@ -174,9 +174,3 @@ def _volume(
         study_uid=phantom_uid(seed, config, "study"),
         series_uid=phantom_uid(seed, config, contrast, "series"),
     )
-
-
-# ---------------------------------------------------------------- the slice plan
-
-
-# ---------------------------------------------------------------- the scanner

@@ -339,9 +339,6 @@ class Painter:
         canvas.over(value, soft(distance, pixel + 0.3), window)
 
 
-# ---------------------------------------------------------------- shapes
-
-
 # ---------------------------------------------------------------- tables along the column
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from dicom_node.alerts.record import open_alerts, raise_alert
 from dicom_node.cli.app import main
-from dicom_node.database.tables import open_database
+from dicom_node.database.connection import open_database
 from dicom_node.health.overview import status
+from dicom_node.images.reconcile import reconcile
 from dicom_node.images.store import InstanceStore
-from dicom_node.settings.node import load_settings
+from dicom_node.settings.reading import load_settings
 from tests.fakes.datasets import STUDY, incoming, mr_image
 
 
@@ -100,7 +101,7 @@ def test_restore__finds_the_images_that_came_after_the_backup(config: Path, tmp_
         path.unlink()
     assert run("restore", tmp_path / "b.tar", "--dir", config.parent) == 0
     restored = open_database(settings.database)
-    InstanceStore(restored, settings.data_dir).reconcile()
+    reconcile(restored, InstanceStore(restored, settings.data_dir))
     with restored.read() as session:
         assert status(session, settings)["instances"] == 3
     assert run("verify", "--config", config) == 0

@@ -14,12 +14,15 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
-from dicom_node.analysis.worker import Worker, load_detector
+from dicom_node.analysis.completion import complete_due
+from dicom_node.analysis.detector import load_detector
+from dicom_node.analysis.worker import Worker
 from dicom_node.cli.app import main
-from dicom_node.database.tables import Database, Instance, ResultRow, open_database
+from dicom_node.database.connection import Database, open_database
+from dicom_node.database.tables import Instance, ResultRow
 from dicom_node.images.store import InstanceStore
-from dicom_node.images.studies import complete_due
-from dicom_node.settings.node import NodeSettings, load_settings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import load_settings
 from dicom_node.upkeep.export import Exporter, ExportError, read_key
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.fakes import audit

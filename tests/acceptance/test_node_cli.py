@@ -12,9 +12,9 @@ import pytest
 
 from dicom_node.alerts.record import raise_alert
 from dicom_node.cli.app import main
-from dicom_node.database.tables import open_database
+from dicom_node.database.connection import open_database
 from dicom_node.images.store import InstanceStore
-from dicom_node.settings.node import load_settings
+from dicom_node.settings.reading import load_settings
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image, save
 from tests.fakes.model import write_tiny_model

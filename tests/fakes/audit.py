@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from dicom_node.audit.log import files
+from dicom_node.audit.spool import files
 
 _SYSLOG = re.compile(
     rb"<85>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) SpineOneNode (\d+) DICOM\+RFC3881 - (<\?xml .*)"

@@ -11,7 +11,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage
 
-from dicom_node.images.store import Incoming
+from dicom_node.images.incoming import Incoming
 
 STUDY = "1.2.826.0.1.3680043.10.1"
 SERIES = STUDY + ".1"

@@ -8,9 +8,11 @@ from io import BytesIO
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_node.database.tables import Database, ResultFile, ResultRow, StudyRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import ResultFile, ResultRow, StudyRow
 from dicom_node.delivery import outbox
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.files import write_atomically
 from tests.fakes.datasets import mr_image, with_meta
 from tests.fakes.pacs import SC, SR

@@ -12,7 +12,8 @@ from pathlib import Path
 from pydicom import dcmread
 from sqlalchemy import func, select
 
-from dicom_node.database.tables import Alert, Database, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
 from dicom_node.delivery.outbox import ALTERNATIVES
 from tests.faults.mutants import Mutant
 from tests.faults.site import Site

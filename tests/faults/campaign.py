@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import restart
-from dicom_node.database.tables import BUSY_TIMEOUT_S
+from dicom_node.database.connection import BUSY_TIMEOUT_S
 from tests.faults import outages
 from tests.faults.account import Account, draw_up, wait_until_quiet
 from tests.faults.barrage import HUNG, Barrage

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.database.tables import Database, prepare_database
-from dicom_node.settings.node import NodeSettings, load_settings
+from dicom_node.database.connection import Database, prepare_database
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import load_settings
 from dicom_node.system.lifecycle import SUPERVISOR_PID
 from tests.fakes.scu import free_port
 from tests.peers import node_command

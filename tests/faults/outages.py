@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import open_alerts
-from dicom_node.database.tables import Instance, OutboxRow, open_database
+from dicom_node.database.connection import open_database
+from dicom_node.database.tables import Instance, OutboxRow
 from tests.fakes import wire
 from tests.faults.document import Line
 from tests.faults.site import Site

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom_node.database.tables import prepare_database
-from dicom_node.settings.node import load_settings
+from dicom_node.database.connection import prepare_database
+from dicom_node.settings.reading import load_settings
 from tests.fakes.scu import free_port
 from tests.faults.node import Process, Role
 

@@ -26,10 +26,10 @@ _DELIVERY = "integration/test_delivery.py::test_"
 _PROOF = "integration/test_proof.py::test_commitment__"
 _CRASH = "integration/test_listener_crash.py::test_"
 _STOP = "integration/test_worker_stop.py::test_"
-_INSTANCES = "unit/test_instances.py::test_receive__"
-_WORKER = "unit/test_worker.py::test_job__"
-_SERIES = "unit/test_dicom_series.py::test_"
-_SELECTION = "unit/test_series_selection.py::test_"
+_INSTANCES = "unit/images/test_store.py::test_receive__"
+_WORKER = "unit/analysis/test_worker.py::test_job__"
+_SERIES = "unit/imaging/test_series.py::test_"
+_SELECTION = "unit/imaging/test_selection.py::test_"
 _SERVE = "acceptance/test_node_cli_serve.py::test_serve__"
 _CLI = "acceptance/test_node_cli.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
@@ -74,7 +74,7 @@ ROWS: tuple[Row, ...] = (
         "the part is kept and reported",
         (
             f"{_PEERS}abort_after_some_images_keeps_those",
-            "unit/test_studies.py::test_complete__after_the_quiet_time_and_only_once",
+            "unit/images/test_studies.py::test_complete__after_the_quiet_time_and_only_once",
         ),
     ),
     Row(
@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
             f"{_PEERS}uids_that_are_no_names",
             f"{_INSTANCES}a_malformed_uid_never_becomes_a_path",
             f"{_INSTANCES}a_uid_of_65_characters_is_refused",
-            "unit/test_files.py::test_safe_path__takes_names_only",
+            "unit/system/test_files.py::test_safe_path__takes_names_only",
         ),
     ),
     Row(11, "command UID differs from the data set's", "0xA900", (f"{_INSTANCES}command_and_data_set_must_agree",)),
@@ -178,8 +178,8 @@ ROWS: tuple[Row, ...] = (
         "each exactly once",
         (
             "faults/test_many_workers.py::test_ten_processes_do_each_job_once",
-            "unit/test_jobs.py::test_claim__two_workers_and_one_job",
-            "unit/test_jobs.py::test_finish__only_by_the_holder_of_the_lease",
+            "unit/analysis/test_jobs.py::test_claim__two_workers_and_one_job",
+            "unit/analysis/test_jobs.py::test_finish__only_by_the_holder_of_the_lease",
         ),
     ),
     Row(
@@ -193,8 +193,8 @@ ROWS: tuple[Row, ...] = (
         "database corrupt, or of a newer schema",
         "refuses to start, clear text",
         (
-            "unit/test_schema.py::test_open__a_newer_schema_is_refused",
-            "unit/test_schema.py::test_open__a_corrupt_file_is_refused",
+            "unit/database/test_tables.py::test_open__a_newer_schema_is_refused",
+            "unit/database/test_tables.py::test_open__a_corrupt_file_is_refused",
             f"{_CLI}status__a_damaged_database_is_one_line",
         ),
     ),
@@ -205,7 +205,7 @@ ROWS: tuple[Row, ...] = (
         "every acknowledged image present",
         (
             f"{_DATABASE}power_cut__whatever_was_acknowledged_is_on_the_disk",
-            "unit/test_schema.py::test_sqlite_is_durable",
+            "unit/database/test_tables.py::test_sqlite_is_durable",
         ),
     ),
     Row(27, "deflate bomb 1000:1", "bounded, refused", (f"{_INSTANCES}a_deflate_bomb_is_refused",)),
@@ -235,7 +235,7 @@ ROWS: tuple[Row, ...] = (
             f"{_SERIES}corrupt_compressed_data_is_refused",
             f"{_SERIES}native_decoders_run_in_a_child",
             f"{_SERIES}rle_is_decoded_by_pydicom_alone",
-            "unit/test_pixel_isolation.py::test_a_child_that_fails",
+            "unit/imaging/test_isolation.py::test_a_child_that_fails",
         ),
     ),
     Row(
@@ -261,7 +261,7 @@ ROWS: tuple[Row, ...] = (
         "no huge table, no division by zero",
         (
             f"{_SERIES}impossible_rescale_is_ignored",
-            "unit/test_drawing.py::test_window_is_the_series_own_unless_nonsense",
+            "unit/drawing/test_overlay.py::test_window_is_the_series_own_unless_nonsense",
         ),
     ),
     Row(
@@ -281,8 +281,8 @@ ROWS: tuple[Row, ...] = (
         "names in ISO 2022, UTF-8, GB18030",
         "same name in the report",
         (
-            "unit/test_envelope.py::test_names_survive_byte_by_byte",
-            "unit/test_envelope.py::test_bytes_that_do_not_fit_their_character_set_stay_as_they_are",
+            "unit/results/test_envelope.py::test_names_survive_byte_by_byte",
+            "unit/results/test_envelope.py::test_bytes_that_do_not_fit_their_character_set_stay_as_they_are",
         ),
     ),
     Row(
@@ -290,8 +290,8 @@ ROWS: tuple[Row, ...] = (
         "HTML and control characters in text",
         "escaped on the page and in logs",
         (
-            "unit/test_web.py::test_page__escapes_what_came_from_outside",
-            "unit/test_log.py::test_printable__has_no_control_characters",
+            "unit/web/test_app.py::test_page__escapes_what_came_from_outside",
+            "unit/system/test_log.py::test_printable__has_no_control_characters",
         ),
     ),
     Row(
@@ -361,7 +361,7 @@ ROWS: tuple[Row, ...] = (
         "model file half copied or changed",
         "refuses to start, says which",
         (
-            "unit/test_model_package.py::test_damaged_package__is_refused_with_the_reason",
+            "unit/detection/test_model_package.py::test_damaged_package__is_refused_with_the_reason",
             f"{_SERVE}a_damaged_model_refuses_to_start",
         ),
     ),
@@ -370,8 +370,8 @@ ROWS: tuple[Row, ...] = (
         "NaN in the output, levels out of order",
         "coded refusal, never a report",
         (
-            "unit/test_inference.py::test_decode__values_that_are_not_finite_are_refused",
-            "unit/test_inference.py::test_decode__levels_that_cannot_be_a_spine_are_refused",
+            "unit/detection/test_decoding.py::test_decode__values_that_are_not_finite_are_refused",
+            "unit/detection/test_decoding.py::test_decode__levels_that_cannot_be_a_spine_are_refused",
         ),
     ),
     Row(
@@ -379,13 +379,13 @@ ROWS: tuple[Row, ...] = (
         "clock jumps, daylight saving, reboot",
         "leases by monotonic clock; rows in UTC",
         (
-            "unit/test_jobs.py::test_reclaim__a_beating_worker_keeps_its_job",
-            "unit/test_jobs.py::test_reclaim__a_clock_that_is_moved_takes_no_job_away",
+            "unit/analysis/test_jobs.py::test_reclaim__a_beating_worker_keeps_its_job",
+            "unit/analysis/test_jobs.py::test_reclaim__a_clock_that_is_moved_takes_no_job_away",
             "faults/test_clock.py::test_lease__is_kept_while_its_worker_beats_and_ends_after_its_silence",
-            "unit/test_studies.py::test_complete__though_the_clock_was_set_back",
-            "unit/test_jobs.py::test_claim__what_waits_longer_than_any_pause_was_written_before_the_clock_was_set_back",
+            "unit/images/test_studies.py::test_complete__though_the_clock_was_set_back",
+            "unit/analysis/test_jobs.py::test_claim__what_waits_longer_than_any_pause_was_written_before_the_clock_was_set_back",
             f"{_DELIVERY}deliver__goes_on_when_the_clock_was_set_back",
-            "unit/test_schema.py::test_times_come_back_aware_and_naive_ones_are_refused",
+            "unit/database/test_tables.py::test_times_come_back_aware_and_naive_ones_are_refused",
         ),
     ),
     Row(
@@ -399,10 +399,10 @@ ROWS: tuple[Row, ...] = (
         "after everything: names and ids in logs",
         "none found",
         (
-            "unit/test_log.py::test_exception__appears_without_its_message",
-            "unit/test_log.py::test_exception__of_a_library_appears_without_its_message",
-            "unit/test_log.py::test_exception__of_a_thread_appears_without_its_message",
-            "unit/test_log.py::test_pydicom__says_nothing",
+            "unit/system/test_log.py::test_exception__appears_without_its_message",
+            "unit/system/test_log.py::test_exception__of_a_library_appears_without_its_message",
+            "unit/system/test_log.py::test_exception__of_a_thread_appears_without_its_message",
+            "unit/system/test_log.py::test_pydicom__says_nothing",
             f"{_SERVE}the_whole_way_bad_input_crash_and_stop",
             "integration/test_orthanc.py::test_log__holds_no_patient_data",
         ),

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import Database, prepare_database
-from dicom_node.settings.node import load_settings
+from dicom_node.database.connection import Database, prepare_database
+from dicom_node.settings.reading import load_settings
 from tests.faults.node import Process
 from tests.peers import node_command
-from tests.unit.test_jobs import add_job, state_of, take
+from tests.unit.analysis.test_jobs import add_job, state_of, take
 
 LIBRARY = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 LEASE_S = 2.0

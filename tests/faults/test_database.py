@@ -14,15 +14,19 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import Database, Instance, open_database, prepare_database, utc_now
-from dicom_node.images.store import OUT_OF_RESOURCES, SUCCESS, InstanceStore
+from dicom_node.database.connection import Database, open_database, prepare_database
+from dicom_node.database.tables import Instance
+from dicom_node.images.incoming import OUT_OF_RESOURCES, SUCCESS
+from dicom_node.images.store import InstanceStore
 from dicom_node.receiving import listener
-from dicom_node.settings.node import Listener, NodeSettings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import ListenerRules
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port, send
 from tests.faults.node import ROOT, until
-from tests.unit.test_schema import _at_first_schema
+from tests.unit.database.test_tables import _at_first_schema
 
 
 @pytest.mark.both_databases
@@ -70,7 +74,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from dicom_node.images.store import InstanceStore
-from dicom_node.database.tables import open_database
+from dicom_node.database.connection import open_database
 from tests.fakes.datasets import incoming, mr_image
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -107,7 +111,7 @@ def test_a_full_disk_does_not_end_the_listener(
 
     monkeypatch.setattr(listener, "_LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(listener, "_close_disk_alert", fail)
-    settings = node_settings.model_copy(update={"listener": Listener(port=free_port())})
+    settings = node_settings.model_copy(update={"listener": ListenerRules(port=free_port())})
     stop = StopFlag()
     running = threading.Thread(target=listener.run_listener, args=(settings, database, stop))
     running.start()

@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import Database, Job, JobEvent, ResultRow, StudyRow, open_database, utc_now
+from dicom_node.database.connection import Database, open_database
+from dicom_node.database.tables import Job, JobEvent, ResultRow, StudyRow
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 
 pytestmark = pytest.mark.both_databases
 

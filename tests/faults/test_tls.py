@@ -10,9 +10,9 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from dicom_node.delivery.deliverer import Sender
+from dicom_node.delivery.store_scu import Sender
 from dicom_node.errors import DeliveryError
-from dicom_node.settings.node import Destination
+from dicom_node.settings.sections import Destination
 from tests.fakes import wire
 from tests.fakes.certificates import Certificates
 from tests.fakes.datasets import mr_image

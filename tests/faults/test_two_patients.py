@@ -11,11 +11,14 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 
 from dicom_node.alerts.record import open_alerts
+from dicom_node.analysis import completion
 from dicom_node.analysis.worker import Worker
-from dicom_node.database.tables import Database, Job, ResultFile, StudyRow, utc_now
-from dicom_node.images import studies
-from dicom_node.images.store import SUCCESS, InstanceStore
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Job, ResultFile, StudyRow
+from dicom_node.images.incoming import SUCCESS
+from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -47,7 +50,7 @@ def analysed_patient(database: Database, settings: NodeSettings) -> tuple[str, i
 
     with database.write() as session:
         later = utc_now() + timedelta(hours=1)
-        studies.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
+        completion.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
         for job in session.scalars(select(Job)):
             job.not_before = utc_now()
     assert Worker(settings, database, Counting()).run_once()

@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 
 from dicom_node.alerts.record import open_alerts
-from dicom_node.analysis import jobs
-from dicom_node.database.tables import Database, StudyRow, utc_now
+from dicom_node.analysis import completion, jobs
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import StudyRow
 from dicom_node.images import studies
 from dicom_node.images.store import InstanceStore
 from dicom_node.processes.scheduler import Scheduler
 from dicom_node.receiving.census import Census
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.receiving.pull import Retriever
-from dicom_node.settings.node import Archive, NodeSettings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Archive
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.archive import FakeArchive, running_archive
 from tests.fakes.datasets import STUDY, incoming, mr_image
@@ -314,7 +317,7 @@ def test_release__an_image_after_it_begins_the_quiet_time_again(database: Databa
     def due(seconds: float) -> bool:
         with database.write() as session:
             rules = {"quiet_seconds": 30, "max_wait_seconds": 900, "quiet_seconds_after_release": 5}
-            return bool(studies.complete_due(session, now=now + timedelta(seconds=seconds), **rules))  # type: ignore[arg-type]
+            return bool(completion.complete_due(session, now=now + timedelta(seconds=seconds), **rules))  # type: ignore[arg-type]
 
     with database.write() as session:
         studies.image_arrived(session, STUDY, now)

@@ -15,12 +15,16 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_node.database.tables import Database, OutboxRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import OutboxRow
 from dicom_node.delivery import outbox
-from dicom_node.delivery.deliverer import Delivery, Outcome, Sender, classify
+from dicom_node.delivery.channel import Outcome
+from dicom_node.delivery.deliverer import Delivery
+from dicom_node.delivery.store_scu import Sender, classify
 from dicom_node.errors import DeliveryError
 from dicom_node.health import overview
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.datasets import STUDY
 from tests.fakes.pacs import SC, SR, SR_2D, FakePacs, running_pacs

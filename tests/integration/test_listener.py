@@ -26,11 +26,14 @@ from pydicom.uid import (
 from sqlalchemy import func, select
 
 from dicom_node.alerts.record import open_alerts
-from dicom_node.database.tables import Alert, Database, Instance
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert, Instance
 from dicom_node.dicom.bounded_dimse import Budget
 from dicom_node.health.metrics import NodeCollector
-from dicom_node.images.store import InstanceStore, encode_file_meta
-from dicom_node.receiving.listener import StorageListener, storage_sop_classes, supported_contexts, transfer_syntaxes
+from dicom_node.images.incoming import encode_file_meta
+from dicom_node.images.store import InstanceStore
+from dicom_node.receiving.contexts import storage_sop_classes, supported_contexts, transfer_syntaxes
+from dicom_node.receiving.listener import StorageListener
 from dicom_node.settings.node import NodeSettings
 from tests.fakes import wire
 from tests.fakes.datasets import STUDY, incoming, mr_image, save, with_meta

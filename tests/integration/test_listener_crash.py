@@ -12,8 +12,11 @@ import pydicom
 import pytest
 from sqlalchemy import select
 
-from dicom_node.database.tables import Database, Instance, StudyRow
-from dicom_node.images.store import SUCCESS, InstanceStore
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance, StudyRow
+from dicom_node.images.incoming import SUCCESS
+from dicom_node.images.reconcile import reconcile
+from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, incoming, mr_image
 
@@ -21,8 +24,8 @@ from tests.fakes.datasets import STUDY, incoming, mr_image
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from dicom_node import files, instances
-from dicom_node.database.tables import open_database
+from dicom_node.images import store as instances
+from dicom_node.database.connection import open_database
 from tests.fakes.datasets import incoming, mr_image
 
 url, data_dir, step, count = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -78,7 +81,7 @@ def test_kill__what_was_acknowledged_is_there_and_the_rest_can_come_again(
     acknowledged = [int(line.split()[1]) for line in said.read_text().splitlines() if line.startswith("ack ")]
 
     store = InstanceStore(database, node_settings.data_dir)
-    store.reconcile()
+    reconcile(database, store)
     with database.read() as session:
         rows = {row.sop_instance_uid: row for row in session.scalars(select(Instance))}
     for number in acknowledged:

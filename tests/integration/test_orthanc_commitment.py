@@ -10,9 +10,10 @@ import pytest
 
 from dicom_node.commitment.answers import Answers
 from dicom_node.commitment.prover import Prover
-from dicom_node.database.tables import Database
+from dicom_node.database.connection import Database
 from dicom_node.delivery.deliverer import Delivery
-from dicom_node.images.store import InstanceStore, current_instance
+from dicom_node.images.records import current_instance
+from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.settings.node import NodeSettings
 from tests.fakes.datasets import STUDY, mr_image

@@ -13,12 +13,14 @@ from pydicom.uid import RLELossless
 from sqlalchemy import select
 
 from dicom_node.cli.app import main
-from dicom_node.database.tables import Database, Instance, StudyRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.errors import DeliveryError
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.receiving.pull import Pulled, Retriever
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from tests.fakes import audit
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import free_port, send

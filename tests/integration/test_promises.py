@@ -25,10 +25,12 @@ from dicom_node.commitment.messages import (
     encode_request,
     read_answer,
 )
-from dicom_node.database.tables import Database, utc_now
-from dicom_node.images.store import InstanceStore, current_instance
+from dicom_node.database.connection import Database
+from dicom_node.images.records import current_instance
+from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port
 from tests.integration.test_delivery import until

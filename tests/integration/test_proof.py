@@ -11,12 +11,14 @@ from sqlalchemy import select, update
 
 from dicom_node.commitment.messages import Request
 from dicom_node.commitment.prover import Prover
-from dicom_node.database.tables import CommitmentRow, Database, OutboxRow, utc_now
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import CommitmentRow, OutboxRow
 from dicom_node.delivery import outbox
 from dicom_node.delivery.deliverer import Delivery
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from tests.fakes.committing_pacs import CommittingPacs, running_committing_pacs
 from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.results import add_result

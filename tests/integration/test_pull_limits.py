@@ -11,13 +11,14 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.alerts.record import open_alerts
-from dicom_node.database.tables import Database
+from dicom_node.database.connection import Database
 from dicom_node.dicom.bounded_dimse import Budget
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
 from dicom_node.receiving import pull
 from dicom_node.receiving.pull import Retriever
-from dicom_node.settings.node import NodeSettings, Partner
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.sections import Partner
 from tests.fakes.archive import sending_archive
 from tests.fakes.datasets import STUDY, mr_image
 

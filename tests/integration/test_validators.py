@@ -16,7 +16,8 @@ from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from dicom_node.results.key_object import build_key_object
 from dicom_node.results.overlay import build_overlay
 from dicom_node.results.presentation import build_presentation
-from dicom_node.results.report import FORMS, SOP_CLASS, SOP_CLASS_2D, Predecessor, build_report
+from dicom_node.results.report import FORMS, SOP_CLASS, SOP_CLASS_2D, build_report
+from dicom_node.results.sr_document import Predecessor
 from spineone_core.findings import Detection, Reason
 from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pynetdicom import AE
 
-from dicom_node.analysis.worker import RefusedByGateError
+from dicom_node.analysis.products import RefusedByGateError
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.integration.test_validators import errors, program, run, validated_by_pixelmed

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from dicom_node.analysis import completion
 from dicom_node.analysis.jobs import LeaseWatch
 from dicom_node.analysis.worker import Worker
-from dicom_node.database.tables import Database, Job, ResultFile, utc_now
-from dicom_node.images import studies
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Job, ResultFile
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -26,9 +28,10 @@ from tests.fakes.detector import FakeDetector
 CHILD = """
 import sys, time
 from pathlib import Path
-from dicom_node import worker
+from dicom_node.analysis import lease
+from dicom_node.analysis.worker import Worker
 from dicom_node.system.lifecycle import StopFlag
-from dicom_node.database.tables import open_database
+from dicom_node.database.connection import open_database
 from dicom_node.settings.node import NodeSettings
 from tests.fakes.detector import FakeDetector
 
@@ -36,10 +39,10 @@ def forever():
     print("begun", flush=True)
     time.sleep(600)
 
-worker.STOP_GRACE_S = 0.5
+lease.STOP_GRACE_S = 0.5
 settings = NodeSettings(data_dir=Path(sys.argv[1]), worker={"heartbeat_s": 0.2})
 stop = StopFlag().install()
-worker.Worker(settings, open_database(settings.database), FakeDetector(forever)).run(stop)
+Worker(settings, open_database(settings.database), FakeDetector(forever)).run(stop)
 """
 
 
@@ -51,7 +54,7 @@ def busy(database: Database, node_settings: NodeSettings) -> Iterator[subprocess
         store.receive(incoming(mr_image(number)))
     with database.write() as session:
         later = utc_now() + timedelta(hours=1)
-        studies.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
+        completion.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
         session.scalars(select(Job)).one().not_before = utc_now()
     command = [sys.executable, "-c", CHILD, str(node_settings.data_dir)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:

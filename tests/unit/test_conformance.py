@@ -9,12 +9,13 @@ import pytest
 from pydicom.uid import UID
 
 from dicom_node.commitment import messages
-from dicom_node.delivery.deliverer import Outcome, classify
+from dicom_node.delivery.channel import Outcome
+from dicom_node.delivery.store_scu import classify
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
-from dicom_node.images import store
-from dicom_node.receiving.listener import supported_contexts, transfer_syntaxes
-from dicom_node.results import key_object, overlay, presentation, report
-from dicom_node.settings.node import Listener, Results
+from dicom_node.images import incoming
+from dicom_node.receiving.contexts import supported_contexts, transfer_syntaxes
+from dicom_node.results import codes, key_object, overlay, presentation, report
+from dicom_node.settings.sections import ListenerRules, ResultsRules
 from spineone_core.anatomy import READING_ORDER
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
@@ -50,9 +51,9 @@ def test_transfer_syntaxes() -> None:
 
 
 def test_defaults_named() -> None:
-    assert (Listener().max_associations, Listener().max_pdu) == (25, 128 * 1024)
+    assert (ListenerRules().max_associations, ListenerRules().max_pdu) == (25, 128 * 1024)
     for key in re.findall(r"`results\.(\w+)`", TEXT):
-        assert key in Results.model_fields, key
+        assert key in ResultsRules.model_fields, key
 
 
 def test_sop_classes_sent() -> None:
@@ -80,29 +81,29 @@ def test_statuses_received(meaning: str, outcome: str) -> None:
 
 def test_statuses_sent() -> None:
     named = {int(row[0], 16) for row in table("C-STORE status sent")}
-    own = {store.SUCCESS, store.OUT_OF_RESOURCES, store.MISMATCH, store.CANNOT_UNDERSTAND}
+    own = {incoming.SUCCESS, incoming.OUT_OF_RESOURCES, incoming.MISMATCH, incoming.CANNOT_UNDERSTAND}
     assert named == {*own, 0x0122, messages.NOT_AUTHORISED}
 
 
 def test_sites() -> None:
     rows = {row[0]: row[1] for row in table("level")}
     assert list(rows) == [landmark.level for landmark in READING_ORDER]
-    for level, code in report.SITES.items():
+    for level, code in codes.SITES.items():
         assert rows[level] == f'({code.value}, {code.scheme_designator}, "{code.meaning}")'
 
 
 @pytest.mark.parametrize(
     "code",
     [
-        report.TITLE,
-        report.PROCEDURE,
-        report.PROBABILITY,
-        report.CERTAINTY,
-        report.NORMALITY,
-        report.NORMAL,
-        report.ABNORMAL,
-        report.UNDETERMINED,
-        report.LUMBAR_SPINE,
+        codes.TITLE,
+        codes.PROCEDURE,
+        codes.PROBABILITY,
+        codes.CERTAINTY,
+        codes.NORMALITY,
+        codes.NORMAL,
+        codes.ABNORMAL,
+        codes.UNDETERMINED,
+        codes.LUMBAR_SPINE,
     ],
     ids=lambda code: code.meaning,
 )

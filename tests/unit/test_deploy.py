@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.database.tables import Database
+from dicom_node.database.connection import Database
 from dicom_node.health.metrics import NodeCollector
-from dicom_node.settings.node import NodeSettings, load_settings
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import load_settings
 from tests.fakes.scu import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.uid import MRImageStorage
 from scipy import ndimage
 
 from spineone_core.arrays import FloatArray
@@ -20,7 +21,7 @@ from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 from spineone_core.phantom.config import PhantomConfig
-from spineone_core.phantom.exam import MR_IMAGE_STORAGE, make_phantom
+from spineone_core.phantom.exam import make_phantom
 from trainer.datasets.exam import Exam
 
 Images = NDArray[np.floating]
@@ -229,7 +230,7 @@ def made(picture: NDArray[np.floating], spacing_mm: float, uid: str) -> Sagittal
         row_direction=np.array([0.0, 1.0, 0.0]),
         column_direction=np.array([0.0, 0.0, -1.0]),
         pixel_spacing=(spacing_mm, spacing_mm),
-        sources=(SliceSource(Path("made.dcm"), f"{uid}.1", MR_IMAGE_STORAGE, None),),
+        sources=(SliceSource(Path("made.dcm"), f"{uid}.1", MRImageStorage, None),),
         study_uid=uid,
         series_uid=uid,
     )

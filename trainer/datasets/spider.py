@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import MRImageStorage
 from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.volume import SagittalVolume, SliceSource, middle_of
-from spineone_core.phantom.exam import MR_IMAGE_STORAGE
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.tables import DatasetError, number_in, read_table
 from trainer.datasets.volume_files import name_uid, read_volume, stem_of, values_of
@@ -102,7 +102,7 @@ def _sagittal_volume(image: Any, path: Path) -> SagittalVolume:
         row_direction=directions[:, 0],
         column_direction=directions[:, 1],
         pixel_spacing=(rows, columns),
-        sources=tuple(SliceSource(path, name_uid(*names, k), MR_IMAGE_STORAGE, None) for k in range(count)),
+        sources=tuple(SliceSource(path, name_uid(*names, k), MRImageStorage, None) for k in range(count)),
         study_uid=name_uid("spider", path.stem.partition("_")[0]),
         series_uid=name_uid(*names),
     )

@@ -1,0 +1,93 @@
+"""One study: read it, and make everything that the settings ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from dicom_node.analysis.detector import StudyReader
+from dicom_node.analysis.inputs import Headers, Input, used_inputs
+from dicom_node.analysis.products import History, Product, key_object, overlay, presentation, reports
+from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.settings.node import NodeSettings
+from spineone_core.findings import Detection, Reason
+from spineone_core.imaging.headers import MR_IMAGES
+from spineone_core.imaging.volume import SagittalVolume
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A detection and everything that was made of it."""
+
+    detection: Detection
+    key: ResultKey
+    products: tuple[Product, ...]
+
+
+def settings_digest(settings: NodeSettings, *, salt: str = "") -> str:
+    """SHA-256 over the settings that change results."""
+    values = {"results": settings.results.model_dump(), "min_slices": settings.study.min_slices, "salt": salt}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def analyse(
+    detector: StudyReader,
+    study_uid: str,
+    inputs: Sequence[Input],
+    settings: NodeSettings,
+    *,
+    created: datetime,
+    salt: str = "",
+    history: History = lambda key: {},
+) -> Analysis:
+    """Read a study and make what the settings ask for: report, overlay and picture, presentation state; findings always.
+
+    Parameters
+    ----------
+    created
+        Time of the job; it is written into the objects, so that a second attempt makes the same ones.
+    salt
+        Distinguishes results that are made outside the node's database.
+    history
+        Says which reports the new ones replace.
+
+    Raises
+    ------
+    RefusedByGateError
+        If an object that was made would not be fit to be sent.
+    """
+    used = used_inputs(inputs)
+    key = ResultKey(
+        study_uid,
+        tuple((i.sop_instance_uid, i.sha256) for i in used),
+        detector.identity.digest,
+        settings_digest(settings, salt=salt),
+    )
+    detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
+    headers = Headers(used)
+    created = created.astimezone()
+    products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
+    if settings.results.structured_report:
+        products += reports(detection, volume, headers, key, created, history(key), settings)
+    if settings.results.secondary_capture and volume is not None and detection.analysed:
+        products += overlay(detection, volume, headers, key, created, settings)
+    if settings.results.presentation_state and volume is not None and detection.analysed:
+        products.append(presentation(detection, volume, headers, key, created))
+    if settings.results.key_object and detection.analysed:
+        products.append(key_object(detection, headers, key, created))
+    return Analysis(detection, key, tuple(products))
+
+
+def _detect(
+    detector: StudyReader, study_uid: str, used: Sequence[Input], min_slices: int
+) -> tuple[Detection, SagittalVolume | None]:
+    images = [i.path for i in used if i.sop_class_uid in MR_IMAGES]
+    if not images:
+        detail = "the study holds no MR image"
+        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
+    reading = detector.read_study(images, min_slices=min_slices)
+    # A study of unreadable headers has no UID of its own.
+    return replace(reading.detection, study_uid=study_uid), reading.volume

@@ -1,0 +1,62 @@
+"""Closing studies that are complete, and queueing a job for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, exists, or_, select
+from sqlalchemy.orm import Session
+
+from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.analysis import jobs
+from dicom_node.database.tables import Job, StudyRow, is_due
+from dicom_node.database.words import ACTIVE_JOB_STATES
+from dicom_node.images.studies import IS_WHOLE
+
+
+def complete_due(
+    session: Session,
+    *,
+    now: datetime,
+    quiet_seconds: float,
+    max_wait_seconds: float,
+    quiet_seconds_after_release: float | None = None,
+) -> Sequence[StudyRow]:
+    """Close every study that is due and queue a job for each; part of the caller's transaction.
+
+    A study with an unfinished job waits for the end of that one, so that two jobs never work on one study.
+    """
+    quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
+    if quiet_seconds_after_release is not None:
+        quiet |= StudyRow.released_at <= now - timedelta(seconds=quiet_seconds_after_release)
+    since = now - timedelta(seconds=max_wait_seconds)
+    waited = is_due(StudyRow.first_received_at, since, 2 * max_wait_seconds)
+    active = exists().where(Job.study_uid == StudyRow.study_uid, Job.state.in_(ACTIVE_JOB_STATES))
+    due = session.scalars(
+        select(StudyRow)
+        .where(
+            StudyRow.state == "receiving",
+            or_(waited, IS_WHOLE, and_(StudyRow.images_expected.is_(None), quiet)),
+            ~active,
+        )
+        .order_by(StudyRow.first_received_at)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for study in due:
+        study.state = "complete"
+        job = jobs.enqueue(session, study.study_uid, study.generation, now=now)
+        _judge(session, study, job)
+    return due
+
+
+def _judge(session: Session, study: StudyRow, job: Job) -> None:
+    """Say so where images are missing."""
+    if study.images_expected is None or study.images_here is None:
+        return
+    if study.images_here >= study.images_expected:
+        close_alert(session, "incomplete_study", study.study_uid)
+        return
+    detail = f"{study.images_here} of the {study.images_expected} MR images that the sender's archive has came in time"
+    jobs.note_incomplete(session, job, detail)
+    raise_alert(session, "incomplete_study", study.study_uid, detail)

@@ -1,0 +1,55 @@
+"""The detector as the node sees it. The only module that imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.errors import ModelError
+from dicom_node.settings.node import NodeSettings
+from spineone_core.findings import Detection, ModelIdentity
+from spineone_core.imaging.volume import SagittalVolume
+
+
+class Reading(Protocol):
+    """What a detector says about a study."""
+
+    @property
+    def detection(self) -> Detection: ...
+
+    @property
+    def volume(self) -> SagittalVolume | None: ...
+
+
+class StudyReader(Protocol):
+    """The part of `spineone_core.detection.detector.Detector` that the node uses."""
+
+    identity: ModelIdentity
+
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
+
+    def gpu_memory(self) -> tuple[str, int, int] | None: ...
+
+
+def load_detector(settings: NodeSettings) -> StudyReader:
+    """The detector that the settings name.
+
+    Raises
+    ------
+    ModelError
+        If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
+        licence), or the device is not there.
+    """
+    from spineone_core.detection.detector import Detector
+    from spineone_core.detection.devices import DeviceError
+    from spineone_core.detection.model_package import ModelPackageError
+
+    if settings.model.threads:
+        import torch
+
+        torch.set_num_threads(settings.model.threads)
+    try:
+        return Detector.load(settings.model.path, device=settings.model.device, released=True)
+    except (ModelPackageError, DeviceError) as error:
+        raise ModelError(f"model {settings.model.path}: {error}") from error

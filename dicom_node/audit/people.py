@@ -1,0 +1,56 @@
+"""Who did something: a person at a command, or a process of the node."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dicom_node.audit import message as audit_message
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.message import (
+    APPLICATION,
+    APPLICATION_LAUNCHER,
+    Outcome,
+    Participant,
+    host_name,
+)
+
+
+def person(*, is_requestor: bool = True) -> Participant:
+    """Who runs this command: the login name, also behind sudo."""
+    try:
+        name = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        name = str(os.getuid())
+    return Participant(name, is_requestor=is_requestor, address=host_name())
+
+
+@contextmanager
+def activity(audit: AuditLog, role: str) -> Iterator[None]:
+    """Start and stop of a process of the node; a stop by an error is a major failure."""
+    titles = f"AETITLES={audit.settings.listener.ae_title}"
+    process = Participant(f"{role}:{os.getpid()}", APPLICATION, address=host_name(), alternative_id=titles)
+    launcher = person()
+    launcher = Participant(launcher.user_id, APPLICATION_LAUNCHER, is_requestor=True, address=launcher.address)
+    outcome = Outcome.MAJOR_FAILURE
+    audit.record(audit_message.application(process, launcher, started=True, outcome=Outcome.SUCCESS))
+    try:
+        yield
+        outcome = Outcome.SUCCESS
+    finally:
+        audit.record(audit_message.application(process, launcher, started=False, outcome=outcome))
+
+
+@contextmanager
+def command(audit: AuditLog, what: str) -> Iterator[None]:
+    """A person changes something by a command."""
+    outcome = Outcome.SERIOUS_FAILURE
+    try:
+        yield
+        outcome = Outcome.SUCCESS
+    finally:
+        who = [person(), audit.node()]
+        title = audit.settings.listener.ae_title
+        audit.record(audit_message.function_used(who, title, what, outcome=outcome))

@@ -1,0 +1,68 @@
+"""C-FIND: writing a query and reading its matches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+
+from dicom_node.errors import DeliveryError
+
+FIND = str(StudyRootQueryRetrieveInformationModelFind)
+_MOST_MATCHES = 100_000
+# Statuses of a C-FIND, C-MOVE or C-GET that goes on.
+PENDING = (0xFF00, 0xFF01)
+
+
+def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
+    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4): keywords and values; empty ones are to be returned."""
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def find(association: Any, query: Dataset) -> list[Dataset]:
+    """The matches of a C-FIND (study root).
+
+    Raises
+    ------
+    DeliveryError
+        If the query fails, is not answered, or has matches without end.
+    """
+    matches: list[Dataset] = []
+    try:
+        for status, match in association.send_c_find(query, FIND):
+            if "Status" not in status:
+                raise DeliveryError("no answer to C-FIND: the association was aborted or timed out")
+            if status.Status in PENDING:
+                matches += [match] if match is not None else []
+            elif status.Status != 0:
+                raise DeliveryError(f"C-FIND failed with status 0x{status.Status:04X}")
+            if len(matches) > _MOST_MATCHES:
+                raise DeliveryError(f"C-FIND has more than {_MOST_MATCHES} matches")
+    except (ValueError, RuntimeError, OSError) as error:
+        raise DeliveryError(
+            f"C-FIND cannot be sent ({type(error).__name__}: no such service, or no association)"
+        ) from None
+    return matches
+
+
+def text_of(match: Dataset, keyword: str) -> str:
+    """A value of a match; several are joined by commas.
+
+    Raises
+    ------
+    DeliveryError
+        If it cannot be read.
+    """
+    try:
+        value = match.get(keyword)
+    except Exception as error:  # an archive may answer anything
+        raise DeliveryError(f"the archive's answer cannot be read: {keyword} ({type(error).__name__})") from None
+    if value is None or isinstance(value, str):
+        return str(value or "").strip(" \0")
+    return ",".join(str(part) for part in value) if hasattr(value, "__iter__") else str(value)

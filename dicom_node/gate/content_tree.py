@@ -1,0 +1,39 @@
+"""Reading the content tree of a structured document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom.dataset import Dataset
+
+
+def tree(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence") or []:
+        yield child
+        yield from tree(child)
+
+
+def children(item: Dataset, code: str) -> list[Dataset]:
+    return [child for child in item.get("ContentSequence") or [] if code_of(child) == code]
+
+
+def code_of(item: Dataset, keyword: str = "ConceptNameCodeSequence") -> str:
+    """Code value of the concept name, or of another code sequence; empty where there is none."""
+    codes = item.get(keyword)
+    return str(codes[0].get("CodeValue", "")) if codes else ""
+
+
+def value_code(item: Dataset) -> str:
+    return str(item.ConceptCodeSequence[0].CodeValue)
+
+
+def number(item: Dataset) -> float:
+    return float(item.MeasuredValueSequence[0].NumericValue)
+
+
+def reference(item: Dataset) -> Dataset:
+    return item.ReferencedSOPSequence[0]
+
+
+def texts(dataset: Dataset) -> list[str]:
+    return [str(item.get("TextValue", "")) for item in tree(dataset) if item.get("ValueType") == "TEXT"]

@@ -1,0 +1,201 @@
+"""Rules for reports (TID 1500)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from dicom_node.gate.content_tree import children, code_of, number, reference, texts, tree, value_code
+from dicom_node.gate.documents import evidence, words
+from dicom_node.gate.problems import ObjectRules, Problems, wrong_values
+from dicom_node.results import codes, report
+
+_TYPE_1 = (
+    "ContentDate",
+    "ContentTime",
+    "CompletionFlag",
+    "VerificationFlag",
+    "PreliminaryFlag",
+    "CurrentRequestedProcedureEvidenceSequence",
+    "ValueType",
+    "ContinuityOfContent",
+    "ConceptNameCodeSequence",
+    "ContentTemplateSequence",
+    "ContentSequence",
+)
+_TYPE_2 = ("ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
+_SR_VALUES = {
+    "Modality": "SR",
+    "VerificationFlag": "UNVERIFIED",
+    "PreliminaryFlag": "PRELIMINARY",
+    "ValueType": "CONTAINER",
+    "ContinuityOfContent": "SEPARATE",
+}
+# Concept codes of the template, value alone: within one container they are unambiguous.
+_LANGUAGE, _OBSERVER, _DEVICE_OBSERVER_UID, _PROCEDURE = "121049", "121005", "121012", "121058"
+_LIBRARY, _LIBRARY_GROUP, _ROWS, _COLUMNS = "111028", "126200", "110910", "110911"
+_FRAME_OF_REFERENCE = "112227"
+_MEASUREMENTS, _GROUP, _TRACKING_ID, _TRACKING_UID = "126010", "125007", "112039", "112040"
+_FINDING, _SITE, _REGION, _ALGORITHM, _ALGORITHM_VERSION = "121071", "363698007", "111030", "111001", "111003"
+
+
+def document(dataset: Dataset) -> Problems:
+    yield from wrong_values(dataset, _SR_VALUES)
+    if dataset.CompletionFlag not in ("COMPLETE", "PARTIAL"):
+        yield "CompletionFlag: must be COMPLETE or PARTIAL"
+
+
+def predecessor(dataset: Dataset) -> Problems:
+    for study in dataset.get("PredecessorDocumentsSequence") or []:
+        if study.StudyInstanceUID != dataset.StudyInstanceUID:
+            yield "PredecessorDocumentsSequence: names another study"
+        for series in study.ReferencedSeriesSequence:
+            if not series.get("SeriesInstanceUID"):
+                yield "PredecessorDocumentsSequence: a series has no UID"
+            for named in series.ReferencedSOPSequence:
+                if named.ReferencedSOPClassUID not in report.FORMS:
+                    yield "PredecessorDocumentsSequence: not a report of this node"
+                if named.ReferencedSOPInstanceUID == dataset.SOPInstanceUID:
+                    yield "PredecessorDocumentsSequence: names the report itself"
+
+
+def root(dataset: Dataset) -> Problems:
+    if code_of(dataset) != "126000" or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
+        yield "root: not an Imaging Measurement Report of TID 1500"
+    for code, name in (
+        (_LANGUAGE, "language"),
+        (_OBSERVER, "observer"),
+        (_DEVICE_OBSERVER_UID, "device observer"),
+        (_PROCEDURE, "procedure reported"),
+        (_MEASUREMENTS, "imaging measurements"),
+    ):
+        if len(children(dataset, code)) != 1:
+            yield f"root: not exactly one {name}"
+
+
+def groups(dataset: Dataset) -> Problems:
+    groups = children(children(dataset, _MEASUREMENTS)[0], _GROUP)
+    for group in groups:
+        yield from _group(dataset, group)
+    tracking = [str(children(g, _TRACKING_UID)[0].UID) for g in groups]
+    if len(set(tracking)) != len(tracking):
+        yield "groups: tracking UIDs are not unique"
+    sites = [value_code(children(g, _SITE)[0]) for g in groups]
+    if sites == [codes.LUMBAR_SPINE.value]:
+        yield from _refusal(dataset, groups[0])
+    else:
+        yield from _findings(dataset, groups, sites)
+
+
+def _group(dataset: Dataset, group: Dataset) -> Problems:
+    for code, name in (
+        (_TRACKING_ID, "tracking identifier"),
+        (_TRACKING_UID, "tracking UID"),
+        (_FINDING, "finding"),
+        (_SITE, "finding site"),
+        (_ALGORITHM, "algorithm name"),
+        (_ALGORITHM_VERSION, "algorithm version"),
+        (codes.NORMALITY.value, "normality"),
+    ):
+        if len(children(group, code)) != 1:
+            yield f"group: not exactly one {name}"
+    equipment = dataset.ContributingEquipmentSequence[0]
+    algorithm = (children(group, _ALGORITHM)[0].TextValue, children(group, _ALGORITHM_VERSION)[0].TextValue)
+    if algorithm != (equipment.ManufacturerModelName, equipment.SoftwareVersions):
+        yield "group: algorithm differs from contributing equipment"
+
+
+def _refusal(dataset: Dataset, group: Dataset) -> Problems:
+    if any(item.get("ValueType") in ("SCOORD", "SCOORD3D", "NUM") for item in tree(group)):
+        yield "refusal: carries points or numbers"
+    if value_code(children(group, _FINDING)[0]) != codes.UNDETERMINED.value:
+        yield "refusal: finding is not undetermined"
+    if not any("Not analysable [" in text for text in texts(dataset)):
+        yield "refusal: the reason is not stated"
+
+
+def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Problems:
+    if sites != [site.value for site in codes.SITES_IN_READING_ORDER]:
+        yield f"groups: {len(groups)} groups are neither the ten levels in reading order nor a refusal"
+    images = _library_images(dataset)
+    for group in groups:
+        yield from _point(dataset, group, images)
+        yield from _numbers(group)
+    places = {_place(children(group, _REGION)[0]) for group in groups}
+    if len(places) != 1:
+        yield "groups: points lie on different images"
+
+
+def _place(region: Dataset) -> tuple[str, Any]:
+    """The image and its frame, or the frame of reference, that a point counts in."""
+    if region.ValueType == "SCOORD3D":
+        return str(region.ReferencedFrameOfReferenceUID), None
+    image = reference(region.ContentSequence[0])
+    return str(image.ReferencedSOPInstanceUID), image.get("ReferencedFrameNumber")
+
+
+def _library_images(dataset: Dataset) -> list[Dataset]:
+    return [
+        image
+        for library in children(dataset, _LIBRARY)
+        for group in children(library, _LIBRARY_GROUP)
+        for image in group.ContentSequence
+    ]
+
+
+def _point(dataset: Dataset, group: Dataset, images: list[Dataset]) -> Problems:
+    regions = [item for item in group.ContentSequence if item.get("ValueType") in ("SCOORD", "SCOORD3D")]
+    if len(regions) != 1 or regions[0].GraphicType != "POINT":
+        yield "group: not exactly one point"
+    elif regions[0].ValueType == "SCOORD3D":
+        yield from _point_in_space(dataset, regions[0], images)
+    else:
+        yield from _point_on_image(regions[0], images)
+
+
+def _point_on_image(region: Dataset, images: list[Dataset]) -> Problems:
+    if len(region.GraphicData) != 2:
+        yield "group: the point has not two coordinates"
+        return
+    if [child.ValueType for child in region.ContentSequence] != ["IMAGE"]:
+        yield "group: the point does not name exactly one image"
+        return
+    place = _place(region)[0]
+    found = [image for image in images if str(reference(image).ReferencedSOPInstanceUID) == place]
+    if not found:
+        yield "group: the point's image is not in the image library"
+        return
+    size = [number(children(found[0], code)[0]) for code in (_COLUMNS, _ROWS)]
+    if not all(0 <= float(v) <= limit for v, limit in zip(region.GraphicData, size, strict=True)):
+        yield "group: the point lies outside its image"
+
+
+def _point_in_space(dataset: Dataset, region: Dataset, images: list[Dataset]) -> Problems:
+    if dataset.SOPClassUID != report.SOP_CLASS:
+        yield "group: this SOP class holds no point in space"
+    if len(region.GraphicData) != 3 or not all(math.isfinite(float(v)) for v in region.GraphicData):
+        yield "group: the point has not three coordinates"
+    frames = {str(item.UID) for image in images for item in children(image, _FRAME_OF_REFERENCE)}
+    if _place(region)[0] not in frames:
+        yield "group: the point counts in a frame of reference of no image in the image library"
+
+
+def _numbers(group: Dataset) -> Problems:
+    numbers = {code_of(item): number(item) for item in group.ContentSequence if item.ValueType == "NUM"}
+    if any(not 0 <= value <= 100 for value in numbers.values()):
+        yield "group: a percentage lies outside 0 to 100"
+    probability = numbers.get(codes.PROBABILITY.value)
+    if probability is None:
+        yield "group: no probability"
+        return
+    normality, finding = (value_code(children(group, code)[0]) for code in (codes.NORMALITY.value, _FINDING))
+    likelier = codes.ABNORMAL if probability >= 50 else codes.NORMAL
+    # What is abnormal may be called by the site's own code.
+    named = normality == codes.ABNORMAL.value and finding not in (codes.NORMAL.value, codes.UNDETERMINED.value)
+    if normality not in (likelier.value, codes.UNDETERMINED.value) or not (finding == normality or named):
+        yield "group: finding, normality and probability contradict each other"
+
+
+RULES = ObjectRules(type_1=_TYPE_1, type_2=_TYPE_2, rules=(document, evidence, predecessor, root, groups, words))

@@ -1,0 +1,138 @@
+"""One C-STORE request: its UIDs, checked, and the status to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+
+from dicom_node.dicom.headers import PIXEL_KEYWORDS, InstanceHeader, is_valid_uid
+from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
+from dicom_node.images.records import patient_id
+
+# C-STORE statuses (PS3.4 B.2.3).
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+MISMATCH = 0xA900
+CANNOT_UNDERSTAND = 0xC000
+
+
+class RefusedError(Exception):
+    """An instance cannot be accepted: the status to answer, and why (without values of the data set)."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """One C-STORE request. ``data`` is the encoded data set without file meta."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes
+    calling_ae: str
+    calling_address: str
+
+    @staticmethod
+    def of(event: Any, *, calling_ae: str, calling_address: str) -> Incoming:
+        """The request of pynetdicom's C-STORE event."""
+        request = event.request
+        return Incoming(
+            sop_class_uid=str(request.AffectedSOPClassUID),
+            sop_instance_uid=str(request.AffectedSOPInstanceUID),
+            transfer_syntax_uid=str(event.context.transfer_syntax),
+            data=request.DataSet.getvalue(),
+            calling_ae=calling_ae,
+            calling_address=calling_address,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The UIDs an instance is filed under."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    study_uid: str
+    series_uid: str
+    # Never stored and never logged.
+    patient_id: str
+    is_own_result: bool
+
+
+def encode_file_meta(incoming: Incoming) -> bytes:
+    """Preamble and file meta information (PS3.10 7.1). Nothing in it changes with our version: the same data set
+    received twice must give the same file, or every resend after an upgrade would look like a correction."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = incoming.sop_class_uid
+    # A malformed one is in the data set still; the file only goes to quarantine.
+    meta.MediaStorageSOPInstanceUID = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else "0"
+    meta.TransferSyntaxUID = incoming.transfer_syntax_uid
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = "SPINEONE"
+    buffer = BytesIO()
+    buffer.write(b"\0" * 128 + b"DICM")
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    return buffer.getvalue()
+
+
+def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
+    """Check the UIDs of command and data set against each other and against the rules.
+
+    Raises
+    ------
+    RefusedError
+        0xA900 where command and data set differ, 0xC000 where a UID is missing or malformed.
+    """
+    if not is_valid_uid(incoming.sop_instance_uid):
+        raise RefusedError(MISMATCH, "SOP Instance UID of the request is malformed")
+    values = {}
+    for keyword in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        value = str(header.dataset.get(keyword) or "")
+        if not is_valid_uid(value):
+            raise RefusedError(CANNOT_UNDERSTAND, f"{keyword} is {'malformed' if value else 'missing'}")
+        values[keyword] = value
+    if values["SOPInstanceUID"] != incoming.sop_instance_uid:
+        raise RefusedError(MISMATCH, "SOP Instance UID of the request differs from the data set's")
+    if values["SOPClassUID"] != incoming.sop_class_uid:
+        raise RefusedError(MISMATCH, "SOP Class UID of the request differs from the data set's")
+    return Identity(
+        sop_instance_uid=values["SOPInstanceUID"],
+        sop_class_uid=values["SOPClassUID"],
+        study_uid=values["StudyInstanceUID"],
+        series_uid=values["SeriesInstanceUID"],
+        patient_id=patient_id(header.dataset),
+        is_own_result=is_own_result(header.dataset),
+    )
+
+
+def incoming_from_file(path: Path) -> Incoming:
+    meta = read_file_meta_info(path)
+    return Incoming(
+        sop_class_uid=str(meta.MediaStorageSOPClassUID),
+        sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        transfer_syntax_uid=str(meta.TransferSyntaxUID),
+        data=data_set_bytes(path),
+        calling_ae="(reconciled)",
+        calling_address="",
+    )
+
+
+def data_set_bytes(path: Path) -> bytes:
+    """A stored file without its preamble and file meta; the group length element says where they end."""
+    data = path.read_bytes()
+    return data[144 + int.from_bytes(data[140:144], "little") :]
+
+
+def pixel_module(header: InstanceHeader) -> tuple[str, ...]:
+    return tuple(str(header.dataset.get(keyword, "")) for keyword in PIXEL_KEYWORDS)

@@ -1,0 +1,107 @@
+"""Reading PDUs from a peer that may not behave: a largest length and one deadline for each."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import cast
+
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.transport import AssociationSocket
+
+# A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far under it.
+SMALLEST_PDU_CAP = 1024 * 1024
+_RECEIVE_BLOCK = 65536
+# The fixed part of an A-ASSOCIATE-RQ: version, titles, 32 reserved bytes.
+_SHORTEST_REQUEST = 68
+
+
+class GuardedSocket(AssociationSocket):
+    """A socket on which a PDU has a largest length and a deadline as a whole."""
+
+    pdu_cap: int = SMALLEST_PDU_CAP
+    pdu_timeout_s: float = 30.0
+    # Was read before there was an association.
+    first_pdu: bytes = b""
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read exactly ``nr_bytes``, or what came before the peer closed.
+
+        Raises
+        ------
+        OSError
+            If more is announced than a PDU may have, or the time is over. pynetdicom closes the connection then.
+        """
+        if nr_bytes > self.pdu_cap:
+            raise OSError(f"a PDU of {nr_bytes} bytes is announced; the limit is {self.pdu_cap}")
+        if self.first_pdu:
+            first, self.first_pdu = self.first_pdu[:nr_bytes], self.first_pdu[nr_bytes:]
+            return bytearray(first)
+        connection = cast("socket.socket", self.socket)
+        received = read_exactly(connection, nr_bytes, time.monotonic() + self.pdu_timeout_s)
+        connection.settimeout(self.pdu_timeout_s)
+        return received
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self.first_pdu) or bool(super().ready)
+
+
+def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytearray:
+    """Read ``size`` bytes, or what came before the peer closed.
+
+    Raises
+    ------
+    OSError
+        If the time is over (``deadline`` is of the monotonic clock), or the connection breaks.
+    """
+    received = bytearray()
+    while len(received) < size:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("a PDU took too long")
+        connection.settimeout(remaining)
+        block = connection.recv(min(_RECEIVE_BLOCK, size - len(received)))
+        if not block:
+            break
+        received += block
+    return received
+
+
+def read_request(connection: socket.socket, timeout_s: float) -> bytes:
+    """The A-ASSOCIATE-RQ with which every connection begins (PS3.8 9.3.2); empty if anything else comes.
+
+    Raises
+    ------
+    OSError
+        If it does not come in time, or the connection breaks.
+    """
+    deadline = time.monotonic() + timeout_s
+    head = read_exactly(connection, 6, deadline)
+    length = int.from_bytes(head[2:6], "big")
+    if len(head) < 6 or head[0] != 0x01 or length > SMALLEST_PDU_CAP:
+        return b""
+    body = read_exactly(connection, length, deadline)
+    return bytes(head + body) if len(body) == length >= _SHORTEST_REQUEST and _is_readable(head + body) else b""
+
+
+def _is_readable(request: bytes | bytearray) -> bool:
+    """Whether an A-ASSOCIATE-RQ can be decoded. One that cannot would keep an association waiting for one that can."""
+    pdu = A_ASSOCIATE_RQ()
+    try:
+        pdu.decode(bytes(request))
+        pdu.to_primitive()
+    except Exception:  # whatever is wrong with it
+        return False
+    return True
+
+
+def is_version_1(request: bytes) -> bool:
+    """Whether a request speaks the only version of the protocol (PS3.8 9.3.2: that bit alone is looked at)."""
+    return bool(request[7] & 1)
+
+
+def without_later_versions(request: bytes) -> bytes:
+    """pynetdicom looks at all bits of the version."""
+    return request[:6] + b"\x00\x01" + request[8:]

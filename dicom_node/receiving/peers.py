@@ -1,0 +1,64 @@
+"""Who may call, from where, and how often at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+from dicom_node.settings.node import NodeSettings
+
+
+class Peers:
+    """Who may call: the settings' peers and archives send images (this machine alone if there are no peers);
+    destinations report what they keep."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        self._rules: dict[str, list[Any]] = {}
+        self._limits: dict[str, int] = {}
+        for peer in settings.peers:
+            self._limits[peer.ae_title] = max(peer.max_associations, self._limits.get(peer.ae_title, 0))
+            networks = [ipaddress.ip_network(text, strict=False) for text in peer.addresses]
+            everywhere = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
+            self._rules.setdefault(peer.ae_title, []).extend(networks or everywhere)
+        self._archives = [(archive.ae_title, archive.host) for archive in settings.archives]
+        self._destinations = [(destination.ae_title, destination.host) for destination in settings.destinations]
+
+    def most_associations(self, ae_title: str) -> int:
+        """How many associations someone of this AE title may have; 0 where no limit of its own is set. Of several tables of one
+        title the largest limit counts."""
+        return self._limits.get(ae_title, 0)
+
+    def knows_title(self, ae_title: str) -> bool:
+        """Whether someone has this AE title (any is good where no peers are set)."""
+        others = {title for title, _ in (*self._archives, *self._destinations)}
+        return not self._rules or ae_title in self._rules or ae_title in others
+
+    def allows(self, ae_title: str, address: str) -> bool:
+        """Whether someone of this AE title may come from this address."""
+        return self.may_send(ae_title, address) or _is_one_of(self._destinations, ae_title, address)
+
+    def may_send(self, ae_title: str, address: str) -> bool:
+        """Whether it may send images and ask for them to be kept."""
+        ip = _ip(address)
+        if not self._rules and ip.is_loopback:
+            return True
+        rules = self._rules.get(ae_title, [])
+        return any(ip in network for network in rules) or _is_one_of(self._archives, ae_title, address)
+
+
+def _is_one_of(partners: list[tuple[str, str]], ae_title: str, address: str) -> bool:
+    """Whether the address is that of a partner of this title."""
+    return any(title == ae_title and _ip(address) in _addresses_of(host) for title, host in partners)
+
+
+def _addresses_of(host: str) -> set[Any]:
+    try:
+        return {_ip(str(found[4][0])) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return set()
+
+
+def _ip(address: str) -> Any:
+    ip = ipaddress.ip_address(address.split("%")[0])
+    return getattr(ip, "ipv4_mapped", None) or ip

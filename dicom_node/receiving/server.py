@@ -1,0 +1,237 @@
+"""pynetdicom's server with guards: who gets a place, and what a connection may cost before it has one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pynetdicom.dimse_primitives import N_ACTION
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
+
+from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
+from dicom_node.receiving.pdus import (
+    SMALLEST_PDU_CAP,
+    GuardedSocket,
+    is_version_1,
+    read_request,
+    without_later_versions,
+)
+from dicom_node.settings.sections import ListenerRules
+from dicom_node.system.log import get_logger, printable
+
+# Threads of connections that have not (or not yet) become associations, beyond those that are.
+SPARE_CONNECTIONS = 200
+_REJECT_VERSION = (0x01, 0x02, 0x02)
+_REJECT_BUSY = (0x02, 0x03, 0x02)
+# A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
+_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
+
+
+class GuardedDimse(BoundedDimse):
+    """Serves a peer's requests also while a response of it is waited for."""
+
+    # A peer waits for each answer, so that requests never pile up.
+    most_waiting = 8
+
+    def __init__(self, association: Any, budget: Budget) -> None:
+        super().__init__(association, budget)
+        # What to do, in a thread of its own, when the response to an N-ACTION was handed over for sending.
+        self.after_response: Callable[[], None] | None = None
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; see `DIMSEServiceProvider`."""
+        super().send_msg(primitive, context_id)
+        if isinstance(primitive, N_ACTION) and self.after_response is not None:
+            threading.Thread(target=self.after_response, daemon=True).start()
+            self.after_response = None
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message. Who waits for a response gets that; requests of the peer that come before it are served."""
+        if not block:
+            return super().get_msg(block=False)
+        deadline = time.monotonic() + (self.dimse_timeout or 0.0)
+        while time.monotonic() < deadline and self.dul.is_alive() and self.dul.peek_next_pdu() is None:
+            context_id, message = super().get_msg(block=False)
+            if message is None:
+                time.sleep(0.01)
+            elif message.is_valid_request:
+                self.assoc._serve_request(message, cast("int", context_id))
+                # Serving ends with the opposite, as in the association's own thread, which is still held.
+                self.assoc._is_paused = True
+            else:
+                return context_id, message
+        return None, None
+
+
+class GuardedRequestHandler(RequestHandler):
+    """Gives each association a `GuardedSocket` and a `GuardedDimse`."""
+
+    def _create_association(self) -> Any:
+        server = cast("GuardedServer", self.server)
+        association = super()._create_association()
+        # The plain socket has announced the connection already; the one that takes its place announces it itself.
+        association.dul.event_queue.queue.clear()
+        guarded = GuardedSocket(association, client_socket=cast("socket.socket", self.request))
+        guarded.pdu_cap, guarded.pdu_timeout_s = server.pdu_cap, server.pdu_timeout_s
+        guarded.first_pdu, slot = server.first_pdus.pop(self.request)
+        slot.association = association
+        association.dul.socket = guarded
+        association.acse_timeout = server.pdu_timeout_s
+        association.dimse = GuardedDimse(association, server.budget)
+        return association
+
+
+@dataclass(eq=False)
+class Slot:
+    """A place for one association, of a calling AE title."""
+
+    calling: str
+    is_starting: bool = True
+    association: Any = None
+
+    def is_used(self) -> bool:
+        """Whether its association lives, or is about to."""
+        return self.is_starting or (self.association is not None and self.association.is_alive())
+
+
+class GuardedServer(ThreadedAssociationServer):
+    """Accepts and sets the time-out first; everything that waits for the peer happens in the connection's thread."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        *args: Any,
+        listener: ListenerRules,
+        tls: ssl.SSLContext | None,
+        judge: Callable[[str, str, str], tuple[int, int, int] | None],
+        refuse: Callable[[str, str, str, str], None],
+        most_of: Callable[[str], int],
+        tls_failed: Callable[[str], None],
+        **kwargs: Any,
+    ) -> None:
+        self.pdu_timeout_s = listener.pdu_timeout_s
+        self.pdu_cap = max(SMALLEST_PDU_CAP, listener.max_pdu + 6)
+        self.budget = Budget.of(listener)
+        self._tls = tls
+        self._judge = judge
+        self._refuse = refuse
+        self._tls_failed = tls_failed
+        self._most_associations = listener.max_associations
+        self._most_of = most_of
+        # Connections that have not asked for an association yet, the oldest first.
+        self._waiting: dict[socket.socket, None] = {}
+        self._slots: list[Slot] = []
+        self.first_pdus: dict[Any, tuple[bytes, Slot]] = {}
+        self._lock = threading.Lock()
+        kwargs["request_handler"] = GuardedRequestHandler
+        super().__init__(*args, **kwargs)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept only."""
+        connection, address = cast("socket.socket", self.socket).accept()
+        connection.settimeout(self.pdu_timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Too many connections at once: the oldest that has not asked for an association makes room."""
+        with self._lock:
+            oldest = next(iter(self._waiting)) if len(self._waiting) >= SPARE_CONNECTIONS else None
+        if oldest is not None:
+            self._cut(oldest)
+        return True
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """The connection's own thread."""
+        if self._tls is not None:
+            request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            self._waiting[request] = None
+        first = self._hear(request, client_address[0])
+        with self._lock:
+            self._waiting.pop(request, None)
+        if not first:
+            self._answer(request, _ABORT)
+            return
+        slot = self._admit(first, client_address[0])
+        if isinstance(slot, bytes):
+            self._answer(request, slot)
+            return
+        # Only now: an association is three threads, two of which look at their queues a thousand times a second.
+        self.first_pdus[request] = without_later_versions(first), slot
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            slot.is_starting = False
+
+    def _admit(self, first: bytes, address: str) -> Slot | bytes:
+        """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
+        called, calling = (title(first[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
+        code = self._judge(calling, called, address) if is_version_1(first) else _REJECT_VERSION
+        if code is None:
+            with self._lock:
+                self._slots = [slot for slot in self._slots if slot.is_used()]
+                reason = self._too_many(calling)
+                if not reason:
+                    self._slots.append(Slot(calling))
+                    return self._slots[-1]
+            self._refuse(calling, called, address, reason)
+        return b"\x03\x00\x00\x00\x00\x04\x00" + bytes(code or _REJECT_BUSY)
+
+    def _too_many(self, calling: str) -> str:
+        """Why there is no place for one more association; empty if there is."""
+        if len(self._slots) >= self._most_associations:
+            return "too many associations"
+        if sum(slot.calling == calling for slot in self._slots) >= self._most_of(calling):
+            return "too many associations of this peer"
+        return ""
+
+    def _answer(self, connection: Any, pdu: bytes) -> None:
+        """A last word, and the end."""
+        with contextlib.suppress(OSError, ValueError):
+            connection.sendall(pdu)
+        self.shutdown_request(connection)
+
+    def _hear(self, connection: Any, address: str) -> bytes:
+        """What a peer asks for; empty if it does not ask as it should."""
+        try:
+            if self._tls is not None:
+                # The socket's time-out is one for the whole handshake, however it drips.
+                connection.do_handshake()
+        except (OSError, ValueError) as error:
+            get_logger().warning("tls_failed", address=address, error=type(error).__name__)
+            self._tls_failed(address)
+            # Without TLS there is no last word: to send one would begin the handshake again.
+            self._cut(connection)
+            return b""
+        try:
+            first = read_request(connection, self.pdu_timeout_s)
+        except (OSError, ValueError) as error:
+            get_logger().warning("no_association", address=address, error=type(error).__name__)
+            return b""
+        if not first:
+            get_logger().warning("no_association", address=address, error="not DICOM")
+        return first
+
+    def _cut(self, connection: Any) -> None:
+        with self._lock:
+            self._waiting.pop(connection, None)
+        with contextlib.suppress(OSError):
+            # Not SSLSocket's own, which takes the TLS object away from the thread that reads.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A log line instead of a traceback on standard error."""
+        get_logger().exception("connection_failed", address=client_address[0])
+
+
+def title(value: object) -> str:
+    return printable(str(value).strip(), 16)

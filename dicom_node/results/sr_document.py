@@ -1,0 +1,115 @@
+"""What every structured document of ours has: evidence, observer, predecessor, content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from highdicom.sr import (
+    ContainerContentItem,
+    DeviceObserverIdentifyingAttributes,
+    ObservationContext,
+    ObserverContext,
+)
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.uid import MRImageStorage
+
+from dicom_node.dicom.identifiers import MANUFACTURER, model_device_uid
+from dicom_node.results.codes import (
+    CODING_SCHEME,
+    coded,
+)
+from dicom_node.results.envelope import plain
+from spineone_core.findings import Detection, ModelIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """The report of an earlier result of the study, which the new one replaces."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+
+
+def add_document(report: Dataset, detection: Detection, sources: list[Dataset]) -> None:
+    """SR Document Series and General modules (PS3.3 C.17.1, C.17.2) and General Equipment's serial number."""
+    report.DeviceSerialNumber = detection.model.digest[:16]
+    # The content is all there will be, but nobody has read it: complete, preliminary, unverified.
+    report.CompletionFlag = "COMPLETE" if detection.analysed else "PARTIAL"
+    report.PreliminaryFlag = "PRELIMINARY"
+    report.VerificationFlag = "UNVERIFIED"
+    report.ReferencedPerformedProcedureStepSequence = DicomSequence()
+    report.PerformedProcedureCodeSequence = DicomSequence()
+    report.CurrentRequestedProcedureEvidenceSequence = DicomSequence([evidence(detection.study_uid, sources)])
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = CODING_SCHEME
+    scheme.CodingSchemeName = "SpineOne Node private codes"
+    scheme.CodingSchemeResponsibleOrganization = MANUFACTURER
+    report.CodingSchemeIdentificationSequence = DicomSequence([scheme])
+
+
+def predecessor_reference(study_uid: str, predecessor: Predecessor) -> Dataset:
+    """Predecessor Documents (PS3.3 C.17.2): its content is superseded by this one's."""
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = predecessor.sop_class_uid
+    reference.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
+    study = Dataset()
+    study.StudyInstanceUID = study_uid
+    study.ReferencedSeriesSequence = DicomSequence([_series_reference(predecessor.series_uid, [reference])])
+    return study
+
+
+def evidence(study_uid: str, sources: list[Dataset]) -> Dataset:
+    """Item of Current Requested Procedure Evidence (PS3.3 C.17.2): the images that the content is about."""
+    series: dict[str, list[Dataset]] = {}
+    for source in sources:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = sop_class_of(source)
+        reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+        series.setdefault(str(source.get("SeriesInstanceUID", "")), []).append(reference)
+    study = Dataset()
+    study.StudyInstanceUID = study_uid
+    study.ReferencedSeriesSequence = DicomSequence(
+        [_series_reference(uid, references) for uid, references in series.items()]
+    )
+    return study
+
+
+def _series_reference(uid: str, references: list[Dataset]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = uid
+    item.ReferencedSOPSequence = DicomSequence(references)
+    return item
+
+
+def add_content(report: Dataset, root: ContainerContentItem) -> None:
+    """Make a content tree that of a document (PS3.3 C.17.3)."""
+    _separate(root)
+    for element in root:
+        report.add(element)
+
+
+def _separate(item: Dataset) -> None:
+    """Content items are statements of their own, not one running text (PS3.3 C.18.8)."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence") or []:
+        _separate(child)
+
+
+def observer(model: ModelIdentity) -> ObservationContext:
+    """TID 1004: the algorithm, as in Contributing Equipment."""
+    attributes = DeviceObserverIdentifyingAttributes(
+        uid=model_device_uid(model.digest),
+        name=plain(model.name, 64),
+        manufacturer_name=MANUFACTURER,
+        model_name=plain(model.name, 64),
+    )
+    device = ObserverContext(observer_type=coded("121007", "DCM", "Device"), observer_identifying_attributes=attributes)
+    return ObservationContext(observer_device_context=device)
+
+
+def sop_class_of(image: Dataset) -> str:
+    """SOP Class UID; MR Image Storage where a poor source lacks it."""
+    return str(image.get("SOPClassUID") or MRImageStorage)

@@ -1,0 +1,84 @@
+"""Reading the settings file: TOML in, settings or all errors at once out."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dicom_node.errors import SettingsError
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.types import base_folder
+
+CONFIG_NAME = "node.toml"
+
+
+def load_settings(path: Path) -> NodeSettings:
+    """Read a settings file.
+
+    Raises
+    ------
+    SettingsError
+        With one line for each error, all of them at once: key and rule.
+    """
+    values = _read_toml(path)
+    token = base_folder.set(path.parent.resolve())
+    try:
+        return NodeSettings(**values)
+    except ValidationError as error:
+        raise SettingsError([f"{path}: {_plain(e)}" for e in error.errors()]) from None
+    finally:
+        base_folder.reset(token)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            [f"{path}: no such settings file; `dicom-node init` writes one, --config names another"]
+        ) from None
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path}: is not UTF-8 text"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([f"{path}: is not valid TOML: {error}"]) from None
+
+
+_RULES = {
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be text in quotes",
+    "path_type": "must be text in quotes",
+    "tuple_type": "must be a list",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "string_too_short": "must not be empty",
+    "literal_error": "must be one of {expected}",
+}
+
+
+def _plain(error: ErrorDetails) -> str:
+    """One validation error as key, rule and value, in plain words."""
+    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    rule = _RULES.get(error["type"], "")
+    rule = rule.format(**error.get("ctx", {})) if rule else error["msg"].removeprefix("Value error, ")
+    # A database URL may hold a password, a webhook's a key.
+    secret = error["type"] == "extra_forbidden" or bool({"database_url", "url"} & set(error["loc"]))
+    shown = isinstance(error["input"], str | int | float | bool) and not secret
+    value = f" (is {error['input']!r})" if shown else ""
+    return f"{key}: {rule}{value}" if key else rule

@@ -1,0 +1,137 @@
+"""Types of settings: what a value must look like, and how a table of the file is written down."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from dicom_node.database.words import KINDS
+
+_AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
+_PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
+_MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# The folder that relative paths count from, while a file is being read.
+base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
+
+
+def _check_ae_title(value: str) -> str:
+    if not _AE_TITLE.fullmatch(value) or value != value.strip():
+        raise ValueError(
+            f"an AE title has 1 to 16 printable ASCII characters without backslash or outer spaces (this has {len(value)})"
+        )
+    return value
+
+
+def _check_network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
+    return value
+
+
+def absolute(value: Path) -> Path:
+    return (base_folder.get() / value.expanduser()).resolve()
+
+
+def _existing_file(value: Path) -> Path:
+    path = absolute(value)
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"file cannot be read: {path}")
+    return path
+
+
+def model_path(value: str) -> str:
+    if value == "default":
+        return value
+    path = absolute(Path(value))
+    if not path.is_dir():
+        raise ValueError(f'no such model package folder: {path} ("default" is the model that comes with the node)')
+    return str(path)
+
+
+def check_device(value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise ValueError('must be "auto", "cpu", "cuda" or "cuda:N"')
+    return value
+
+
+def check_database_url(value: str) -> str:
+    if not value:
+        return value
+    try:
+        backend = make_url(value).get_backend_name()
+    except ArgumentError:
+        raise ValueError('must be a database URL such as "sqlite:////var/lib/spineone/node.db"') from None
+    if backend not in ("sqlite", "postgresql"):
+        raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+    return value
+
+
+def _check_kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"there is no such kind of alert; there are {', '.join(KINDS)}")
+    return value
+
+
+def _check_mailbox(value: str) -> str:
+    if not _MAILBOX.fullmatch(value):
+        raise ValueError('must be an e-mail address such as "pacs@hospital.example"')
+    return value
+
+
+def check_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or " " in value:
+        raise ValueError('must be a URL such as "https://alerts.hospital.example/hook"')
+    if parts.username is not None:
+        raise ValueError("must hold no user and no password")
+    return value
+
+
+def _check_code(value: str) -> str:
+    parts = code_parts(value)
+    if value and not (len(parts) == 3 and all(parts)):
+        raise ValueError('must be "value, scheme, meaning", for example "77547008, SCT, Degeneration of disc"')
+    for part, limit in zip(parts, (16, 16, 64), strict=False):
+        if len(part) > limit or not _PLAIN.fullmatch(part):
+            raise ValueError("a code has printable ASCII without backslash: value and scheme at most 16, meaning 64")
+    return value
+
+
+def code_parts(value: str) -> list[str]:
+    """Value, scheme and meaning of a code in the settings; empty where there is none."""
+    return [part.strip() for part in value.split(",", 2)] if value else []
+
+
+Code = Annotated[str, AfterValidator(_check_code)]
+AlertKind = Annotated[str, AfterValidator(_check_kind)]
+Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
+AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]
+Network = Annotated[str, AfterValidator(_check_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+def setting(default: Any, doc: str, *, unit: str = "", example: Any = None, **rules: Any) -> Any:
+    """A field with its documentation line, unit, rules and, where it has no default, an example."""
+    return Field(default, description=doc, json_schema_extra={"unit": unit, "example": example}, **rules)
+
+
+class Section(BaseModel):
+    """A table of the file. Unknown keys are errors, so that a misspelt key is never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from dicom_node.analysis import completion, jobs
+from dicom_node.database.connection import Database
+from dicom_node.database.tables import Job, ResultRow
+from dicom_node.images import studies
+from dicom_node.system.clock import utc_now
+
+pytestmark = pytest.mark.both_databases
+
+START = utc_now()
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def arrive(database: Database, seconds: float, study: str = "1.2") -> None:
+    with database.write() as session:
+        studies.image_arrived(session, study, at(seconds))
+
+
+def due(database: Database, seconds: float) -> list[str]:
+    with database.write() as session:
+        closed = completion.complete_due(session, now=at(seconds), quiet_seconds=30, max_wait_seconds=100)
+        return [row.study_uid for row in closed]
+
+
+def finish(database: Database) -> None:
+    with database.write() as session:
+        claim = jobs.claim(session, "w", now=at(10_000))
+        assert claim
+        result = ResultRow(
+            study_uid=claim.study_uid, generation=claim.generation, input_hash=str(claim.job_id), model_digest="b",
+            settings_digest="c", status="analysed", findings="{}", created_at=utc_now(),
+        )  # fmt: skip
+        session.add(result)
+        session.flush()
+        jobs.succeed(session, claim, result_id=result.id, input_hash="h", detail="")
+
+
+def generations(database: Database) -> list[int]:
+    with database.read() as session:
+        return list(session.scalars(select(Job.generation).order_by(Job.id)))
+
+
+def test_complete__after_the_quiet_time_and_only_once(database: Database) -> None:
+    arrive(database, 0)
+    arrive(database, 20)
+    assert due(database, 49) == []
+    assert due(database, 51) == ["1.2"]
+    assert due(database, 60) == []
+    finish(database)
+    assert due(database, 70) == []
+    assert generations(database) == [1]
+
+
+def test_complete__after_the_longest_wait_though_images_still_come(database: Database) -> None:
+    for second in range(0, 100, 10):
+        arrive(database, second)
+        assert due(database, second) == []
+    assert due(database, 100) == ["1.2"]
+
+
+def test_complete__though_the_clock_was_set_back(database: Database) -> None:
+    arrive(database, 86400)
+    assert due(database, 0) == ["1.2"]
+
+
+def test_late_image__opens_a_new_generation_and_a_new_job(database: Database) -> None:
+    arrive(database, 0)
+    due(database, 31)
+    finish(database)
+    arrive(database, 200)
+    assert due(database, 229) == []
+    assert due(database, 231) == ["1.2"]
+    assert generations(database) == [1, 2]
+
+
+def test_late_image__waits_for_the_end_of_the_running_job(database: Database) -> None:
+    arrive(database, 0)
+    due(database, 31)
+    arrive(database, 40)
+    assert due(database, 500) == []
+    finish(database)
+    assert due(database, 501) == ["1.2"]
