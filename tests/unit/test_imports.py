@@ -144,6 +144,35 @@ def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
     assert len(pairs) > 50
 
 
+def test_modules__import_in_no_circle() -> None:
+    """Also inside a folder, and also by imports inside functions."""
+    names = {f"{package}.{name_of(path)}": path for package in ORDER for path in modules(package) if name_of(path)}
+    imported = {
+        name: {own for other in imports(path) if (own := _module_of(other, names)) and own != name}
+        for name, path in names.items()
+    }
+    open_ones: dict[str, None] = {}
+    done: set[str] = set()
+
+    def visit(name: str) -> None:
+        assert name not in open_ones, f"circle: {' -> '.join([*open_ones, name])}"
+        if name not in done:
+            open_ones[name] = None
+            for other in sorted(imported[name]):
+                visit(other)
+            del open_ones[name]
+            done.add(name)
+
+    for name in names:
+        visit(name)
+    assert done == names.keys()
+
+
+def _module_of(imported: str, names: dict[str, Path]) -> str | None:
+    """The module that an imported name is, or lies in; None for a module of somebody else."""
+    return next((name for name in (imported, imported.rpartition(".")[0]) if name in names), None)
+
+
 @pytest.mark.parametrize("package", ORDER)
 def test_folders__are_two_deep_and_their_init_files_empty(package: str) -> None:
     for path in modules(package):
