@@ -14,8 +14,6 @@ README, CHANGELOG = ROOT / "README.md", ROOT / "CHANGELOG.md"
 # Programs write these, with whole sentences and tables in a line: make campaign, make protections, spineone-train.
 WRITTEN_BY_PROGRAMS = {
     "docs/model-results.md",
-    "docs/protections.md",
-    "docs/reliability.md",
     "docs/reproduction/fig8.md",
     "docs/reproduction/table4.md",
 }
