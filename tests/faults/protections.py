@@ -180,9 +180,9 @@ def try_out(copy: Copy, protection: Protection) -> Seen:
 
 _HEAD = """# What happens without each protection
 
-For those who ask what each protection is worth. `make protections` writes this document. It takes the protections of the
-node out of its source, one by one (`tests/faults/protection_table.py`), and runs the tests of the fault that each is
-there for (docs/reliability.md). Without a test that fails when it is gone, a protection would be a belief.
+For those who ask what each protection is worth. `make protections` writes this document. It takes the protections of
+the node out of its source, one by one (`tests/faults/protection_table.py`), and runs the tests of the fault that each
+is there for (docs/reliability.md). Without a test that fails when it is gone, a protection would be a belief.
 
 | # | fault | taken out | file | noticed by |
 | --- | --- | --- | --- | --- |
