@@ -65,8 +65,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "make: step 1 of 2: a virtual environment in $(VENV); nothing is fetched, some seconds"
 	$(PYTHON) -m venv $(VENV)
 	@echo "make: step 2 of 2: pip fetches the libraries of the node, the trainer and the tests, and installs them: several minutes"
-	@echo "make: torch is the largest: 200 MB as a CPU build, several GB with CUDA (README.md says how to choose)"
-	@echo "make: pip names each library that it fetches; after 'Installing collected packages' it unpacks for a minute or more in silence"
+	@echo "make: some 400 MB with a CPU build of torch (1.8 GB on disk), several GB with CUDA; README.md says how to choose"
+	@echo "make: after 'Installing collected packages' pip unpacks them and says nothing for a minute or more"
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
