@@ -109,9 +109,10 @@ say "release   $release ($("$chosen" --version))"
 "$chosen" -m venv "$release" || give_up "no virtual environment could be made"
 # pip builds in its source folder, so it gets a copy: the original stays clean.
 copy="$(mktemp -d)"
+say "libraries pip fetches them: several minutes, more than 2 GB where torch comes with CUDA"
 cp -R "$source_dir"/{pyproject.toml,README.md,LICENSE,NOTICE,spineone_core,trainer,dicom_node} "$copy/"
 # shellcheck disable=SC2086
-"$release/bin/python" -m pip install --quiet --disable-pip-version-check ${PIP_FLAGS:-} \
+"$release/bin/python" -m pip install --disable-pip-version-check ${PIP_FLAGS:-} \
   -c "$source_dir/constraints.txt" "${copy}[postgresql]" || give_up "pip could not install the node"
 rm -rf "$copy"
 copy=""
@@ -133,7 +134,7 @@ import sys
 from pathlib import Path
 from sqlalchemy.engine import make_url
 from dicom_node.errors import SettingsError
-from dicom_node.settings.node import load_settings
+from dicom_node.settings.reading import load_settings
 try:
     url = make_url(load_settings(Path(sys.argv[1])).database)
 except SettingsError as error:

@@ -28,8 +28,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import select
 
+from dicom_node.analysis.jobs import JobState
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
+from dicom_node.database.words import RESULT_STATUSES
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
@@ -193,12 +195,9 @@ disk_reserve_gb = 0.1
         """``dicom-node serve`` as its own processes; its log goes to ``node.log`` beside the results."""
         self.out.mkdir(parents=True, exist_ok=True)
         log_path = self.out / "node.log"
-        program = [sys.executable, "-m", "dicom_node.cli"]
-        for command in (["init", "--dir", str(config.parent)], ["serve", "--config", str(config)]):
-            if command[0] == "init":
-                continue
+        command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(config)]
         with log_path.open("wb") as log:
-            process = subprocess.Popen([*program, *command], stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 self._wait_for_listener(process, log_path)
                 yield
@@ -262,9 +261,9 @@ disk_reserve_gb = 0.1
                     display.update(f"Study: {where}")
                 if study and study["not_sent"]:
                     raise DemoError(f"a result could not be delivered: {state['destinations'][0]['last_error']}")
-                if study and where in ("dead", "failed"):
+                if study and where == JobState.FAILED:
                     raise DemoError(f"the analysis failed: {study['reason']}")
-                if study and where in ("analysed", "not_analysable") and not study["to_send"]:
+                if study and where in RESULT_STATUSES and not study["to_send"]:
                     return
                 time.sleep(0.3)
         error = state["destinations"][0]["last_error"] if state["destinations"] else ""

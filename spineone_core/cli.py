@@ -22,6 +22,7 @@ from spineone_core.imaging.files import files_by_study
 from spineone_core.network.rows import BUILDERS
 from spineone_core.network.spineone import NetworkConfig, count_parameters
 from spineone_core.network.two_stage import TwoStage, build_network
+from spineone_core.version import add_version_option
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SpineOne detector, offline. Research use only.",
 )
+add_version_option(app, "spineone")
 messages = Console(stderr=True, highlight=False)
 # A table that is wider than the terminal wraps; one cut off says nothing.
 TABLE_WIDTH = 100

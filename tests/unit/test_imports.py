@@ -26,6 +26,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "detection",
         "drawing",
         "phantom",
+        "version",
         "cli",
     ),
     "trainer": (
@@ -78,7 +79,8 @@ PROCESS_MODULES = (
     "processes.scheduler",
     "web.server",
 )
-ASSEMBLY = {"processes.roles", "processes.supervisor"}
+# Libraries that a process loads only if it needs them: `listen` and `deliver` load none of these.
+LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy")
 
 
 def modules(package: str) -> list[Path]:
@@ -191,6 +193,15 @@ def test_processes__never_import_each_other() -> None:
                 assert own == process or not f"{other}.".startswith(f"{process}."), f"{own} imports {process}"
 
 
+def test_processes__only_roles_puts_them_together() -> None:
+    together: dict[str, set[str]] = {}
+    for own, other in inner_imports("dicom_node"):
+        processes = {process for process in PROCESS_MODULES if f"{other}.".startswith(f"{process}.")}
+        together.setdefault(own, set()).update(processes)
+    assert {own for own, processes in together.items() if len(processes) > 1} == {"processes.roles"}
+    assert len(together["processes.roles"]) == len(PROCESS_MODULES)
+
+
 def test_processes__are_named_as_they_are() -> None:
     for name in PROCESS_MODULES:
         assert (ROOT / "dicom_node" / f"{name.replace('.', '/')}.py").is_file(), name
@@ -232,3 +243,10 @@ def test_listener__never_loads_web_libraries() -> None:
         "sys.exit(bool({'starlette', 'uvicorn', 'jinja2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_commands__load_nothing_that_one_process_alone_needs() -> None:
+    """Every process of the node is a command, so each imports all commands."""
+    code = f"import sys, dicom_node.cli; print(*{{*{LARGE}}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -34,7 +34,7 @@ from dicom_node.audit.people import activity, command
 from dicom_node.audit.repository import AuditRepository
 from dicom_node.audit.spool import files
 from dicom_node.audit.transfers import Receiving, Transfer, audit_query
-from dicom_node.cli.app import _check_audit_repository
+from dicom_node.cli.set_up import check_audit_repository
 from dicom_node.database.connection import Database
 from dicom_node.dicom.query import query_of
 from dicom_node.images.store import InstanceStore
@@ -391,10 +391,10 @@ def test_check__says_whether_the_repository_answers(
     port = free_port()
     rules = {"repository_host": "127.0.0.1", "repository_port": port}
     trusting = with_audit(node_settings, **rules, repository_ca=certificate)
-    assert not _check_audit_repository(trusting)
+    assert not check_audit_repository(trusting)
     with syslog_server(port, context):
-        assert _check_audit_repository(trusting)
-        assert not _check_audit_repository(with_audit(node_settings, **rules))
+        assert check_audit_repository(trusting)
+        assert not check_audit_repository(with_audit(node_settings, **rules))
     said = capsys.readouterr()
     assert said.out == "ok: audit repository answers\n"
     assert "refused" in said.err
