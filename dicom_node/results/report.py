@@ -66,7 +66,7 @@ from dicom_node.results.sr_document import (
 )
 from dicom_node.results.wording import comments
 from spineone_core.anatomy import Structure
-from spineone_core.findings import Detection, Finding, ModelIdentity, Reason
+from spineone_core.findings import Detection, Finding, ModelIdentity, Stage
 
 SOP_CLASS = str(Comprehensive3DSRStorage)
 SOP_CLASS_2D = str(ComprehensiveSRStorage)
@@ -74,19 +74,6 @@ SOP_CLASS_2D = str(ComprehensiveSRStorage)
 FORMS = {SOP_CLASS: "sr", SOP_CLASS_2D: "sr-2d"}
 SERIES_NUMBER = 9801
 SERIES_DESCRIPTION = "SpineOne lumbar findings (research)"
-
-
-# Reasons found before the detector ran; after all others it ran and its answer was not usable.
-_BEFORE_ANALYSIS = frozenset(
-    {
-        Reason.NO_IMAGES,
-        Reason.NO_SAGITTAL_T2,
-        Reason.TOO_FEW_SLICES,
-        Reason.UNREADABLE_PIXELS,
-        Reason.INVALID_GEOMETRY,
-        Reason.FIELD_OF_VIEW_TOO_LARGE,
-    }
-)
 
 
 def build_report(
@@ -300,7 +287,7 @@ def _point_in_space(finding: Finding, frame_of_reference: str) -> ImageRegion3D:
 def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluations:
     """TID 1501 about the whole lumbar spine: viewers that demand a group find one, and it claims nothing."""
     assert detection.reason is not None
-    status = NOT_ATTEMPTED if detection.reason in _BEFORE_ANALYSIS else FAILED
+    status = NOT_ATTEMPTED if detection.reason.stage is Stage.BEFORE_ANALYSIS else FAILED
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(detection.study_uid, None), identifier="Lumbar spine: not analysable"

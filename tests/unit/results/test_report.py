@@ -21,7 +21,7 @@ from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from dicom_node.results.report import SOP_CLASS_2D, build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.anatomy import Structure
-from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
+from spineone_core.findings import Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
 Group = PlanarROIMeasurementsAndQualitativeEvaluations
@@ -180,14 +180,14 @@ def test_refusal_is_a_report_without_points(reason: Reason, header: Dataset) -> 
     (group,) = content.get_image_measurement_groups()
     assert group.finding_type == codes.UNDETERMINED
     assert [site.value for site in group.finding_sites] == [codes.LUMBAR_SPINE]
-    assert any(f"[{reason.value}]: {REASON_TEXT[reason]}" in text for text in _texts(report))
+    assert any(f"[{reason.value}]: {reason.text}" in text for text in _texts(report))
     assert RESEARCH_USE in _texts(report)[0]
 
 
 def test_reason_is_not_said_twice() -> None:
     reason = Reason.TOO_FEW_SLICES
-    detection = replace(refused(reason), reason_detail=REASON_TEXT[reason])
-    assert sum(text.count(REASON_TEXT[reason]) for text in _texts(_report(detection))) == 1
+    detection = replace(refused(reason), reason_detail=reason.text)
+    assert sum(text.count(reason.text) for text in _texts(_report(detection))) == 1
 
 
 def test_refusal_tells_not_attempted_from_failed() -> None:
