@@ -15,9 +15,9 @@ from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog, patient_in
 from dicom_node.audit.message import DESTINATION, SOURCE, Study
 from dicom_node.audit.people import person
-from dicom_node.delivery.outbox import ALTERNATIVES
 from dicom_node.dicom.headers import is_valid_uid
 from dicom_node.dicom.identifiers import is_own_result
+from dicom_node.results.kinds import ALTERNATIVES
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, safe_path, sha256_of
 from spineone_core.imaging.files import find_files, read_dataset

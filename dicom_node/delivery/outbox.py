@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.database.tables import OutboxRow, ResultFile, ResultRow, is_due
+from dicom_node.results.kinds import ALTERNATIVES
 from dicom_node.system.clock import utc_now
 
 
@@ -35,10 +36,6 @@ class Parcel:
     sop_instance_uid: str
     attempts: int
     alternative: Parcel | None = None
-
-
-# Roles that are sent in place of another, never beside it.
-ALTERNATIVES = {"report": "report_2d"}
 
 
 def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:

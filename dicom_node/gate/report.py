@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 from dicom_node.gate.content_tree import children, code_of, number, reference, texts, tree, value_code
 from dicom_node.gate.documents import evidence, words
 from dicom_node.gate.problems import ObjectRules, Problems, wrong_values
-from dicom_node.results import codes, report
+from dicom_node.results import codes
+from dicom_node.results.kinds import REPORT, REPORTS
 
 _TYPE_1 = (
     "ContentDate",
@@ -55,7 +56,7 @@ def predecessor(dataset: Dataset) -> Problems:
             if not series.get("SeriesInstanceUID"):
                 yield "PredecessorDocumentsSequence: a series has no UID"
             for named in series.ReferencedSOPSequence:
-                if named.ReferencedSOPClassUID not in report.FORMS:
+                if named.ReferencedSOPClassUID not in {kind.sop_class for kind in REPORTS}:
                     yield "PredecessorDocumentsSequence: not a report of this node"
                 if named.ReferencedSOPInstanceUID == dataset.SOPInstanceUID:
                     yield "PredecessorDocumentsSequence: names the report itself"
@@ -173,7 +174,7 @@ def _point_on_image(region: Dataset, images: list[Dataset]) -> Problems:
 
 
 def _point_in_space(dataset: Dataset, region: Dataset, images: list[Dataset]) -> Problems:
-    if dataset.SOPClassUID != report.SOP_CLASS:
+    if dataset.SOPClassUID != REPORT.sop_class:
         yield "group: this SOP class holds no point in space"
     if len(region.GraphicData) != 3 or not all(math.isfinite(float(v)) for v in region.GraphicData):
         yield "group: the point has not three coordinates"

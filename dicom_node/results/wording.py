@@ -12,7 +12,7 @@ from highdicom.sr import (
 from dicom_node.dicom.identifiers import tracking_identifier
 from dicom_node.results.codes import COMMENT, coded
 from dicom_node.results.envelope import RESEARCH_USE, plain
-from spineone_core.findings import REASON_TEXT, Detection, Finding
+from spineone_core.findings import Detection, Finding
 
 
 def comments(detection: Detection, superseding: bool) -> ContainerContentItem:
@@ -49,6 +49,6 @@ def _summary(finding: Finding) -> str:
 
 def _refusal(detection: Detection) -> str:
     assert detection.reason is not None
-    text = REASON_TEXT[detection.reason]
+    text = detection.reason.text
     detail = f" ({detection.reason_detail})" if detection.reason_detail not in ("", text) else ""
     return plain(f"Not analysable [{detection.reason.value}]: {text}{detail}")

@@ -20,7 +20,7 @@ from spineone_core.drawing.style import (
     colour_of,
     font_of,
 )
-from spineone_core.findings import REASON_TEXT, Detection, Finding, Reason
+from spineone_core.findings import Detection, Finding, Reason
 
 
 class Panel:
@@ -109,8 +109,8 @@ def draw_legend(panel: Panel) -> None:
 def _draw_refusal(panel: Panel, detection: Detection) -> None:
     panel.line("NOT ANALYSABLE", 22, AMBER, bold=True, after=12)
     reason = detection.reason or Reason.INVALID_OUTPUT
-    panel.paragraph(REASON_TEXT[reason], 17, TEXT)
-    if detection.reason_detail != REASON_TEXT[reason]:
+    panel.paragraph(reason.text, 17, TEXT)
+    if detection.reason_detail != reason.text:
         panel.paragraph(detection.reason_detail, 15, FAINT)
 
 
