@@ -21,7 +21,7 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 # A deflated data set may grow by this factor or to this size, whichever is more; never to more than the last.
 _INFLATE_RATIO = 200
-_INFLATE_ALWAYS = 64 * 2**20
+INFLATE_ALWAYS = 64 * 2**20
 _INFLATE_MOST = 2**30
 
 # Header values that say how the bytes of the pixel data are to be read.
@@ -85,7 +85,7 @@ def inflate(data: bytes) -> bytes:
     HeaderError
         If the data are corrupt or grow out of proportion.
     """
-    limit = min(_INFLATE_MOST, max(_INFLATE_ALWAYS, _INFLATE_RATIO * len(data)))
+    limit = min(_INFLATE_MOST, max(INFLATE_ALWAYS, _INFLATE_RATIO * len(data)))
     try:
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)
     except zlib.error:

@@ -73,7 +73,7 @@ class StorageListener:
         self._audit = Receiving(AuditLog(settings), database)
         self._server: GuardedServer | None = None
         # What each association has brought, where its release says something (`study.quiet_seconds_after_release`).
-        self._brought: dict[Any, set[str]] = {}
+        self.brought: dict[Any, set[str]] = {}
         self._brought_lock = threading.Lock()
 
     @property
@@ -190,18 +190,19 @@ class StorageListener:
     def _on_aborted(self, event: Any) -> None:
         get_logger().info("association_aborted", address=event.assoc.requestor.address)
 
-    def _note_study(self, association: Any, study_uid: str) -> None:
+    def note_study(self, association: Any, study_uid: str) -> None:
+        """Remember that an association has brought an image of a study."""
         if self._settings.study.quiet_seconds_after_release is not None:
             with self._brought_lock:
                 # An association whose sender had gone before the answer has ended already, and ends no more.
-                self._brought = {a: brought for a, brought in self._brought.items() if a.is_alive()}
-                self._brought.setdefault(association, set()).add(study_uid)
+                self.brought = {a: brought for a, brought in self.brought.items() if a.is_alive()}
+                self.brought.setdefault(association, set()).add(study_uid)
 
     def _forget_studies(self, event: Any) -> set[str]:
         """Take what an association has brought off the list; the studies that no other association brings too."""
         with self._brought_lock:
-            mine = self._brought.pop(event.assoc, set())
-            return mine.difference(*self._brought.values())
+            mine = self.brought.pop(event.assoc, set())
+            return mine.difference(*self.brought.values())
 
     def _on_released(self, event: Any) -> None:
         """The sender has said all that it wanted to say: a hint that its studies are complete."""
@@ -227,7 +228,7 @@ class StorageListener:
             calling, sop_class = title(event.assoc.requestor.ae_title), str(event.request.AffectedSOPClassUID)
             self._audit.stored(event.assoc, calling, study_uid, sop_class, status)
             if status == SUCCESS and study_uid:
-                self._note_study(event.assoc, study_uid)
+                self.note_study(event.assoc, study_uid)
             return status
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("store_failed")

@@ -36,7 +36,8 @@ from spineone_core.imaging.volume import SagittalVolume
 TABLE_WIDTH = 1200
 # Of a slice on the sheet, at most; less where there are many.
 TILE_SIDE = 400
-_CAPTION, _HEADING = 30, 70
+# Heights in pixels: of the line under each slice, and of what stands above the first row.
+CAPTION, HEADING = 30, 70
 # Right edges of the columns of numbers, left edges of those of words.
 _COLUMNS = (
     ("Level", 40, "l"),
@@ -122,15 +123,15 @@ def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[
     """
     chosen = slice_index(volume, detection)
     count, shape = len(volume.voxels), volume.voxels.shape[1:]
-    across, (width, height) = _grid(count, shape, volume.pixel_spacing)
+    across, (width, height) = grid(count, shape, volume.pixel_spacing)
     limits = display_window(volume.voxels[chosen], volume.window)
     size = (
         across * (width + 8) + 2 * MARGIN,
-        math.ceil(count / across) * (height + _CAPTION + 8) + _HEADING + MARGIN + FOOTER_HEIGHT,
+        math.ceil(count / across) * (height + CAPTION + 8) + HEADING + MARGIN + FOOTER_HEIGHT,
     )
     canvas = Image.new("RGB", (max(size[0], 720), size[1]), BACKGROUND)
     for index in range(count):
-        place = (MARGIN + index % across * (width + 8), _HEADING + index // across * (height + _CAPTION + 8))
+        place = (MARGIN + index % across * (width + 8), HEADING + index // across * (height + CAPTION + 8))
         canvas.paste(slice_picture(volume.voxels[index], (width, height), limits), place)
         _draw_caption(canvas, place, (width, height), f"{index + 1} of {count}", chosen=index == chosen)
     spacing = (shape[0] * volume.pixel_spacing[0] / height, shape[1] * volume.pixel_spacing[1] / width)
@@ -140,14 +141,14 @@ def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[
     return np.asarray(canvas), spacing
 
 
-def _grid(count: int, shape: tuple[int, ...], spacing: tuple[float, float]) -> tuple[int, tuple[int, int]]:
+def grid(count: int, shape: tuple[int, ...], spacing: tuple[float, float]) -> tuple[int, tuple[int, int]]:
     """Slices in a row, and width and height of one in pixels: the largest that keep the sheet within bounds."""
-    room = MAX_IMAGE_SIDE - _HEADING - MARGIN - FOOTER_HEIGHT
+    room = MAX_IMAGE_SIDE - HEADING - MARGIN - FOOTER_HEIGHT
     longest_mm = max(shape[0] * spacing[0], shape[1] * spacing[1])
     best = (1, (1, 1))
     for across in range(1, count + 1):
         down = math.ceil(count / across)
-        side = min(TILE_SIDE, room // across - 8, room // down - _CAPTION - 8)
+        side = min(TILE_SIDE, room // across - 8, room // down - CAPTION - 8)
         size = scaled_size(shape, spacing, max(side, 8) / longest_mm)
         if size >= best[1]:
             best = across, size

@@ -22,11 +22,11 @@ from dicom_node.receiving import listener
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import ListenerRules
 from dicom_node.system.clock import utc_now
-from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.datasets import incoming, mr_image
 from tests.fakes.scu import free_port, send
+from tests.fakes.stops import ImpatientStop
 from tests.faults.node import ROOT, until
-from tests.unit.database.test_tables import _at_first_schema
+from tests.unit.database.test_tables import at_first_schema
 
 
 @pytest.mark.both_databases
@@ -107,12 +107,11 @@ def test_a_full_disk_does_not_end_the_listener(
 
     def fail(*_: object) -> None:
         looks.append(None)
-        raise OperationalError("UPDATE alerts", {}, OSError(28, "No space left on device"))
+        raise OperationalError("SELECT alerts", {}, OSError(28, "No space left on device"))
 
-    monkeypatch.setattr(listener, "_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(listener, "_close_disk_alert", fail)
+    monkeypatch.setattr(listener, "open_alerts", fail)
     settings = node_settings.model_copy(update={"listener": ListenerRules(port=free_port())})
-    stop = StopFlag()
+    stop = ImpatientStop()
     running = threading.Thread(target=listener.run_listener, args=(settings, database, stop))
     running.start()
     until(lambda: len(looks) > 3 or not running.is_alive())
@@ -125,7 +124,7 @@ def test_a_full_disk_does_not_end_the_listener(
 @pytest.mark.no_tables
 def test_upgrade__queued_jobs_and_parcels_are_kept(tmp_path: Path, database_url: str) -> None:
     url = database_url or f"sqlite:///{tmp_path / 'node.db'}"
-    old, now = _at_first_schema(url), "2026-01-01 00:00:00"
+    old, now = at_first_schema(url), "2026-01-01 00:00:00"
     with old.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE outbox SET state = 'waiting'")
         for number in range(1, 21):

@@ -301,12 +301,12 @@ def test_release__the_quiet_time_is_shorter_after_it(node_settings: NodeSettings
             assert not is_complete(settings, database)
         assert send(listener.port, mr_image(3)) == [0]
         wait_for(lambda: is_complete(settings, database) or None, timeout_s=5, what="a complete study")
-        assert not listener._brought
+        assert not listener.brought
         # Its sender had gone before the answer, so that its end was seen before what it brought.
-        listener._note_study(first, "1.2.99")
+        listener.note_study(first, "1.2.99")
         with association(listener.port) as third:
             assert third.send_c_store(mr_image(4)).Status == 0
-            assert list(listener._brought.values()) == [{STUDY}]
+            assert list(listener.brought.values()) == [{STUDY}]
     finally:
         listener.stop()
 

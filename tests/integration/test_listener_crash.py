@@ -24,6 +24,8 @@ from tests.fakes.datasets import STUDY, incoming, mr_image
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 from dicom_node.images import store as instances
 from dicom_node.database.connection import open_database
 from tests.fakes.datasets import incoming, mr_image
@@ -43,9 +45,13 @@ def deadly(function, after):
     return run
 
 place, after = step.split("-")
-owner = {"fsync": os, "replace": Path, "index": instances.InstanceStore, "touch": instances.studies}[place]
-name = {"fsync": "fsync", "replace": "replace", "index": "_index", "touch": "image_arrived"}[place]
-setattr(owner, name, deadly(getattr(owner, name), after == "after"))
+if place == "commit":
+    event.listen(Session, f"{after}_commit", deadly(lambda session: None, False))
+else:
+    owner, name = {
+        "fsync": (os, "fsync"), "replace": (Path, "replace"), "touch": (instances.studies, "image_arrived")
+    }[place]
+    setattr(owner, name, deadly(getattr(owner, name), after == "after"))
 store = instances.InstanceStore(open_database(url), data_dir)
 for number in range(1, 6):
     assert store.receive(incoming(mr_image(number))) == 0
@@ -61,9 +67,9 @@ for number in range(1, 6):
         ("fsync-before", 9),
         ("replace-before", 3),
         ("replace-after", 3),
-        ("index-before", 2),
+        ("commit-before", 2),
         ("touch-after", 4),
-        ("index-after", 3),
+        ("commit-after", 3),
     ],
 )
 def test_kill__what_was_acknowledged_is_there_and_the_rest_can_come_again(

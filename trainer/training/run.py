@@ -122,17 +122,14 @@ class Run:
             If the folder holds a run and ``resume`` is False, the data or the recipe changed, the loss is not finite, or a
             checkpoint cannot be written.
         """
-        self._open_folder(resume)
+        self.open_folder(resume=resume)
         batches = self.batches()
         with self._progress() as advance:
             while self.step < self.steps:
-                started = time.monotonic()
-                losses = [self.train_step(batches) for _ in range(self._steps_to_epoch_end())]
-                self.trained_s += time.monotonic() - started
-                self._log_epoch(losses)
+                self.train_epoch(batches)
                 if self.epoch % validate_every == 0 or self.step == self.steps:
                     self._validate()
-                self.folder.save(self._state())
+                self.save()
                 advance(self.epoch)
         self.ranks.wait()
 
@@ -140,9 +137,6 @@ class Run:
     def epoch(self) -> int:
         """Epochs finished."""
         return self.step // self.steps_per_epoch
-
-    def _steps_to_epoch_end(self) -> int:
-        return self.steps_per_epoch - self.step % self.steps_per_epoch
 
     def batches(self) -> Iterator[Batch]:
         """This process's micro-batches from the present step to the end."""
@@ -155,6 +149,19 @@ class Run:
             pin_memory=self.device.type == "cuda",
         )
         return iter(loader)
+
+    def train_epoch(self, batches: Iterator[Batch]) -> None:
+        """Train to the end of the present epoch and log its mean losses.
+
+        Raises
+        ------
+        TrainingError
+            If the loss is not finite.
+        """
+        started = time.monotonic()
+        losses = [self.train_step(batches) for _ in range(self.steps_per_epoch - self.step % self.steps_per_epoch)]
+        self.trained_s += time.monotonic() - started
+        self._log_epoch(losses)
 
     def train_step(self, batches: Iterator[Batch]) -> dict[str, float]:
         """One step of the optimiser; the loss terms, averaged over micro-batches and processes.
@@ -234,7 +241,14 @@ class Run:
         except OSError as error:
             raise TrainingError(f"package {self.folder.best} cannot be written ({error})") from error
 
-    def _open_folder(self, resume: bool) -> None:
+    def open_folder(self, *, resume: bool = False) -> None:
+        """Describe the run in its folder, or take up the run that the folder holds at its last checkpoint.
+
+        Raises
+        ------
+        TrainingError
+            If the folder holds a run and ``resume`` is False, or that run had other data or another recipe.
+        """
         if self.folder.checkpoint.exists():
             if not resume:
                 raise TrainingError(f"{self.folder.path} holds a run already; give --resume or another folder")
@@ -246,6 +260,16 @@ class Run:
             {"recipe": self.task.config(), "seed": self.seed, "data_sha256": self.fingerprint, "machine": machine}
         )
         self._log({"parameters": count_parameters(self.network), "steps": self.steps, "device": str(self.device)})
+
+    def save(self) -> None:
+        """Write the checkpoint that a resumed run goes on from.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot be written; the checkpoint before stays.
+        """
+        self.folder.save(self._state())
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select
 
-from dicom_node.analysis import completion
+from dicom_node.analysis import completion, jobs
 from dicom_node.analysis.worker import Worker
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, OutboxRow, ResultFile, ResultRow
@@ -168,7 +168,7 @@ def test_job__a_retry_makes_the_same_bytes(
     def killed(*args: object) -> None:
         raise OSError("killed before the commit")
 
-    monkeypatch.setattr(worker, "_store", killed)
+    monkeypatch.setattr(jobs, "succeed", killed)
     worker.run_once()
     before = {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert last_job(database).state == "waiting"

@@ -27,7 +27,7 @@ def test_migrations_make_exactly_the_declared_tables(database: Database) -> None
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def _at_first_schema(url: str) -> Database:
+def at_first_schema(url: str) -> Database:
     """A database as the first version left it, with one result that is sent."""
     database = Database(url)
     config = Config()
@@ -52,7 +52,7 @@ def _at_first_schema(url: str) -> Database:
 @pytest.mark.both_databases
 @pytest.mark.no_tables
 def test_upgrade__rows_of_the_first_version_are_kept(tmp_path: Path, database_url: str) -> None:
-    database = _at_first_schema(database_url or f"sqlite:///{tmp_path / 'node.db'}")
+    database = at_first_schema(database_url or f"sqlite:///{tmp_path / 'node.db'}")
     upgrade(database.engine)
     with database.write() as session:
         row = session.get_one(OutboxRow, 3)

@@ -88,7 +88,7 @@ def test_sheet_shows_every_slice_once(rows: int, columns: int, spacing: tuple[fl
     voxels[:, 10:14, 8:10] = 600
     image, (row_mm, column_mm) = pages.render_sheet(replace(dark, voxels=voxels), analysed())
     assert max(image.shape) <= slices.MAX_IMAGE_SIDE
-    bright = image[pages._HEADING : -style.FOOTER_HEIGHT - style.MARGIN].min(axis=2) > 128
+    bright = image[pages.HEADING : -style.FOOTER_HEIGHT - style.MARGIN].min(axis=2) > 128
     side = 4 * spacing[0] / row_mm
     # Spots are as large as they should be: their pixels together are those of one times the number of slices.
     captions = 200 * count
@@ -101,10 +101,10 @@ def test_sheet_frames_the_analysed_slice() -> None:
     source = volume(64, 64, (4.0, 4.0), slices=5)
     image, _ = pages.render_sheet(replace(source, voxels=np.zeros_like(source.voxels)), analysed())
     amber = np.argwhere((image[: -style.FOOTER_HEIGHT - 30] == style.AMBER).all(axis=2))
-    across, (width, height) = pages._grid(5, (64, 64), (4.0, 4.0))
+    across, (width, height) = pages.grid(5, (64, 64), (4.0, 4.0))
     top, left = amber.min(axis=0)
     assert left == style.MARGIN + 2 % across * (width + 8) - 3
-    assert top == pages._HEADING + 2 // across * (height + pages._CAPTION + 8) - 3
+    assert top == pages.HEADING + 2 // across * (height + pages.CAPTION + 8) - 3
 
 
 def test_pages_are_one_series() -> None:
@@ -134,7 +134,7 @@ def test_the_sheet_names_all_slices() -> None:
 
 def test_sheet_measures_right() -> None:
     sheet = _page(build_sheet)
-    across, (width, height) = pages._grid(3, (320, 256), (0.8, 0.8))
+    across, (width, height) = pages.grid(3, (320, 256), (0.8, 0.8))
     assert [float(v) for v in sheet.PixelSpacing] == pytest.approx([320 * 0.8 / height, 256 * 0.8 / width], abs=1e-6)
     assert across == 3
     assert sheet.PatientOrientation == ["P", "F"]

@@ -213,7 +213,7 @@ def test_receive__a_non_image_object_is_kept(store: InstanceStore, database: Dat
 def test_receive__a_deflate_bomb_is_refused(
     store: InstanceStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headers, "_INFLATE_ALWAYS", 2**20)
+    monkeypatch.setattr(headers, "INFLATE_ALWAYS", 2**20)
     dataset = mr_image()
     dataset.PixelData = b"\0" * (20 * 2**20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)

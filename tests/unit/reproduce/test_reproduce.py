@@ -240,9 +240,9 @@ def test_trainings__broken_off_go_on(exams: ExamSet, tmp_path: Path) -> None:
     saved = []
 
     def killed(run: Run, **options: object) -> None:
-        run._open_folder(resume=True)
+        run.open_folder(resume=True)
         run.train_step(run.batches())
-        run.folder.save(run._state())
+        run.save()
         saved.append(run.step)
         raise KeyboardInterrupt
 

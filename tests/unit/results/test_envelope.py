@@ -135,9 +135,12 @@ def test_null_padding_of_text_is_mended() -> None:
 
 def test_the_source_is_not_changed() -> None:
     source = _file(named("japanese"), ExplicitVRLittleEndian)
-    before = dict(source._dict)
+    # Iterating would read the elements, which replaces them.
+    tags = set(source.keys())
+    before = {tag: source.get_item(tag) for tag in tags}
     copy_patient_and_study(source, Dataset())
-    changed = {tag for tag, element in source._dict.items() if before[tag] is not element}
+    assert set(source.keys()) == tags
+    changed = {tag for tag, element in before.items() if source.get_item(tag) is not element}
     assert changed <= {0x00080005}
 
 

@@ -74,11 +74,10 @@ def test_run__resumed_ends_bit_identical_to_unbroken(recipe: Recipe, data: Train
     unbroken.fit(validate_every=4)
 
     broken = start(recipe, data, tmp_path / "b", seed=1)
-    broken._open_folder(resume=False)
+    broken.open_folder()
     batches = broken.batches()
-    for _ in range(broken._steps_to_epoch_end()):
-        broken.train_step(batches)
-    broken.folder.save(broken._state())
+    broken.train_epoch(batches)
+    broken.save()
     broken.train_step(batches)  # lost: killed before the next checkpoint
     resumed = start(recipe, data, tmp_path / "b", seed=1)
     resumed.fit(validate_every=4, resume=True)
@@ -121,8 +120,8 @@ def test_run__loss_falls_and_a_package_comes_out(recipe: Recipe, data: TrainingD
 
 def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: TrainingData, tmp_path: Path) -> None:
     run = start(recipe, data, tmp_path, seed=0)
-    run._open_folder(resume=False)
-    run.folder.save(run._state())
+    run.open_folder()
+    run.save()
     with pytest.raises(TrainingError, match="--resume"):
         start(recipe, data, tmp_path, seed=0).fit()
     other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)

@@ -145,15 +145,11 @@ def test_resume__log_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
     """Killed after an epoch's line was written and before its checkpoint, and in the middle of a line."""
     recipe = tiny_recipe()
     broken = start(recipe, tiny_data(), tmp_path)
-    broken._open_folder(resume=False)
+    broken.open_folder()
     batches = broken.batches()
-    for _ in range(2):
-        broken.train_step(batches)
-    broken._log_epoch([{"a": 1.0}])
-    broken.folder.save(broken._state())
-    for _ in range(2):
-        broken.train_step(batches)
-    broken._log_epoch([{"a": 1.0}])
+    broken.train_epoch(batches)
+    broken.save()
+    broken.train_epoch(batches)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"epoch": 1, "st')
     start(recipe, tiny_data(), tmp_path).fit(resume=True)
@@ -167,8 +163,8 @@ def test_resume__log_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
 def test_resume__refuses_another_recipe(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     recipe = tiny_recipe()
     first = start(recipe, tiny_data(), tmp_path)
-    first._open_folder(resume=False)
-    first.folder.save(first._state())
+    first.open_folder()
+    first.save()
     if "network" in change:
         change = {"network": replace(recipe.network, feature_channels=24)}
     with pytest.raises(TrainingError, match=message):

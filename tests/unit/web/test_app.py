@@ -22,10 +22,10 @@ from dicom_node.health import overview
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
-from dicom_node.system.lifecycle import StopFlag
 from dicom_node.web import server
 from dicom_node.web.app import make_app
 from tests.fakes.datasets import STUDY, incoming, mr_image
+from tests.fakes.stops import ImpatientStop
 
 FINDINGS = {
     "findings": [
@@ -262,15 +262,12 @@ def test_page__nothing_can_be_changed(client: TestClient) -> None:
     assert client.get("/jobs").status_code == 404
 
 
-def test_run__a_taken_port_is_an_alert_until_it_is_free(
-    node_settings: NodeSettings, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "_TRY_AGAIN_S", 0.05)
+def test_run__a_taken_port_is_an_alert_until_it_is_free(node_settings: NodeSettings, database: Database) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        stop = StopFlag()
+        stop = ImpatientStop()
         runner = threading.Thread(target=server.run_web, args=(settings_of(node_settings, port=port), database, stop))
         runner.start()
         wait_for_alerts(database, ["web_unavailable"])
