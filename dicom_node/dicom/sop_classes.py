@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -26,3 +27,8 @@ WRITTEN = frozenset(
 )
 # Only an object of these classes can be a result that came back: those above, and what another version may write.
 OWN_RESULTS = WRITTEN | {str(MultiFrameTrueColorSecondaryCaptureImageStorage)}
+
+
+def class_name(uid: str) -> str:
+    """Name of a SOP class in the standard; the UID itself where it has none."""
+    return UID(uid).name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -148,6 +148,9 @@ class Partner(Section):
 
 class Destination(Partner):
     """Who gets the results."""
+
+    # The way there, a row of `delivery.channels`. No key of the file says it, as long as there is one way.
+    channel: ClassVar[str] = "c-store"
 
     storage_commitment: bool = setting(
         False, "ask it for storage commitment of what was sent; it may send its answer to the listener"

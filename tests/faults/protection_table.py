@@ -51,7 +51,7 @@ _DATABASE_CONNECTION = "dicom_node/database/connection.py"
 _DATABASE_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
 _DATABASE_TABLES = "dicom_node/database/tables.py"
 _DELIVERY_CHANNEL = "dicom_node/delivery/channel.py"
-_DELIVERY_DELIVERER = "dicom_node/delivery/deliverer.py"
+_DELIVERY_SENDING = "dicom_node/delivery/sending.py"
 _DELIVERY_STORE_SCU = "dicom_node/delivery/store_scu.py"
 _DICOM_BOUNDED_DIMSE = "dicom_node/dicom/bounded_dimse.py"
 _DICOM_HEADERS = "dicom_node/dicom/headers.py"
@@ -458,12 +458,12 @@ PROTECTIONS: tuple[Protection, ...] = (
         38,
         "an unreachable destination is tried again",
         (
-            _DELIVERY_DELIVERER,
+            _DELIVERY_SENDING,
             "self._record(parcel, Answer(Outcome.RETRY, None, message))",
             "self._record(parcel, Answer(Outcome.FAILED, None, message))",
         ),
     ),
-    _of(38, "its alert", (_DELIVERY_DELIVERER, "            self._alert_down(destination, message)\n", "")),
+    _of(38, "its alert", (_DELIVERY_SENDING, "            self._alert_down(message)\n", "")),
     _of(39, "0xA7xx is tried again", (_DELIVERY_STORE_SCU, "if high == 0xA7:", "if False:")),
     _of(39, "0xBxxx is stored", (_DELIVERY_STORE_SCU, "if high >> 4 == 0xB:", "if False:")),
     _of(
