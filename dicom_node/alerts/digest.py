@@ -11,7 +11,7 @@ from typing import Any
 from dicom_node.alerts.channels import Message
 from dicom_node.alerts.notices import Event, Notice
 from dicom_node.database.tables import Alert
-from dicom_node.database.words import KINDS
+from dicom_node.database.words import AlertKind
 
 # Of a kind in a mail, and of all in the JSON of a webhook.
 _MOST_OF_A_KIND = 20
@@ -57,7 +57,7 @@ def _section(event: Event, notices: Sequence[Notice]) -> list[str]:
     ordered = sorted((notice.alert for notice in notices), key=lambda alert: (alert.kind, alert.id))
     for kind, group in groupby(ordered, key=lambda alert: alert.kind):
         alerts = list(group)
-        lines.append(f"{_HEADINGS[event]}: {kind}, {len(alerts)} ({KINDS.get(kind, '')})")
+        lines.append(f"{_HEADINGS[event]}: {kind}, {len(alerts)} ({AlertKind.words_of(kind)})")
         for alert in alerts[:_MOST_OF_A_KIND]:
             lines += [f"  {alert.id}  {alert.subject}", f"      {alert.detail}", f"      {_times(alert)}"]
         left = len(alerts) - _MOST_OF_A_KIND

@@ -13,6 +13,7 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.database.tables import Alert, NoticeRow, ReceiverRow
+from dicom_node.database.words import AlertKind
 
 # In one message; the rest follows in the next.
 MOST_AT_ONCE = 2000
@@ -60,7 +61,7 @@ def due(
     mine = and_(NoticeRow.alert_id == Alert.id, NoticeRow.receiver == receiver.name)
     is_open = Alert.closed_at.is_(None)
     # That it could not be told before is no news to whom it is told now.
-    own_silence = (Alert.kind == "receiver_down") & (Alert.subject == receiver.name)
+    own_silence = (Alert.kind == AlertKind.RECEIVER_DOWN) & (Alert.subject == receiver.name)
     of_interest = (~own_silence, *([Alert.kind.in_(kinds)] if kinds else []))
     news = select(Alert, NoticeRow).outerjoin(NoticeRow, mine)
     news = news.where(NoticeRow.id.is_(None), is_open | (Alert.closed_at >= receiver.since))

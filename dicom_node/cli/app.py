@@ -553,6 +553,7 @@ def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
 def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Check every stored file against its SHA-256 (exit 1 if one is missing or changed)."""
     from dicom_node.alerts.record import raise_alert
+    from dicom_node.database.words import AlertKind
     from dicom_node.upkeep.verify import verify_files
 
     settings, database = _open(config)
@@ -560,7 +561,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     for uid, path, what in problems:
         print(f"error: {path} {what}", file=sys.stderr)
         with database.write() as session:
-            raise_alert(session, "missing_file", uid, f"{path} {what}")
+            raise_alert(session, AlertKind.MISSING_FILE, uid, f"{path} {what}")
     if problems:
         raise NodeError(f"{len(problems)} files are not as they were received")
     print("ok: every file is as it was received")

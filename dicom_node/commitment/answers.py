@@ -35,9 +35,7 @@ class Answers:
             )
             return
         answer = promises.judge(self._database, self._settings.data_dir, promise)
-        remote = RemoteAE(
-            partner, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
-        )
+        remote = RemoteAE.of(self._settings, partner)
         rules = self._settings.delivery
         try:
             self._report(remote, answer)

@@ -26,6 +26,7 @@ from dicom_node.commitment.messages import (
 )
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import PromiseRow
+from dicom_node.database.words import AlertKind
 from dicom_node.images.records import current_instance, is_intact
 from dicom_node.system.clock import utc_now
 
@@ -106,7 +107,7 @@ def mark_unanswered(session: Session, promise: Promise, why: str, *, after: floa
         return
     # It may ask again under the same transaction UID.
     row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
-    raise_alert(session, "commitment_unanswered", promise.calling_ae, why)
+    raise_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae, why)
 
 
 def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
@@ -120,7 +121,7 @@ def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
     if is_intact(row, data_dir):
         return 0
     with database.write() as session:
-        raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")
+        raise_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid, f"{row.path} is missing or has other bytes")
     return PROCESSING_FAILURE
 
 

@@ -93,11 +93,6 @@ class Prover:
         with self._database.write() as session:
             evidence.not_answered(session, group, why, self._settings.delivery)
 
-    def _caller(self, destination: Destination) -> RemoteAE:
-        return RemoteAE(
-            destination, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
-        )
-
     # ------------------------------------------------------------ storage commitment
 
     def _commit(self, destination: Destination, group: Sequence[Parcel]) -> None:
@@ -107,7 +102,9 @@ class Prover:
         answered = threading.Event()
         handlers = [(evt.EVT_N_EVENT_REPORT, self._on_report, [destination.name])]
         try:
-            with self._caller(destination).association([(SOP_CLASS, ())], handlers=handlers) as association:
+            with RemoteAE.of(self._settings, destination).association(
+                [(SOP_CLASS, ())], handlers=handlers
+            ) as association:
                 after_response(association, N_EVENT_REPORT, answered.set)
                 self._request(association, request)
                 until = time.monotonic() + _HOLD_S
@@ -147,7 +144,7 @@ class Prover:
     # ------------------------------------------------------------ C-FIND
 
     def _look(self, destination: Destination, group: Sequence[Parcel]) -> None:
-        with self._caller(destination).association([(FIND, ())]) as association:
+        with RemoteAE.of(self._settings, destination).association([(FIND, ())]) as association:
             audit_query(self._audit, destination, self._query(group[0]))
             for parcel in group:
                 matches = find(association, self._query(parcel))

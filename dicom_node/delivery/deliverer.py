@@ -16,6 +16,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import DESTINATION, SOURCE, Participant
 from dicom_node.audit.transfers import Transfer
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
 from dicom_node.delivery.channel import NO_ANSWER, Answer, Offer, Outcome
 from dicom_node.delivery.outbox import Parcel
@@ -24,9 +25,10 @@ from dicom_node.errors import DeliveryError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
 from dicom_node.system.clock import back_off, utc_now
-from dicom_node.system.files import exclusive_lock, sha256_of
+from dicom_node.system.files import sha256_of
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import keep_doing, wait_for_turn
 
 # An unfinished sending is left after it; the same object goes out again at the next start.
 _STOP_GRACE_S = 10.0
@@ -57,13 +59,10 @@ class Delivery:
 
     def run(self, stop: StopFlag) -> None:
         """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
-        while not stop.is_set():
-            with exclusive_lock(self._settings.data_dir / "delivery.lock") as mine:
-                if mine:
-                    self._run_all(stop)
-                    return
-            get_logger().warning("delivery_waits", why="another process delivers from this data folder")
-            stop.wait(5)
+        lock, why = self._settings.data_dir / "delivery.lock", "another process delivers from this data folder"
+        with wait_for_turn(lock, stop, waits="delivery_waits", why=why) as mine:
+            if mine:
+                self._run_all(stop)
 
     def _run_all(self, stop: StopFlag) -> None:
         self._fail_unknown_destinations()
@@ -78,13 +77,12 @@ class Delivery:
             thread.join(timeout=min(self._settings.delivery.timeout_s, _STOP_GRACE_S))
 
     def _run_one(self, destination: Destination, stop: StopFlag) -> None:
-        while not stop.is_set():
-            try:
-                self.deliver_due(destination, stop)
-                self._prove(destination, stop)
-            except Exception:  # a full disk or a locked database must not end delivery for good
-                get_logger().exception("delivery_error", destination=destination.name)
-            stop.wait(self._settings.delivery.poll_seconds)
+        def step() -> None:
+            self.deliver_due(destination, stop)
+            self._prove(destination, stop)
+
+        pause = self._settings.delivery.poll_seconds
+        keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
         """Try everything once that is due for one destination."""
@@ -100,11 +98,7 @@ class Delivery:
         whole = [offer for parcel in group if (offer := self._offer(parcel))]
         if not whole:
             return
-        sender = Sender(
-            destination,
-            calling_ae=self._settings.listener.ae_title,
-            timeout_s=self._settings.delivery.timeout_s,
-        )
+        sender = Sender.of(self._settings, destination)
         answered: set[int] = set()
         us = self._audit.node(SOURCE, is_requestor=True)
         them = Participant(destination.ae_title, DESTINATION, address=destination.host)
@@ -184,7 +178,7 @@ class Delivery:
 
     def _alert_down(self, destination: Destination, message: str) -> None:
         with self._database.write() as session:
-            raise_alert(session, "destination_down", destination.name, message)
+            raise_alert(session, AlertKind.DESTINATION_DOWN, destination.name, message)
 
     def _fail_unknown_destinations(self) -> None:
         """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""
@@ -192,5 +186,5 @@ class Delivery:
             for name in outbox.waiting_destinations(session):
                 if self._settings.destination(name) is None:
                     raise_alert(
-                        session, "destination_down", name, "waits for a destination that is not in the settings"
+                        session, AlertKind.DESTINATION_DOWN, name, "waits for a destination that is not in the settings"
                     )
