@@ -21,7 +21,7 @@ MOST_AT_ONCE = 2000
 _COMMIT_MARGIN = timedelta(minutes=10)
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """What happened to an alert."""
 
     OPENED = "opened"
@@ -33,7 +33,7 @@ class Event(StrEnum):
 class Notice:
     """One thing to tell: ``since`` is when it happened (for a reminder, when it became due)."""
 
-    event: Event
+    event: AlertEvent
     alert: Alert
     since: datetime
 
@@ -73,10 +73,10 @@ def due(
 
 def _notice(alert: Alert, told: NoticeRow | None, remind: timedelta) -> Notice:
     if alert.closed_at is not None:
-        return Notice(Event.OVER, alert, alert.closed_at)
+        return Notice(AlertEvent.OVER, alert, alert.closed_at)
     if told is None:
-        return Notice(Event.OPENED, alert, alert.opened_at)
-    return Notice(Event.STILL_OPEN, alert, told.told_at + remind)
+        return Notice(AlertEvent.OPENED, alert, alert.opened_at)
+    return Notice(AlertEvent.STILL_OPEN, alert, told.told_at + remind)
 
 
 def mark_told(session: Session, name: str, notices: Sequence[Notice], now: datetime) -> None:
@@ -92,7 +92,7 @@ def mark_told(session: Session, name: str, notices: Sequence[Notice], now: datet
         if row is None:
             row = NoticeRow(alert_id=notice.alert.id, receiver=name)
             session.add(row)
-        row.told_at, row.is_over = now, notice.event is Event.OVER
+        row.told_at, row.is_over = now, notice.event is AlertEvent.OVER
 
 
 def mark_failed(session: Session, name: str, why: str, *, next_attempt_at: datetime) -> None:

@@ -20,9 +20,9 @@ from dicom_node.commitment.messages import (
     DUPLICATE_TRANSACTION,
     NOT_SUPPORTED,
     RESOURCE_LIMITATION,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
     reason_text,
 )
 from dicom_node.database.tables import CommitmentRow, OutboxRow, ResultFile
@@ -61,7 +61,7 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
     return list(groups.values())
 
 
-def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> Request:
+def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> CommitmentRequest:
     """A commitment request with a transaction UID of its own; its rows are due again when it was not answered in time."""
     transaction_uid = str(generate_uid(prefix=None))
     session.add(CommitmentRow(transaction_uid=transaction_uid, destination=parcels[0].destination, asked_at=utc_now()))
@@ -69,7 +69,7 @@ def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> Re
         move_proof(row, ProofEvent.ASKED)
         row.transaction_uid = transaction_uid
         _count_question(session, row, "commitment requests are not answered", first_s=rules.commitment_timeout_s)
-    return Request(transaction_uid, tuple(Reference(p.sop_class_uid, p.sop_instance_uid) for p in parcels))
+    return CommitmentRequest(transaction_uid, tuple(Reference(p.sop_class_uid, p.sop_instance_uid) for p in parcels))
 
 
 def is_answered(session: Session, transaction_uid: str) -> bool:
@@ -78,7 +78,7 @@ def is_answered(session: Session, transaction_uid: str) -> bool:
     return session.scalar(query) is not None
 
 
-def record(session: Session, destinations: Collection[str], answer: Answer, rules: DeliveryRules) -> bool:
+def record(session: Session, destinations: Collection[str], answer: CommitmentAnswer, rules: DeliveryRules) -> bool:
     """Take a destination's answer; False, and nothing is changed, where none of these destinations was asked that.
 
     A late answer to an earlier request is evidence too for what it says is kept; what it says is not is asked for already.

@@ -20,9 +20,9 @@ from dicom_node.commitment.messages import (
     DUPLICATE_TRANSACTION,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
 )
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import PromiseRow
@@ -47,7 +47,7 @@ class Promise:
     attempts: int
 
 
-def accept(session: Session, request: Request, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
+def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
     """Put a request on record, to be answered after so many seconds.
 
     The same request again is the same promise; another one under a transaction UID that is in use is refused by its answer.
@@ -79,10 +79,10 @@ def due(session: Session, *, now: datetime) -> list[Promise]:
     return [_promise(row) for row in _pending(session) if row.next_attempt_at and row.next_attempt_at <= now]
 
 
-def judge(database: Database, data_dir: Path, promise: Promise) -> Answer:
+def judge(database: Database, data_dir: Path, promise: Promise) -> CommitmentAnswer:
     """What can be promised: for each instance whether its file is there and has the bytes that the index says."""
     reasons = {r: promise.refusal or _reason(database, data_dir, r) for r in dict.fromkeys(promise.references)}
-    return Answer(
+    return CommitmentAnswer(
         promise.transaction_uid,
         tuple(reference for reference, reason in reasons.items() if not reason),
         tuple((reference, reason) for reference, reason in reasons.items() if reason),

@@ -19,8 +19,8 @@ from dicom_node.commitment.messages import (
     REQUEST,
     SOP_CLASS,
     SOP_INSTANCE,
+    CommitmentRequest,
     MessageError,
-    Request,
     encode_request,
     read_answer,
 )
@@ -117,7 +117,7 @@ class Prover:
         except DeliveryError as error:
             self._not_answered(group, str(error))
 
-    def _request(self, association: Any, request: Request) -> None:
+    def _request(self, association: Any, request: CommitmentRequest) -> None:
         try:
             status, _ = association.send_n_action(encode_request(request), REQUEST, SOP_CLASS, SOP_INSTANCE, msg_id=1)
         except (OSError, RuntimeError, ValueError, AttributeError) as error:
@@ -127,7 +127,7 @@ class Prover:
         if status.Status != 0:
             raise DeliveryError(f"the commitment request was refused with status 0x{status.Status:04X}")
 
-    def _is_answered(self, request: Request) -> bool:
+    def _is_answered(self, request: CommitmentRequest) -> bool:
         with self._database.read() as session:
             return evidence.is_answered(session, request.transaction_uid)
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from dicom_node.errors import InvalidTransitionError
 
-State = TypeVar("State", bound=StrEnum)
-Event = TypeVar("Event", bound=StrEnum)
+StateT = TypeVar("StateT", bound=StrEnum)
+EventT = TypeVar("EventT", bound=StrEnum)
 
 
-def next_state(table: Mapping[tuple[State, Event], State], state: State, event: Event, what: str) -> State:
+def next_state(table: Mapping[tuple[StateT, EventT], StateT], state: StateT, event: EventT, what: str) -> StateT:
     """The state after an event; ``what`` names the thing in the message of the error, such as ``job 7``.
 
     Raises
