@@ -13,7 +13,7 @@ from dicom_node.alerts.notices import AlertEvent, Notice
 from dicom_node.database.tables import Alert
 from dicom_node.database.words import AlertKind
 
-# Of a kind in a mail, and of all in the JSON of a webhook.
+# A mail shows so many alerts of each kind, and the JSON of a webhook so many in all.
 _MOST_OF_A_KIND = 20
 _MOST_IN_JSON = 200
 _HEADINGS = {AlertEvent.OPENED: "NEW", AlertEvent.STILL_OPEN: "STILL OPEN", AlertEvent.OVER: "OVER"}

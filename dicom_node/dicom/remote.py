@@ -152,7 +152,7 @@ def _serve_while_waiting(association: Any) -> None:
         context_id, message = get(block)
         while block and message is not None and message.is_valid_request:
             association._serve_request(message, context_id)
-            # Serving ends with the opposite, as in the association's own thread, which is still held.
+            # Serving a request lets the association's own thread go on; it must be held until the response is here.
             association._is_paused = True
             context_id, message = get(block)
         return context_id, message

@@ -92,7 +92,7 @@ class GuardedDimse(BoundedDimse):
                 time.sleep(0.01)
             elif message.is_valid_request:
                 self.assoc._serve_request(message, cast("int", context_id))
-                # Serving ends with the opposite, as in the association's own thread, which is still held.
+                # Serving a request lets the association's own thread go on; it must be held until the response is here.
                 self.assoc._is_paused = True
             else:
                 return context_id, message

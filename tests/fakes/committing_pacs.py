@@ -15,8 +15,8 @@ from dicom_node.commitment.messages import (
     SOP_CLASS,
     SOP_INSTANCE,
     CommitmentAnswer,
-    Reference,
     CommitmentRequest,
+    Reference,
     encode_answer,
     read_request,
 )

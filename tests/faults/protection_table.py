@@ -70,7 +70,7 @@ _SYSTEM_FILES = "dicom_node/system/files.py"
 _SYSTEM_LIFECYCLE = "dicom_node/system/lifecycle.py"
 _SYSTEM_LOG = "dicom_node/system/log.py"
 _SYSTEM_TLS = "dicom_node/system/tls.py"
-_WEB_APP = "dicom_node/web/app.py"
+_WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
     _of(1, "the cap on the first PDU", (_RECEIVING_PDUS, " or length > SMALLEST_PDU_CAP:", ":")),
@@ -460,7 +460,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "names are not decoded",
         (_RESULTS_ENVELOPE, "if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):", "if False:"),
     ),
-    _of(37, "the page's templates escape", (_WEB_APP, "autoescape=True,", "autoescape=False,")),
+    _of(37, "the page's templates escape", (_WEB_STATUS_PAGE, "autoescape=True,", "autoescape=False,")),
     _of(37, "the log's texts are printable", (_SYSTEM_LOG, 'c if c.isprintable() else "?" for c in', "c for c in")),
     _of(
         38,
