@@ -21,7 +21,7 @@ from dicom_node.system.log import get_logger
 # Requests of senders without an address for the answer: it goes out on their association so long after the response,
 # and is given up after the grace.
 _IN_PLACE_PAUSE_S = 0.3
-_IN_PLACE_GRACE_S = 60.0
+IN_PLACE_GRACE_S = 60.0
 
 
 class CommitmentRequests:
@@ -57,7 +57,7 @@ class CommitmentRequests:
         try:
             request = messages.read_request(*_encoded(event.request.ActionInformation, event))
             with self._database.write() as session:
-                delay = _IN_PLACE_GRACE_S if in_place else 0.0
+                delay = IN_PLACE_GRACE_S if in_place else 0.0
                 promise = promises.accept(session, request, calling, due_in_s=delay)
         except messages.MessageError as error:
             get_logger().warning("commitment_refused", calling_ae=calling, why=str(error))

@@ -166,7 +166,7 @@ def test_request__without_an_address_is_answered_on_its_association(
 def test_request__a_sender_that_neither_waits_nor_has_an_address_is_reported(
     settings: NodeSettings, database: Database, port: int, requester: Requester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dicom_node.receiving.listener._IN_PLACE_GRACE_S", 0.0)
+    monkeypatch.setattr("dicom_node.receiving.commitment_requests.IN_PLACE_GRACE_S", 0.0)
     assert requester.ask(port, request(), calling="SCANNER") == 0
     threading.Event().wait(0.5)
     Answers(settings, database).answer_due()
