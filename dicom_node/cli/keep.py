@@ -15,6 +15,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command, person
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, log_errors_only, open_node
 from dicom_node.cli.printing import print_json
+from dicom_node.database.words import AlertKind
 from dicom_node.errors import NodeError
 from dicom_node.settings.reading import load_settings
 from dicom_node.upkeep.backup import restore_backup, write_backup
@@ -29,7 +30,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
     for uid, path, what in problems:
         print(f"error: {path} {what}", file=sys.stderr)
         with database.write() as session:
-            raise_alert(session, "missing_file", uid, f"{path} {what}")
+            raise_alert(session, AlertKind.MISSING_FILE, uid, f"{path} {what}")
     if problems:
         raise NodeError(f"{len(problems)} files are not as they were received")
     print("ok: every file is as it was received")

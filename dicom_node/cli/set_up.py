@@ -73,9 +73,8 @@ def check_partners(settings: NodeSettings) -> bool:
     """Whether every destination and archive answers C-ECHO; each is printed."""
     good = True
     partners = [("destination", d) for d in settings.destinations] + [("archive", a) for a in settings.archives]
-    timeout_s = min(_ECHO_TIMEOUT_S, settings.delivery.timeout_s)
     for what, partner in partners:
-        remote = RemoteAE(partner, calling_ae=settings.listener.ae_title, timeout_s=timeout_s)
+        remote = RemoteAE.of(settings, partner, longest_s=_ECHO_TIMEOUT_S)
         try:
             remote.echo()
             print(f"ok: {what} {partner.name} answers")

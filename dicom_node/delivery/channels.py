@@ -9,13 +9,8 @@ from dicom_node.delivery.store_scu import Sender
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
 
-
-def _c_store(settings: NodeSettings, destination: Destination) -> Channel:
-    return Sender(destination, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
-
-
 # By `Destination.channel`.
-CHANNELS: dict[str, Callable[[NodeSettings, Destination], Channel]] = {"c-store": _c_store}
+CHANNELS: dict[str, Callable[[NodeSettings, Destination], Channel]] = {"c-store": Sender.of}
 
 
 def channel_to(settings: NodeSettings, destination: Destination) -> Channel:

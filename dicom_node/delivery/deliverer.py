@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dicom_node.alerts.record import raise_alert
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
 from dicom_node.delivery.channels import channel_to
 from dicom_node.delivery.sending import Sending
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
 from dicom_node.system.clock import utc_now
-from dicom_node.system.files import exclusive_lock
 from dicom_node.system.lifecycle import StopFlag
-from dicom_node.system.log import get_logger
+from dicom_node.system.loops import keep_doing, wait_for_turn
 
 # An unfinished sending is left after it; the same object goes out again at the next start.
 _STOP_GRACE_S = 10.0
@@ -44,13 +44,10 @@ class Delivery:
 
     def run(self, stop: StopFlag) -> None:
         """Deliver until asked to stop. Only one process on a data folder delivers; a second one waits for its turn."""
-        while not stop.is_set():
-            with exclusive_lock(self._settings.data_dir / "delivery.lock") as mine:
-                if mine:
-                    self._run_all(stop)
-                    return
-            get_logger().warning("delivery_waits", why="another process delivers from this data folder")
-            stop.wait(5)
+        lock, why = self._settings.data_dir / "delivery.lock", "another process delivers from this data folder"
+        with wait_for_turn(lock, stop, waits="delivery_waits", why=why) as mine:
+            if mine:
+                self._run_all(stop)
 
     def _run_all(self, stop: StopFlag) -> None:
         self._fail_unknown_destinations()
@@ -65,13 +62,12 @@ class Delivery:
             thread.join(timeout=min(self._settings.delivery.timeout_s, _STOP_GRACE_S))
 
     def _run_one(self, destination: Destination, stop: StopFlag) -> None:
-        while not stop.is_set():
-            try:
-                self.deliver_due(destination, stop)
-                self._prove(destination, stop)
-            except Exception:  # a full disk or a locked database must not end delivery for good
-                get_logger().exception("delivery_error", destination=destination.name)
-            stop.wait(self._settings.delivery.poll_seconds)
+        def step() -> None:
+            self.deliver_due(destination, stop)
+            self._prove(destination, stop)
+
+        pause = self._settings.delivery.poll_seconds
+        keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
         """Try everything once that is due for one destination."""
@@ -90,5 +86,5 @@ class Delivery:
             for name in outbox.waiting_destinations(session):
                 if self._settings.destination(name) is None:
                     raise_alert(
-                        session, "destination_down", name, "waits for a destination that is not in the settings"
+                        session, AlertKind.DESTINATION_DOWN, name, "waits for a destination that is not in the settings"
                     )

@@ -12,6 +12,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import DESTINATION, SOURCE, Participant
 from dicom_node.audit.transfers import Transfer
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
 from dicom_node.delivery.channel import NO_ANSWER, Answer, Channel, Form, Offer, Outcome
 from dicom_node.delivery.outbox import Parcel
@@ -140,4 +141,4 @@ class Sending:
 
     def _alert_down(self, message: str) -> None:
         with self._database.write() as session:
-            raise_alert(session, "destination_down", self._destination.name, message)
+            raise_alert(session, AlertKind.DESTINATION_DOWN, self._destination.name, message)

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dicom_node.settings.types import (
     AETitle,
-    AlertKind,
     Code,
     ExistingFile,
+    KindOfAlert,
     Mailbox,
     Name,
     Network,
@@ -265,7 +265,7 @@ class Receiver(Section):
     """Someone who gets alerts."""
 
     name: Name = setting(..., "short unique name", example="pacs-team")
-    kinds: tuple[AlertKind, ...] = setting((), "kinds of alerts to send; empty: all")
+    kinds: tuple[KindOfAlert, ...] = setting((), "kinds of alerts to send; empty: all")
     tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for its server; unset: the system's")
 
 

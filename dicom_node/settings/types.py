@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from dicom_node.database.words import KINDS
+from dicom_node.database.words import AlertKind
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
@@ -98,8 +98,8 @@ def _is_number(text: str) -> bool:
 
 
 def _check_kind(value: str) -> str:
-    if value not in KINDS:
-        raise ValueError(f"there is no such kind of alert; there are {', '.join(KINDS)}")
+    if value not in list(AlertKind):
+        raise ValueError(f"there is no such kind of alert; there are {', '.join(AlertKind)}")
     return value
 
 
@@ -135,7 +135,7 @@ def code_parts(value: str) -> list[str]:
 
 
 Code = Annotated[str, AfterValidator(_check_code)]
-AlertKind = Annotated[str, AfterValidator(_check_kind)]
+KindOfAlert = Annotated[str, AfterValidator(_check_kind)]
 Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]
