@@ -19,9 +19,10 @@ from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.slices import png_bytes
 from spineone_core.findings import Detection
 from spineone_core.imaging.files import files_by_study
+from spineone_core.network.build import build_network, count_parameters
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import BUILDERS
-from spineone_core.network.spineone import NetworkConfig, count_parameters
-from spineone_core.network.two_stage import TwoStage, build_network
+from spineone_core.network.two_stage import TwoStage
 
 app = typer.Typer(
     add_completion=False,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row, find_row
-from spineone_core.network.spineone import NetworkConfig
 from trainer.samples import augmentation
 from trainer.training.losses import LossConfig
 from trainer.training.recipe import ASSOCIATION_FROM, Recipe

@@ -20,9 +20,10 @@ from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.findings import ModelIdentity
+from spineone_core.network.build import build_network
+from spineone_core.network.config import ConfigError, NetworkConfig
 from spineone_core.network.domain import DomainConfig, DomainNetwork
-from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne
-from spineone_core.network.two_stage import build_network
+from spineone_core.network.spineone import SpineOne
 
 FORMAT = 1
 MANIFEST = "manifest.json"

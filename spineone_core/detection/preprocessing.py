@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spineone_core.arrays import FloatArray
 from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.imaging.volume import SagittalVolume
-from spineone_core.network.spineone import SIZE_MULTIPLE
+from spineone_core.network.config import SIZE_MULTIPLE
 
 POSTERIOR = np.array([0.0, 1.0, 0.0])
 INFERIOR = np.array([0.0, 0.0, -1.0])

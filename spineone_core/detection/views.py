@@ -15,7 +15,8 @@ from torch import Tensor
 from spineone_core.anatomy import Structure
 from spineone_core.detection.preprocessing import Prepared
 from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.network.spineone import SIZE_MULTIPLE, BranchOutput, SpineOne
+from spineone_core.network.config import SIZE_MULTIPLE
+from spineone_core.network.spineone import BranchOutput, SpineOne
 
 PRECISIONS = ("fp32", "bf16")
 

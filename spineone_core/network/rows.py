@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 
 # Published order of Table I.
 TWO_STAGE: tuple[tuple[str, str, str], ...] = (

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.backbones.resnet import ResNet
-from spineone_core.network.spineone import CLASSES, STRUCTURES, ConfigError, NetworkConfig, SpineOne
+from spineone_core.network.config import CLASSES, STRUCTURES, ConfigError, NetworkConfig
+from spineone_core.network.spineone import SpineOne
 
 KEYPOINTS = len(READING_ORDER)
 
@@ -93,8 +94,3 @@ class TwoStage(SpineOne):
         crops = cut_crops(images, points, self.config.crop_mm / spacing_mm, self.config.crop_px)
         logits = self.classifier(crops).reshape(len(images), KEYPOINTS, len(STRUCTURES), CLASSES)
         return logits[:, torch.arange(KEYPOINTS), self.structure_of]
-
-
-def build_network(config: NetworkConfig) -> SpineOne:
-    """The detector of a config."""
-    return TwoStage(config) if config.two_stage else SpineOne(config)

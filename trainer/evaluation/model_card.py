@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spineone_core.detection.model_package import Manifest
-from spineone_core.network.spineone import count_parameters
-from spineone_core.network.two_stage import build_network
+from spineone_core.network.build import build_network, count_parameters
 
 _USE = """\
 **Research use only. Not a medical device, not for diagnosis.**

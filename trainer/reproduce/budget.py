@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row
-from spineone_core.network.spineone import NetworkConfig
 from trainer.recipes import PRESETS, table5
 from trainer.reproduce import paper
 from trainer.training.recipe import Recipe

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from spineone_core.detection.model_package import ModelPackage
 from spineone_core.detection.preprocessing import prepare
-from spineone_core.network.spineone import HEAD_STRIDE, STRUCTURES, SpineOne
+from spineone_core.network.config import HEAD_STRIDE, STRUCTURES
+from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
 from trainer.reproduce import plots
 

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import STRUCTURES
+from spineone_core.network.config import STRUCTURES
 from trainer.samples.appearance import AppearanceConfig, change_appearance
 from trainer.samples.targets import Targets, draw_targets
 

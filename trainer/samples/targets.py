@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import HEATMAPS, LEVELS
+from spineone_core.network.config import HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
 # Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper: 7 R end half way to the next.

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from spineone_core.detection.model_package import Manifest, save_package
-from spineone_core.network.spineone import STRUCTURES, SpineOne
-from spineone_core.network.two_stage import TwoStage, build_network
+from spineone_core.network.build import build_network
+from spineone_core.network.config import STRUCTURES
+from spineone_core.network.spineone import SpineOne
+from spineone_core.network.two_stage import TwoStage
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
 from trainer.evaluation.outcomes import evaluate_network

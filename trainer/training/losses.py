@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spineone_core.network.spineone import CLASSES, BranchOutput
+from spineone_core.network.config import CLASSES
+from spineone_core.network.spineone import BranchOutput
 
 GRADIENT_CLIP = 100.0
 

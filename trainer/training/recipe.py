@@ -7,7 +7,7 @@ from typing import Any
 
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.training.losses import LossConfig
 

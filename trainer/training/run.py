@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from spineone_core.detection.devices import choose_device
 from spineone_core.detection.views import PRECISIONS
-from spineone_core.network.spineone import count_parameters
+from spineone_core.network.build import count_parameters
 from trainer.training.pretrained import load_backbone
 from trainer.training.ranks import Ranks, local_device
 from trainer.training.recipe import Schedule

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from spineone_core.arrays import FloatArray
 from spineone_core.network.attention import DualAttention
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 from trainer.training.losses import association_weight, focal_gradient, focal_terms
 
 # Deepest stride: reduced volumes must divide by it.

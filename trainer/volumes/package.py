@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from spineone_core.detection.model_package import MANIFEST, WEIGHTS, ModelPackageError, locate
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 from trainer.volumes.network import SpineOneVolume, VolumeConfig
 from trainer.volumes.preprocessing import VolumePreprocessing
 

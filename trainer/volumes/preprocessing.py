@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,8 @@ from spineone_core.detection.preprocessing import Grid, Prepared, PreprocessingC
 from spineone_core.detection.views import InferenceOptions, Maps, average, batches, view_maps
 from spineone_core.detection.voting import Candidate, find_candidates
 from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.network.spineone import BranchOutput, NetworkConfig, SpineOne
+from spineone_core.network.config import NetworkConfig
+from spineone_core.network.spineone import BranchOutput, SpineOne
 from trainer.samples.targets import draw_targets
 
 RADIUS = 6.0

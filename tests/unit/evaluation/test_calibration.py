@@ -12,7 +12,7 @@ from spineone_core.detection.calibration import Calibration, calibrate
 from spineone_core.detection.detector import Detector
 from spineone_core.detection.model_package import Manifest, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.phantom.config import DEMO_CONFIG
 from spineone_core.phantom.exam import make_phantom
 from trainer.evaluation.calibration import (

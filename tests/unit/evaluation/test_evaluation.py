@@ -13,7 +13,7 @@ from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.datasets.test_readers import single
 from trainer.datasets import sdid_tc

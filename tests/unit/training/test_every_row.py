@@ -12,8 +12,9 @@ import torch
 from spineone_core.anatomy import Structure
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row, distinct_rows, table_one
-from spineone_core.network.spineone import NetworkConfig, SpineOne
+from spineone_core.network.spineone import SpineOne
 from tests.fakes.tiny_runs import SPACING, shrunk
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam

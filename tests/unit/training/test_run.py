@@ -13,7 +13,7 @@ import torch
 from spineone_core.anatomy import Grade, Structure
 from spineone_core.detection.calibration import calibrate as apply_calibration
 from spineone_core.detection.model_package import load_package
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from tests.fakes.tiny_runs import start
 from trainer.datasets import phantoms
 from trainer.evaluation import metrics
