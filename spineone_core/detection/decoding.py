@@ -1,4 +1,4 @@
-"""From network to ten keypoints: devices, score maps, the chain of levels, calibration. The detector and the trainer share it."""
+"""From prepared pictures to the chain of ten levels: the network's maps of all views, their scores, the chain."""
 
 from __future__ import annotations
 

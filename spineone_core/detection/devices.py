@@ -30,6 +30,12 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def place_network(network: SpineOne, device: torch.device) -> SpineOne:
+    """The same network on the device, its weights laid out as `view_maps` lays out the pictures (channels last)."""
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def gpu_memory(device: torch.device) -> tuple[str, int, int] | None:
     """Name of a CUDA device, bytes free and bytes in all, whoever uses them; None where the device is no GPU."""
     if device.type != "cuda":

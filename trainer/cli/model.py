@@ -16,7 +16,7 @@ from rich.table import Table
 
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package, save_package
 from trainer.cli.arguments import (
     EVALUATION_SEED,
@@ -80,7 +80,7 @@ def evaluate(
 
 def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
     """A package's outcomes on exams; ``part`` is for the title alone."""
-    network = package.network.to(where)
+    network = place_network(package.network, where)
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
         evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
@@ -141,7 +141,7 @@ def calibrate(
     package, where = load_package(model), choose_device(device)
     raw = replace(package.manifest, calibration={})
     exams = list(with_centroids(stream_exams(data, splits, part)))
-    outcomes = evaluate_network(package.network.to(where), raw, exams, where)
+    outcomes = evaluate_network(place_network(package.network, where), raw, exams, where)
     found: dict[str, Calibration] = {}
     for structure in Structure:
         found[structure.value] = calibration_of(outcomes, structure, method=method, error_rate=error_rate)

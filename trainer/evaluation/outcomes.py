@@ -7,14 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from spineone_core.anatomy import READING_ORDER
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.calibration import calibrate
-from spineone_core.detection.decoding import decode
-from spineone_core.detection.domain_check import check_score
-from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
+from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
-from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
@@ -38,25 +33,17 @@ def evaluate_exam(
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    try:
-        prepared, score = prepare_mid_sagittal(exam.volume, manifest.preprocessing, domain, device)
-        check_score(domain, score)
-        chain = decode(network, prepared, manifest, device)
-    except NotAnalysable as error:
-        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
-    points = prepared.grid.to_source(chain.points)
-    probabilities = [
-        calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
-        for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)
-    ]
+    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain)
+    if isinstance(found, Refusal):
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
     return Outcome(
         exam.exam_id,
         exam.patient,
         truth,
         grades,
-        in_plane_mm(exam.volume, points),
-        np.array(probabilities),
-        np.array([min(1.0, candidate.score) for candidate in chain.candidates]),
+        in_plane_mm(exam.volume, np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])),
+        np.array([keypoint.probability for keypoint in found.keypoints]),
+        np.array([keypoint.confidence for keypoint in found.keypoints]),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from spineone_core.detection.decoding import decode
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.preprocessing import prepare
 from spineone_core.findings import NotAnalysable
 from spineone_core.network.rows import Row
@@ -25,7 +25,7 @@ def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
     """Median and range over test exams, from the prepared picture to ten keypoints (or to the refusal), one at a time."""
     package = trainings.package(row)
     manifest, device = never_refusing(package.manifest), choose_device(trainings.options.device)
-    network = package.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = place_network(package.network, device)
     exams = [prepare(exam.volume, manifest.preprocessing) for exam in trainings.exams.test[:MOST_EXAMS]]
     seconds = []
     for prepared in (exams[0], *exams):  # the first one warms up

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows
@@ -61,7 +61,7 @@ class Trainings:
         if not (place / OUTCOMES).exists():
             package = self.package(row)
             device = choose_device(self.options.device)
-            network = package.network.to(device)
+            network = place_network(package.network, device)
             manifest = never_refusing(package.manifest)
             outcome_file.write(place / OUTCOMES, evaluate_network(network, manifest, self.exams.test, device))
         return outcome_file.read(place / OUTCOMES)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.decoding import decode
 from spineone_core.detection.domain_check import domain_score
+from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import ModelPackage
 from spineone_core.detection.preprocessing import PreprocessingConfig, normalise, prepare
 from spineone_core.findings import NotAnalysable
@@ -65,13 +65,11 @@ def domain_data(
 
 
 def found_points(volume: SagittalVolume, package: ModelPackage) -> FloatArray | None:
-    """(10, 2) column and row where the detector finds ten levels: they place the crops, as in an exam."""
-    try:
-        prepared = prepare(volume, package.manifest.preprocessing)
-        chain = decode(package.network, prepared, package.manifest, torch.device("cpu"))
-    except NotAnalysable:
+    """(10, 2) column and row where the detector, asked past its domain check, finds ten levels: they place the crops."""
+    (found,) = find_keypoints([volume], package.network, package.manifest, torch.device("cpu"))
+    if isinstance(found, Refusal):
         return None
-    return prepared.grid.to_source(chain.points)
+    return np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])
 
 
 def picture_of(volume: SagittalVolume, preprocessing: PreprocessingConfig, points: FloatArray | None) -> Picture:

@@ -157,6 +157,6 @@ def test_refusal__is_printed_with_its_exam(
     def refuse(*_: Any) -> Any:
         raise NotAnalysable(Reason.NOT_LUMBAR, "no")
 
-    monkeypatch.setattr("trainer.evaluation.outcomes.prepare_mid_sagittal", refuse)
+    monkeypatch.setattr("spineone_core.detection.keypoints.prepare_mid_sagittal", refuse)
     assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar") == 0
     assert "lumbar/study1: refused: not_lumbar" in capsys.readouterr().out
