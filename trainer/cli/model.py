@@ -36,9 +36,9 @@ from trainer.datasets.splits import PARTS
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import METHODS, calibration_of
 from trainer.evaluation.evaluation import Case, Evaluation, without_nan
+from trainer.evaluation.evaluation_page import rows_of
 from trainer.evaluation.model_card import model_card
-from trainer.evaluation.outcomes import evaluate_exam, evaluate_network
-from trainer.evaluation.report import rows_of
+from trainer.evaluation.outcomes import outcome_of, outcomes_of
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.package import is_volume_package, load_volume_package
@@ -83,7 +83,7 @@ def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.
     network = place_network(package.network, where)
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
-        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
+        evaluation.add(exam, outcome_of(network, package.manifest, exam, where, package.domain))
     return evaluation
 
 
@@ -141,7 +141,7 @@ def calibrate(
     package, where = load_package(model), choose_device(device)
     raw = replace(package.manifest, calibration={})
     exams = list(with_centroids(stream_exams(data, splits, part)))
-    outcomes = evaluate_network(place_network(package.network, where), raw, exams, where)
+    outcomes = outcomes_of(place_network(package.network, where), raw, exams, where)
     found: dict[str, Calibration] = {}
     for structure in Structure:
         found[structure.value] = calibration_of(outcomes, structure, method=method, error_rate=error_rate)

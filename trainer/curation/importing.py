@@ -83,13 +83,13 @@ def write_whole(path: Path, content: Any) -> None:
     os.replace(part, path)
 
 
-class Reading(Protocol):
+class ExamReader(Protocol):
     """Yields all exams of a data set but those known."""
 
     def __call__(self, *, known: Collection[str]) -> Iterable[Exam | Skipped]: ...
 
 
-def import_exams(read: Reading, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
+def import_exams(read: ExamReader, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
     """Write what ``read`` yields when it is told which exams are there; ``tell`` hears a line for each written or left out."""
     target = Target(out)
     known, written, skipped = target.known(), 0, []

@@ -21,7 +21,7 @@ Tag = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Annotation:
     """What an annotation says by level: (column, row), class, its own codes; and what was odd in it."""
 
     points: dict[str, Point]
@@ -30,7 +30,7 @@ class Reading:
     notes: tuple[str, ...]
 
 
-def read_points(raw: list[dict[str, Any]]) -> Reading:
+def read_points(raw: list[dict[str, Any]]) -> Annotation:
     """Points and grades by level name; the tag is read under the key that the identification implies (reading 20).
 
     Neighbours that stand in the wrong order along the spine are exchanged, with a note.
@@ -55,7 +55,7 @@ def read_points(raw: list[dict[str, Any]]) -> Reading:
     for level, (_, tag) in found.items():
         codes[level] = read_codes(level, tag, notes)
         grades[level] = read_grade(codes[level])
-    return Reading({level: point for level, (point, _) in found.items()}, grades, codes, tuple(notes))
+    return Annotation({level: point for level, (point, _) in found.items()}, grades, codes, tuple(notes))
 
 
 def _level(item: dict[str, Any], notes: list[str]) -> str:

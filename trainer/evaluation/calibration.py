@@ -11,7 +11,8 @@ from scipy.optimize import minimize, minimize_scalar
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.calibration import Calibration, calibrate
-from trainer.evaluation.metrics import HIT_MM, Outcome
+from trainer.evaluation.metrics import HIT_MM
+from trainer.evaluation.outcomes import Outcome
 
 Floats = NDArray[np.float64]
 

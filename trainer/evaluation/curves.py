@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import Structure
-from trainer.evaluation.metrics import HIT_MM, Outcome, annotated_rows, errors_mm
+from trainer.evaluation.metrics import HIT_MM, annotated_rows, errors_mm
+from trainer.evaluation.outcomes import Outcome
 
 Floats = NDArray[np.float64]
 

@@ -24,8 +24,7 @@ from trainer.evaluation.calibration import (
     expected_calibration_error,
     labelled_probabilities,
 )
-from trainer.evaluation.metrics import HIT_MM, Outcome
-from trainer.evaluation.report import (
+from trainer.evaluation.evaluation_page import (
     Figures,
     confusion_section,
     curves_section,
@@ -34,6 +33,8 @@ from trainer.evaluation.report import (
     rows_of,
     table,
 )
+from trainer.evaluation.metrics import HIT_MM
+from trainer.evaluation.outcomes import Outcome
 
 PHANTOM, ALL_REAL = "phantom", "all real"
 WORST = 12

@@ -11,27 +11,9 @@ from scipy.optimize import linear_sum_assignment
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
+from trainer.evaluation.outcomes import Outcome
 
 HIT_MM = 6.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """Truth and prediction of one exam.
-
-    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
-    which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
-    of degenerative; ``confidences`` (10,) of localisation, None where not kept; ``refusal`` is the coded reason of a refusal.
-    """
-
-    exam_id: str
-    patient: str
-    truth: FloatArray
-    grades: tuple[Grade | None, ...]
-    predicted: FloatArray | None
-    probabilities: FloatArray | None
-    confidences: FloatArray | None = None
-    refusal: str = ""
 
 
 def _rows(structure: Structure | None) -> list[int]:

@@ -1,12 +1,14 @@
-"""Run a network over annotated exams and measure it."""
+"""What the detector makes of annotated exams, beside the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
 from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
@@ -14,10 +16,28 @@ from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
-from trainer.evaluation.metrics import Outcome
 
 
-def evaluate_network(
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Truth and prediction of one exam.
+
+    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
+    which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
+    of degenerative; ``confidences`` (10,) of localisation, None where not kept; ``refusal`` is the coded reason of a refusal.
+    """
+
+    exam_id: str
+    patient: str
+    truth: FloatArray
+    grades: tuple[Grade | None, ...]
+    predicted: FloatArray | None
+    probabilities: FloatArray | None
+    confidences: FloatArray | None = None
+    refusal: str = ""
+
+
+def outcomes_of(
     network: SpineOne,
     manifest: Manifest,
     exams: Iterable[Exam],
@@ -25,10 +45,10 @@ def evaluate_network(
     domain: DomainNetwork | None = None,
 ) -> list[Outcome]:
     """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
-    return [evaluate_exam(network, manifest, exam, device, domain) for exam in exams]
+    return [outcome_of(network, manifest, exam, device, domain) for exam in exams]
 
 
-def evaluate_exam(
+def outcome_of(
     network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device, domain: DomainNetwork | None = None
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""

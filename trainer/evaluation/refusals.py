@@ -11,6 +11,9 @@ from spineone_core.findings import Status
 from trainer.datasets.exam import Exam
 from trainer.datasets.negatives import Negative, spoiled, test_objects
 
+# The kind of a good exam begins with this word, before its subset.
+GOOD = "good "
+
 
 @dataclass(slots=True)
 class Tally:
@@ -27,7 +30,7 @@ class Tally:
 def trials(good: Iterable[Exam], others: Iterable[Negative], seeds: range) -> Iterator[Negative]:
     """Exams as they are (kind ``good`` and their subset) and spoiled, test objects of ``seeds``, and other series."""
     for number, exam in enumerate(good):
-        yield Negative(kind=f"good {exam.subset}", name=exam.exam_id, patient=exam.patient, volume=exam.volume)
+        yield Negative(kind=GOOD + exam.subset, name=exam.exam_id, patient=exam.patient, volume=exam.volume)
         yield from spoiled(exam, number)
     yield from test_objects(seeds)
     yield from others

@@ -10,7 +10,7 @@ import numpy as np
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.reproduce import plots
 
 AT_RANDOM = 3

@@ -12,7 +12,7 @@ import numpy as np
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
 

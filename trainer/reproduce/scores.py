@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
 SAMPLES, LEVEL = 2000, 0.95

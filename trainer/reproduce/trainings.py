@@ -14,8 +14,7 @@ from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows
-from trainer.evaluation.metrics import Outcome
-from trainer.evaluation.outcomes import evaluate_network
+from trainer.evaluation.outcomes import Outcome, outcomes_of
 from trainer.reproduce import outcome_file
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet
@@ -63,7 +62,7 @@ class Trainings:
             device = choose_device(self.options.device)
             network = place_network(package.network, device)
             manifest = never_refusing(package.manifest)
-            outcome_file.write(place / OUTCOMES, evaluate_network(network, manifest, self.exams.test, device))
+            outcome_file.write(place / OUTCOMES, outcomes_of(network, manifest, self.exams.test, device))
         return outcome_file.read(place / OUTCOMES)
 
     def package(self, row: Row) -> ModelPackage:

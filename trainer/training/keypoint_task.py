@@ -20,7 +20,7 @@ from spineone_core.network.spineone import SpineOne
 from spineone_core.network.two_stage import TwoStage
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
-from trainer.evaluation.outcomes import evaluate_network
+from trainer.evaluation.outcomes import outcomes_of
 from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.samples.targets import GRADES
 from trainer.training.losses import branch_loss, classification_loss
@@ -74,7 +74,7 @@ class KeypointTask:
         if not self.data.validation:
             return None
         assert isinstance(network, SpineOne)
-        figures = metrics.summary(evaluate_network(network, self.manifest({}, {}), self.data.validation, device))
+        figures = metrics.summary(outcomes_of(network, self.manifest({}, {}), self.data.validation, device))
         return validation_score(figures), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:

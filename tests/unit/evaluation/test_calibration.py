@@ -22,7 +22,7 @@ from trainer.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
 )
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 
 
 def drawn(count: int, seed: int, *, overconfidence: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from trainer.datasets import sdid_tc
 from trainer.datasets.exam import Exam
 from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.evaluation.evaluation import Evaluation, without_nan
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.evaluation.plots import pck_plot
 
 MANIFEST = Manifest(

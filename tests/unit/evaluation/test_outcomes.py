@@ -22,8 +22,7 @@ from spineone_core.phantom.config import PhantomConfig
 from tests.fakes.oracle import RADIUS, SIZE, TEN, oracle
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.evaluation.metrics import Outcome
-from trainer.evaluation.outcomes import evaluate_exam, evaluate_network, in_plane_mm
+from trainer.evaluation.outcomes import Outcome, in_plane_mm, outcome_of, outcomes_of
 
 SPACING = 0.75
 # Rows of the bright band that the domain check refuses.
@@ -94,7 +93,7 @@ def assert_same(package: ModelPackage, exam: Exam, outcome: Outcome, detection: 
 def compare(package: ModelPackage, exams: list[Exam]) -> list[str]:
     """The reason of each refusal, empty for what was analysed, once both ways are found to agree."""
     detector = Detector(package, device="cpu")
-    outcomes = evaluate_network(package.network, package.manifest, exams, detector.device, package.domain)
+    outcomes = outcomes_of(package.network, package.manifest, exams, detector.device, package.domain)
     for exam, outcome, detection in zip(
         exams, outcomes, detector.detect_many([exam.volume for exam in exams]), strict=True
     ):
@@ -113,7 +112,7 @@ def test_outcome__points_in_the_padding_are_refused_in_both(tiny: ModelPackage) 
     # The oracle's spine grows with the picture: of 162 rows, padded to 192, L5-S1 lies at row 164.
     rows = 162
     assert compare(tiny, [picture("cut", rows=rows), picture("whole")]) == ["invalid_output", ""]
-    outcome = evaluate_exam(tiny.network, tiny.manifest, picture("cut", rows=rows), torch.device("cpu"), tiny.domain)
+    outcome = outcome_of(tiny.network, tiny.manifest, picture("cut", rows=rows), torch.device("cpu"), tiny.domain)
     assert outcome.predicted is None
 
 

@@ -18,7 +18,7 @@ from tests.fakes.tiny_runs import start
 from trainer.datasets import phantoms
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import expected_calibration_error, fit_platt
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of

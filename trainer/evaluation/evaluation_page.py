@@ -15,7 +15,7 @@ from trainer.evaluation.calibration import (
     labelled_probabilities,
 )
 from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.evaluation.plots import NoPlotsError, pck_plot, reliability_diagram, risk_coverage_plot
 
 Figures = dict[str, float | int]
