@@ -1,19 +1,10 @@
-"""Calibrated probabilities."""
+"""Calibrated probabilities: how a structure's raw probability is scaled, and when no class is called."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from typing import Any
-
-
-def calibrate(probability: float, calibration: Calibration | None) -> float:
-    """Platt scaling; unchanged where the package has none for the structure."""
-    if calibration is None:
-        return probability
-    clipped = min(max(probability, 1e-4), 1 - 1e-4)
-    logit = math.log(clipped / (1 - clipped))
-    return 1 / (1 + math.exp(-(calibration.slope * logit + calibration.intercept)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,3 +29,12 @@ class Calibration:
     def from_json(cls, data: dict[str, Any]) -> Calibration:
         band = data.get("undecided")
         return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})
+
+
+def calibrate(probability: float, calibration: Calibration | None) -> float:
+    """Platt scaling; unchanged where the package has none for the structure."""
+    if calibration is None:
+        return probability
+    clipped = min(max(probability, 1e-4), 1 - 1e-4)
+    logit = math.log(clipped / (1 - clipped))
+    return 1 / (1 + math.exp(-(calibration.slope * logit + calibration.intercept)))

@@ -1,4 +1,4 @@
-"""Hough voting (Eq. 3), peak choice and level assignment."""
+"""Hough voting (Eq. 3), and the choice of peaks as candidates."""
 
 from __future__ import annotations
 

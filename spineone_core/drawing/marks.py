@@ -1,15 +1,24 @@
-"""Marks on a picture, at exact sub-pixel positions."""
+"""Marks on a picture: findings at exact sub-pixel positions, and the scale bar."""
 
 from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
 from spineone_core.anatomy import Structure
-from spineone_core.drawing.style import BLACK, DEGENERATIVE_COLOUR, NORMAL_COLOUR, UNDECIDED_COLOUR, Colour
+from spineone_core.drawing.style import (
+    BLACK,
+    DEGENERATIVE_COLOUR,
+    NORMAL_COLOUR,
+    TEXT,
+    UNDECIDED_COLOUR,
+    Colour,
+    font_of,
+)
 
 # Vector marks are drawn this much larger and scaled down: smooth edges, exact sub-pixel position.
 _SMOOTH = 8
 _TILE = 32
+SCALE_BAR_MM = 50.0
 
 
 def draw_marker(canvas: Image.Image, centre: tuple[float, float], word: str, structure: Structure) -> None:
@@ -43,3 +52,12 @@ def _shape(draw: ImageDraw.ImageDraw, word: str, centre: tuple[int, int], radius
     else:
         r = 1.4 * radius * _SMOOTH  # from the centroid, which lies on the point, to a corner
         draw.polygon([(x, y - r), (x + 0.866 * r, y + r / 2), (x - 0.866 * r, y + r / 2)], fill=colour)
+
+
+def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, mm_per_pixel: float) -> None:
+    """5 cm, from ``left`` at height ``y``."""
+    right = left + round(SCALE_BAR_MM / mm_per_pixel)
+    draw.line([(left, y), (right, y)], fill=TEXT, width=2)
+    for x in (left, right):
+        draw.line([(x, y - 6), (x, y + 6)], fill=TEXT, width=2)
+    draw.text((right + 10, y), "5 cm", font=font_of(16), fill=TEXT, anchor="lm")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.optimize import isotonic_regression
 
-from spineone_core.drawing.marks import draw_marker
+from spineone_core.drawing.marks import SCALE_BAR_MM, draw_marker, draw_scale_bar
 from spineone_core.drawing.panel import draw_footer, draw_panel
 from spineone_core.drawing.slices import direction_letters, draw_slice, slice_index
 from spineone_core.drawing.style import (
@@ -32,7 +32,6 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.volume import SagittalVolume
 
 MIN_CANVAS_HEIGHT = 900
-SCALE_BAR_MM = 50.0
 # Distance of a level name from its centroid: beyond the front edge of a vertebral body (half depth about 17 mm).
 LABEL_DISTANCE_MM = 30.0
 LEADER_END_MM = 22.0
@@ -94,14 +93,8 @@ def render_overlay(volume: SagittalVolume, detection: Detection) -> RenderedOver
     return RenderedOverlay(np.asarray(canvas), rendered.scale, offset, spacing, index)
 
 
-# ---------------------------------------------------------------- the slice
-
-
 def _canvas_size(width: int, height: int) -> tuple[int, int]:
     return width + 2 * MARGIN + PANEL_WIDTH, max(height + 2 * MARGIN + FOOTER_HEIGHT, MIN_CANVAS_HEIGHT)
-
-
-# ---------------------------------------------------------------- orientation and scale
 
 
 def _draw_frame(
@@ -122,18 +115,6 @@ def _draw_frame(
     # Below the image, or, where a narrow image leaves no room before the middle letter, below the panel.
     left = MARGIN if length + 100 < width / 2 else width + 2 * MARGIN
     draw_scale_bar(draw, left, MARGIN + height + MARGIN // 2, spacing[1])
-
-
-def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, mm_per_pixel: float) -> None:
-    """5 cm, from ``left`` at height ``y``."""
-    right = left + round(SCALE_BAR_MM / mm_per_pixel)
-    draw.line([(left, y), (right, y)], fill=TEXT, width=2)
-    for x in (left, right):
-        draw.line([(x, y - 6), (x, y + 6)], fill=TEXT, width=2)
-    draw.text((right + 10, y), "5 cm", font=font_of(16), fill=TEXT, anchor="lm")
-
-
-# ---------------------------------------------------------------- markers and labels
 
 
 def _draw_findings(

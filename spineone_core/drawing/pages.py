@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from spineone_core.drawing.marks import draw_marker
-from spineone_core.drawing.overlay import draw_scale_bar
+from spineone_core.drawing.marks import draw_marker, draw_scale_bar
 from spineone_core.drawing.panel import Panel, draw_footer, draw_legend, wrap
 from spineone_core.drawing.slices import (
     MAX_IMAGE_SIDE,

@@ -1,4 +1,4 @@
-"""A slice as an 8-bit picture: window, size and the letters of its directions."""
+"""A slice as an 8-bit picture: which slice, its window, its size and the letters of its directions."""
 
 from __future__ import annotations
 

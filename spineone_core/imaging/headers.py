@@ -164,6 +164,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def first_number(value: Any) -> float | None:
+    """The first value of an element as a finite number, None where there is none."""
     values = _as_list(value)
     numbers = _numbers(values[:1], 1)
     return numbers[0] if numbers else None

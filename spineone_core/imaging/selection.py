@@ -25,8 +25,6 @@ ENOUGH_SLICES = 11
 USUAL_VIEW_MM = (180.0, 450.0)
 # A localiser: so few slices, so far apart.
 LOCALISER_SLICES, LOCALISER_GAP_MM = 5, 12.0
-
-
 # Each keyword is a whole word (or a marked beginning) of the text with its separators turned into spaces:
 # "FS" is not in "FSE", "IR" not in "FIRST", "LOC" not in "BLOCK".
 _LOCALISER = (
@@ -64,7 +62,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _JudgedSeries:
     series: Series
     excluded: str | None
     weighting: Weighting
@@ -79,7 +77,7 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     Parameters
     ----------
     series
-        All series of one study, as `dicom_series.group_series` gives them.
+        All series of one study, as `spineone_core.imaging.series.group_series` gives them.
     min_slices
         A series with fewer slices at distinct positions is refused.
 
@@ -110,7 +108,7 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     return Selection(best.series, None, _describe(best), lines, _warnings(best))
 
 
-def _none_found(candidates: list[_Candidate]) -> Selection:
+def _none_found(candidates: list[_JudgedSeries]) -> Selection:
     lines = tuple(_line(c, f"not chosen: {c.excluded}") for c in candidates)
     if not any(_is_mr_image(c.series.first) for c in candidates):
         return Selection(None, Reason.NO_IMAGES, "no MR image among the files", lines)
@@ -122,11 +120,11 @@ def _none_found(candidates: list[_Candidate]) -> Selection:
 # ---------------------------------------------------------------- one series
 
 
-def _judge(series: Series, study: Sequence[Series]) -> _Candidate:
+def _judge(series: Series, study: Sequence[Series]) -> _JudgedSeries:
     weighting = read_weighting(series.first)
     slices, step, placed = _stack(series)
     excluded = _exclusion(series, weighting, slices, step, study)
-    return _Candidate(series, excluded, weighting, slices, step, placed)
+    return _JudgedSeries(series, excluded, weighting, slices, step, placed)
 
 
 def _exclusion(series: Series, weighting: Weighting, slices: int, step: float, study: Sequence[Series]) -> str | None:
@@ -205,7 +203,7 @@ def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Seri
 # ---------------------------------------------------------------- rank and words
 
 
-def _rank(candidate: _Candidate, min_slices: int) -> tuple[object, ...]:
+def _rank(candidate: _JudgedSeries, min_slices: int) -> tuple[object, ...]:
     """Greater is better."""
     first = candidate.series.first
     rows_mm, columns_mm = first.pixel_spacing or (0.0, 0.0)
@@ -233,13 +231,13 @@ def _region(header: FrameHeader) -> int:
     return 0 if mentions(_SIDE_REGION, text) or mentions(_OTHER_REGION, text) else 1
 
 
-def _describe(candidate: _Candidate) -> str:
+def _describe(candidate: _JudgedSeries) -> str:
     fat = "fat-suppressed " if candidate.weighting.fat_suppressed else ""
     slices = "1 slice" if candidate.slices == 1 else f"{candidate.slices} slices"
     return f"sagittal, {fat}T2 by {candidate.weighting.source}, {slices}"
 
 
-def _outcome(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
+def _outcome(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
     if candidate is best:
         return f"chosen: {_describe(candidate)}"
     if candidate.excluded:
@@ -247,7 +245,7 @@ def _outcome(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
     return f"not chosen: {_describe(candidate)}, but {_lost(candidate, best, min_slices)}"
 
 
-def _lost(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
+def _lost(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
     """In what the chosen series is better."""
     reasons = (
         "its geometry is incomplete",
@@ -266,13 +264,13 @@ def _lost(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
     return next((why for mine, theirs, why in pairs if mine != theirs), "another came first")
 
 
-def _line(candidate: _Candidate, outcome: str) -> str:
+def _line(candidate: _JudgedSeries, outcome: str) -> str:
     first = candidate.series.first
     number = "without number" if first.series_number is None else str(first.series_number)
     return f"series {number} (…{first.series_uid[-12:]}): {outcome}"
 
 
-def _warnings(candidate: _Candidate) -> tuple[str, ...]:
+def _warnings(candidate: _JudgedSeries) -> tuple[str, ...]:
     first = candidate.series.first
     warnings = []
     if candidate.slices == 1:

@@ -1,8 +1,4 @@
-"""DICOM files -> headers -> series -> `SagittalVolume`: geometry, slice order, pixel decoding.
-
-Classic single-frame images and enhanced multi-frame images become the same thing here: a list of `FrameHeader`, one for
-each frame. Geometry follows PS3.3 C.7.6.2.1.1 (Image Plane) and C.7.6.16 (Multi-frame Functional Groups).
-"""
+"""From frame headers to series, and from a series to a `SagittalVolume`: grouping, order of slices, decoding."""
 
 from __future__ import annotations
 
@@ -46,9 +42,6 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.frames)
-
-
-# ---------------------------------------------------------------- series
 
 
 def group_series(headers: Iterable[FrameHeader]) -> list[Series]:
@@ -106,9 +99,6 @@ def _step_warnings(frames: list[FrameHeader], normal: FloatArray) -> list[str]:
         return []
     steps = np.diff([float(np.dot(f.position, normal)) for f in frames])  # type: ignore[arg-type]
     return ["slices are missing or unevenly spaced"] if steps.max() > 1.5 * np.median(steps) else []
-
-
-# ---------------------------------------------------------------- pixels
 
 
 def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:

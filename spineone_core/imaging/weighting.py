@@ -74,6 +74,7 @@ def plain_text(value: str) -> str:
 
 
 def mentions(pattern: str, text: str) -> bool:
+    """Whether a `plain_text` holds a match of the pattern."""
     return re.search(pattern, text) is not None
 
 

@@ -1,4 +1,4 @@
-"""The anatomy as a coarse block, from which pictures in other planes are cut."""
+"""Pictures in other planes: the localiser and the axial series."""
 
 from __future__ import annotations
 

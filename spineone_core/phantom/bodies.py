@@ -1,4 +1,4 @@
-"""Shapes of bodies and discs: osteophytes, marrow bands, bulges, Schmorl's nodes."""
+"""Random bodies and discs: osteophytes, marrow bands, bulges, Schmorl nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from spineone_core.phantom.parts import SACRAL, Band, Body, Disc, Node, Part
 
 
 def make_body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
+    """A body of the given severity (in standard deviations beyond the threshold; None where nobody grades it)."""
     degenerative = severity is not None and severity > 0
     strength = min(severity, 2.5) if degenerative and severity is not None else 0.0
     base = 0.8 if part.name in SACRAL else 1.6
@@ -61,7 +62,7 @@ def make_disc(
     age: float,
     sacral: float,
 ) -> Disc:
-    """``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
+    """A disc of the given severity, as `make_body`; ``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
     if severity is None:
         # Neighbours above L1 and below S1 follow the patient's age; nobody grades them.
         severity = 0.6 * age + float(rng.normal(-0.5, 0.6))

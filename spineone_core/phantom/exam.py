@@ -1,7 +1,7 @@
 """Procedural lumbar MRI with known truth: the demo's exam, the tests' exam and training material without limit.
 
-An exam is a patient (`phantom_anatomy`), painted (`phantom_drawing`) on the slices of a scanner whose matrix, field of
-view, coil, noise and slice plan are drawn at random here, each from the seed alone. No image of a person is involved.
+An exam is a patient (`anatomy`), painted (`painting`) on the slices of a plan (`plan`), as a scanner would store them
+(`scanner`). All of it is drawn at random from the seed alone. No image of a person is involved.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from pydicom.uid import MRImageStorage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.arrays import FloatArray
+from spineone_core.arrays import AnyFloats, FloatArray
 from spineone_core.imaging.volume import SagittalVolume, SliceSource, middle_of
 from spineone_core.phantom.anatomy import Patient, make_patient
 from spineone_core.phantom.config import DEFAULT_CONFIG, PhantomConfig
 from spineone_core.phantom.painting import Painter
 from spineone_core.phantom.plan import Plan, make_plan
-from spineone_core.phantom.plane import Floats, Textures
 from spineone_core.phantom.scanner import Scanner
+from spineone_core.phantom.textures import Textures
 from spineone_core.phantom.tissues import T1, T2, vary
 
 # Names of the random streams of a seed; T1 and T2 of one seed share patient, looks and scanner plan.
@@ -157,7 +157,7 @@ def phantom_uid(seed: int, config: PhantomConfig, *names: object) -> str:
 
 
 def _volume(
-    seed: int, plan: Plan, voxels: Floats, origins: FloatArray, chosen: range, config: PhantomConfig
+    seed: int, plan: Plan, voxels: AnyFloats, origins: FloatArray, chosen: range, config: PhantomConfig
 ) -> SagittalVolume:
     contrast = config.contrast
     sources = tuple(

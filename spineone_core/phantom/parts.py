@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from spineone_core.anatomy import VERTEBRAE, Grade
 
+# Upwards of L1, enough of them for a field of view of 400 mm; downwards of L5 the sacrum.
+THORACIC = tuple(f"T{n}" for n in range(3, 13))
+SACRAL = ("S1", "S2", "S3", "S4", "S5")
+COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -79,9 +84,3 @@ class Disc:
     fissure: float
     nodes: tuple[Node, ...]
     grade: Grade
-
-
-# Upwards of L1, enough of them for a field of view of 400 mm; downwards of L5 the sacrum.
-THORACIC = tuple(f"T{n}" for n in range(3, 13))
-SACRAL = ("S1", "S2", "S3", "S4", "S5")
-COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)

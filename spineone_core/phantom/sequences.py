@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spineone_core.arrays import FloatArray
-from spineone_core.phantom.plane import Floats
+from spineone_core.arrays import AnyFloats, FloatArray
 
 # Directions of an axial, a sagittal and a coronal picture: along a row, down a column.
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -43,7 +42,7 @@ class Picture:
     """One image: pixels (rows, columns) and where it lies in patient space (mm)."""
 
     uid: str
-    pixels: Floats
+    pixels: AnyFloats
     origin: FloatArray
     row: FloatArray
     column: FloatArray

@@ -225,6 +225,7 @@ def geometry_of(exam: Exam) -> dict[str, float]:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Least, 5 %, median, 95 % and most of the values; empty where there is none."""
     if not values:
         return {}
     found = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))

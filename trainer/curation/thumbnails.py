@@ -16,6 +16,7 @@ from trainer.datasets.exam import Exam
 
 HEIGHT, CAPTION = 400, 34
 PREDICTED = (255, 80, 200)
+LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."
 
 
 def thumbnail(exam: Exam, caption: str, predicted: FloatArray | None = None) -> Image.Image:
@@ -88,9 +89,7 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int = 6, gap: int = 
 
 
 def png_of(picture: Image.Image) -> bytes:
+    """The picture as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
-
-
-LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."

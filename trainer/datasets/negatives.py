@@ -53,14 +53,17 @@ def spoiled(exam: Exam, seed: int) -> Iterator[Negative]:
 
 
 def upside_down(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """The head is below, the feet above."""
     return images[:, ::-1]
 
 
 def sideways(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """The head is at the left, the feet at the right."""
     return images.transpose(0, 2, 1)
 
 
 def inverted(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """Dark is bright and bright is dark."""
     return images.max() - images
 
 

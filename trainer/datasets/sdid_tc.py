@@ -154,7 +154,7 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
         raise ValueError("another image lies at the annotated one's position")
     annotations = _as_list(data["annotation"])
     points = _as_list(annotations[0]["data"]["point"])
-    reading = read_points(points)
+    annotation = read_points(points)
     path = volume.sources[index].path
     manufacturer, field_strength = read_scanner(path)
     study = exam_id.partition("#")[0]
@@ -164,14 +164,14 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
         subset=files.folder.name,
         volume=volume,
         slice_index=index,
-        points=reading.points,
-        grades=reading.grades,
+        points=annotation.points,
+        grades=annotation.grades,
         centroids=bool(data.get("centroids", True)),
         manufacturer=manufacturer,
         field_strength_t=field_strength,
-        raw=reading.raw,
+        raw=annotation.raw,
         notes=(
-            *reading.notes,
+            *annotation.notes,
             *_annotation_notes(annotations, points, volume),
             *_series_notes(series, groups),
             *volume.warnings,

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.arrays import FloatArray
 from spineone_core.detection.calibration import Calibration, calibrate
 from trainer.evaluation.metrics import HIT_MM
 from trainer.evaluation.outcomes import Outcome
 
-Floats = NDArray[np.float64]
+METHODS = ("temperature", "platt")
 
 
-def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[Floats, Floats]:
+class CalibrationError(ValueError):
+    """There is too little to calibrate on; the message says what there is and what is needed."""
+
+
+def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[FloatArray, FloatArray]:
     """(probability, 1 for degenerative) of every keypoint of known class that was found within 6 mm at its level."""
     probabilities, labels = [], []
     for outcome in outcomes:
@@ -30,9 +34,6 @@ def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) ->
                 probabilities.append(outcome.probabilities[row])
                 labels.append(float(grade is Grade.DEGENERATIVE))
     return np.array(probabilities), np.array(labels)
-
-
-METHODS = ("temperature", "platt")
 
 
 def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method: str, error_rate: float) -> Calibration:
@@ -52,11 +53,7 @@ def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method:
         raise CalibrationError(f"{structure.value}: {error}") from error
 
 
-class CalibrationError(ValueError):
-    """There is too little to calibrate on; the message says what there is and what is needed."""
-
-
-def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
+def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
     """Slope and intercept of least log loss, with Platt's smoothed targets and a weak pull to the identity.
 
     Raises
@@ -66,7 +63,7 @@ def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
     """
     logits, targets = _logits_and_targets(probabilities, labels)
 
-    def loss(parameters: Floats) -> float:
+    def loss(parameters: FloatArray) -> float:
         slope, intercept = parameters
         return _log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
 
@@ -74,7 +71,7 @@ def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
     return Calibration(slope=round(float(slope), 4), intercept=round(float(intercept), 4))
 
 
-def fit_temperature(probabilities: Floats, labels: Floats) -> Calibration:
+def fit_temperature(probabilities: FloatArray, labels: FloatArray) -> Calibration:
     """Slope 1 / T of least log loss (Guo et al., 2017), T from .05 to 20; one half stays one half.
 
     Raises
@@ -91,7 +88,7 @@ def fit_temperature(probabilities: Floats, labels: Floats) -> Calibration:
     return Calibration(slope=round(float(np.exp(found.x)), 4))
 
 
-def _logits_and_targets(probabilities: Floats, labels: Floats) -> tuple[Floats, Floats]:
+def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
     classes = len(set(labels.tolist()))
     if len(labels) < 10 or classes < 2:
         raise CalibrationError(f"{len(labels)} keypoints of {classes} classes are too few to calibrate on")
@@ -101,11 +98,11 @@ def _logits_and_targets(probabilities: Floats, labels: Floats) -> tuple[Floats, 
     return np.log(clipped / (1 - clipped)), targets
 
 
-def _log_loss(logits: Floats, targets: Floats) -> float:
+def _log_loss(logits: FloatArray, targets: FloatArray) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
-def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> tuple[float, float]:
+def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: float) -> tuple[float, float]:
     """(low, high): normal is called below, degenerative above, nothing between (both ends included).
 
     Split conformal prediction for each class by itself: of keypoints like those given, at most ``error_rate`` of the truly
@@ -147,7 +144,7 @@ def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> 
     return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
 
 
-def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int = 10) -> float:
+def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> float:
     """Mean gap of confidence and frequency over equal-width bins, weighted by their counts."""
     if not len(labels):
         return float("nan")
@@ -160,7 +157,7 @@ def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int 
     return float(sum(gaps) / len(labels))
 
 
-def calibration_error_by_chance(probabilities: Floats, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def calibration_error_by_chance(probabilities: FloatArray, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Mean and 95th percentile of the error that these probabilities would show if they were perfectly calibrated.
 
     Labels are drawn from the probabilities themselves: with few keypoints in ten bins, no calibration error is 0.

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import Structure
+from spineone_core.arrays import FloatArray
 from trainer.evaluation.metrics import HIT_MM, annotated_rows, errors_mm
 from trainer.evaluation.outcomes import Outcome
-
-Floats = NDArray[np.float64]
 
 
 class Bin(NamedTuple):
@@ -23,7 +22,7 @@ class Bin(NamedTuple):
     keypoints: int
 
 
-def reliability(probabilities: Floats, labels: Floats, bins: int = 10) -> list[Bin]:
+def reliability(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> list[Bin]:
     """The bins of equal width that hold something, from low to high."""
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     return [
@@ -36,12 +35,12 @@ def reliability(probabilities: Floats, labels: Floats, bins: int = 10) -> list[B
 class RiskCoverage(NamedTuple):
     """``risk[i]`` is the share of misses among the ``coverage[i]`` most confident; ``area`` under it, 0 at best."""
 
-    coverage: Floats
-    risk: Floats
+    coverage: FloatArray
+    risk: FloatArray
     area: float
 
 
-def risk_coverage(confidences: Floats, missed: NDArray[np.bool_]) -> RiskCoverage:
+def risk_coverage(confidences: FloatArray, missed: NDArray[np.bool_]) -> RiskCoverage:
     """Risk where only the more confident predictions are kept (Geifman and El-Yaniv, 2017); equal confidences stay together.
 
     Parameters
@@ -63,7 +62,7 @@ def risk_coverage(confidences: Floats, missed: NDArray[np.bool_]) -> RiskCoverag
 
 def confidences_and_misses(
     outcomes: Sequence[Outcome], structure: Structure | None = None, distance_mm: float = HIT_MM
-) -> tuple[Floats, NDArray[np.bool_]]:
+) -> tuple[FloatArray, NDArray[np.bool_]]:
     """(confidence, missed by more than the distance at its level) of every annotated keypoint."""
     confidences = []
     for outcome in outcomes:
@@ -74,7 +73,7 @@ def confidences_and_misses(
     return joined, errors_mm(outcomes, structure) > distance_mm
 
 
-def ordering(confidences: Floats, missed: NDArray[np.bool_]) -> float:
+def ordering(confidences: FloatArray, missed: NDArray[np.bool_]) -> float:
     """Chance that a hit is more confident than a miss (area under the ROC curve); NaN where there is only one of them."""
     hits, misses = confidences[~missed], confidences[missed]
     if not len(hits) or not len(misses):

@@ -243,9 +243,6 @@ def _caption_and_points(exam: Exam, outcome: Outcome, badness: float) -> tuple[s
     return f"{exam.exam_id[-26:]}\n{len(far)} off, most {badness:.0f} mm", points
 
 
-# ---------------------------------------------------------------- parts of the page
-
-
 def without_nan(value: Any) -> Any:
     """The same with None for numbers that are none, which JSON does not know."""
     if isinstance(value, dict):

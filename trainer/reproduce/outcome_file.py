@@ -25,10 +25,12 @@ def write(path: Path, outcomes: Sequence[Outcome] | Sequence[VolumeOutcome]) -> 
 
 
 def read(path: Path) -> list[Outcome]:
+    """What `write` wrote of exams."""
     return [_outcome(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def read_volumes(path: Path) -> list[VolumeOutcome]:
+    """What `write` wrote of CT scans."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     return [
         VolumeOutcome(e["exam"], e["patient"], np.reshape(e["truth"], (-1, 3)), np.reshape(e["found"], (-1, 3)))

@@ -13,6 +13,7 @@ MISSING = "matplotlib is not installed, so there is no plot (pip install 'spineo
 
 
 def available() -> bool:
+    """Whether matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:

@@ -62,7 +62,7 @@ def write(item: Item, title: str, folder: Path) -> list[Path]:
     """``NAME.md``, ``NAME.csv``, ``NAME.html`` and the pictures; the title stands in each of them."""
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {f"{item.name}-{end}.png": data for end, data in item.pictures.items()}
-    files[f"{item.name}.md"] = markdown(item, title).encode()
+    files[f"{item.name}.md"] = as_markdown(item, title).encode()
     files[f"{item.name}.csv"] = as_csv(item, title).encode()
     files[f"{item.name}.html"] = as_html(item, title).encode()
     for name, data in files.items():
@@ -70,7 +70,8 @@ def write(item: Item, title: str, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def markdown(item: Item, title: str) -> str:
+def as_markdown(item: Item, title: str) -> str:
+    """The item as Markdown; the pictures are linked by their file names."""
     parts = [f"# {item.heading}", f"**{title}**"]
     for table in item.tables:
         parts.append(_markdown_table(table))

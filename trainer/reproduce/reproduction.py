@@ -88,6 +88,7 @@ def write_index(folder: Path) -> Path:
 
 
 def make_item(name: str, trainings: Trainings, title: str, only: str) -> Item:
+    """The table or figure of a name; ``only`` keeps the rows whose name holds this text."""
     if name in TABLES:
         return TABLES[name](trainings, only)
     if name in CURVES:

@@ -58,7 +58,7 @@ def draw_targets(
     radius
         R in pixels (6 in the paper).
     heatmap
-        ``ocpc``, ``conventional`` or ``levels`` (see ``network.HEATMAPS``).
+        ``ocpc``, ``conventional`` or ``levels`` (see ``HEATMAPS`` in `spineone_core.network.config`).
     ignored
         (J, 2) keypoints that are neither target nor background, as T12-L1 with reading 18's ``ignore``: weight 0.
 

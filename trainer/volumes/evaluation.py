@@ -40,6 +40,7 @@ def evaluate_volumes(
 def evaluate_volume(
     network: SpineOneVolume, manifest: VolumeManifest, exam: VolumeExam, device: torch.device
 ) -> VolumeOutcome:
+    """The outcome of one scan."""
     multiples = [STRIDE * f for f in manifest.network.reduction]
     prepared = prepare_volume(exam.voxels, exam.spacing_mm, manifest.preprocessing, multiples)
     found = prepared.to_source(detect_vertebrae(network, prepared.voxels.to(device), suppression=manifest.suppression))
