@@ -31,7 +31,7 @@ app = typer.Typer(
     help="SpineOne detector, offline. Research use only.",
 )
 messages = Console(stderr=True, highlight=False)
-# A table that is wider than the terminal wraps; one cut off says nothing.
+# A wide table may wrap on a narrow terminal, but it must not be cut off.
 TABLE_WIDTH = 100
 
 
@@ -105,9 +105,9 @@ def models() -> None:
 
 
 def measure(config: NetworkConfig) -> tuple[int, float]:
-    """Parameters, and floating-point operations (two a multiply-add) of one 640 x 640 exam in 10^9; nothing is computed.
+    """Parameters, and 10^9 floating-point operations of one 640 x 640 exam; a multiply-add counts as two. Nothing is computed.
 
-    Of a two-stage detector both networks count, the classifier with its ten crops at 0.4375 mm.
+    Both networks of a two-stage detector count, the classifier with its ten crops at 0.4375 mm.
     """
     with torch.device("meta"):
         network = build_network(config).eval()

@@ -1,4 +1,4 @@
-"""Calibrated probabilities: how a structure's raw probability is scaled, and when no class is called."""
+"""Calibration: how a structure's raw probability is scaled, and when no class is called."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 class Calibration:
     """What is done with a structure's raw probability.
 
-    Platt scaling, sigmoid(slope * logit(p) + intercept); a temperature T is slope 1 / T, intercept 0. No class is called where
-    the scaled probability lies in ``undecided`` (both ends included); None leaves it to ``DecodingConfig.undecided_margin``.
-    ``error_rate`` is the share of a class that may be called the other, for which the band was made.
+    It is scaled as sigmoid(slope * logit(p) + intercept) (Platt); a temperature T is slope 1 / T and intercept 0. No class is
+    called where the scaled probability lies in ``undecided`` (both ends included); None leaves that to
+    ``DecodingConfig.undecided_margin``. The band was made so that at most a share ``error_rate`` of a class
+    is called the other.
     """
 
     slope: float = 1.0
@@ -32,7 +33,7 @@ class Calibration:
 
 
 def calibrate(probability: float, calibration: Calibration | None) -> float:
-    """Platt scaling; unchanged where the package has none for the structure."""
+    """The scaled probability; unchanged where the package has no calibration for the structure."""
     if calibration is None:
         return probability
     clipped = min(max(probability, 1e-4), 1 - 1e-4)

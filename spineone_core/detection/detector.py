@@ -1,4 +1,4 @@
-"""Detector: model package in, volumes or studies in, detections out."""
+"""The detector: it takes a model package, reads volumes or whole studies, and gives detections."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from spineone_core.imaging.selection import Selection, select_series
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume
 
-# Test-time views further apart than this (the paper's distance of a hit) are worth a warning.
+# A view that lies farther from the result than this is worth a warning. It is the distance within which the paper counts a hit.
 SPREAD_MM = 6.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyReading:
-    """What reading a study gave: the detection, the volume it looked at (None where none was chosen), and how it chose."""
+    """What reading a study gave: the detection, its volume (None where none was chosen), and how it was chosen."""
 
     detection: Detection
     volume: SagittalVolume | None
@@ -33,7 +33,7 @@ class StudyReading:
 
 
 class Detector:
-    """SpineOne ready to read studies.
+    """SpineOne, ready to read studies.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Detector:
     device
         ``auto``, ``cuda``, ``cuda:N`` or ``cpu``.
     options
-        How the network is run: precision, test-time views, compilation, batch.
+        How the network is run: precision, test-time views, compilation, batch size.
     """
 
     def __init__(self, package: ModelPackage, *, device: str = "auto", options: InferenceOptions | None = None) -> None:
@@ -61,13 +61,13 @@ class Detector:
         return cls(load_package(path, released=released), device=device)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
-        """As `spineone_core.detection.devices.gpu_memory`, of the device that it computes on."""
+        """As `spineone_core.detection.devices.gpu_memory`, for the device that this detector computes on."""
         return gpu_memory(self.device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
-        """Choose the sagittal T2 series among DICOM files of one study and analyse it.
+        """Choose the sagittal T2 series among the DICOM files of one study and analyse it.
 
-        What the files hold never raises: a study that cannot be analysed gives a detection with the reason.
+        Nothing in the files makes this raise: a study that cannot be analysed gives a detection with the reason.
         """
         headers, unreadable = read_headers(paths)
         selection = select_series(group_series(headers), min_slices=min_slices)
@@ -93,7 +93,7 @@ class Detector:
     def detect_many(
         self, volumes: Sequence[SagittalVolume], warnings: Sequence[Sequence[str]] | None = None
     ) -> list[Detection]:
-        """Analyse volumes, those of one size together in a batch; each detection is what `detect` gives for its volume alone."""
+        """Analyse several volumes, those of the same size in one batch. Each detection is what `detect` gives for that volume."""
         notes = [[] for _ in volumes] if warnings is None else warnings
         found = find_keypoints(
             volumes, self._network, self.manifest, self.device, domain=self._domain, options=self.options
@@ -126,7 +126,7 @@ class Detector:
         )
 
     def _doubts(self, volume: SagittalVolume, found: FoundKeypoints) -> list[str]:
-        """Warnings about what was found."""
+        """What a reader should know about the keypoints found."""
         notes = []
         if found.chain.margin < self.manifest.decoding.margin_warning:
             notes.append("level assignment is uncertain: a chain shifted by a level is nearly as likely")
@@ -162,7 +162,7 @@ def _findings(volume: SagittalVolume, found: FoundKeypoints) -> tuple[Finding, .
 
 
 def disagreement(chain: Chain) -> list[str]:
-    """One warning that names the levels at which test-time views lie more than ``SPREAD_MM`` from the result."""
+    """A warning that names the levels where a test-time view lies over ``SPREAD_MM`` from the result; empty if none does."""
     far = [
         landmark.name for landmark, spread in zip(READING_ORDER, chain.spread_mm, strict=False) if spread > SPREAD_MM
     ]

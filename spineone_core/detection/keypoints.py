@@ -1,6 +1,6 @@
 """From volumes to ten graded keypoints each, or to the reason why there are none.
 
-The detector ships what this module finds, and every evaluation measures it: neither takes one of these steps by itself.
+The detector reports what this module finds, and every evaluation measures it, so what is measured is what ships.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from spineone_core.network.spineone import SpineOne
 class Keypoint:
     """One level of a spine.
 
-    ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers; ``probability`` is the
-    calibrated one of degeneration; ``decided`` is False where it is too near one half to call a class; ``confidence`` of
-    localisation lies in [0, 1].
+    ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is the
+    calibrated probability of degeneration; ``decided`` is False where it is too near one half to call a class. ``confidence``, in
+    [0, 1], says how sure the place is.
     """
 
     landmark: Landmark
@@ -75,7 +75,7 @@ def find_keypoints(
     domain: DomainNetwork | None = None,
     options: InferenceOptions | None = None,
 ) -> list[FoundKeypoints | Refusal]:
-    """What the detector makes of each volume; those of one size run together, and each result is what the volume gives alone.
+    """What the detector makes of each volume. Volumes of the same size run together; that does not change their results.
 
     Parameters
     ----------

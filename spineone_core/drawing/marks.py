@@ -15,18 +15,18 @@ from spineone_core.drawing.style import (
     font_of,
 )
 
-# Vector marks are drawn this much larger and scaled down: smooth edges, exact sub-pixel position.
+# Marks are drawn this much larger and scaled down, which gives smooth edges and exact sub-pixel positions.
 _SMOOTH = 8
 _TILE = 32
 SCALE_BAR_MM = 50.0
 
 
 def draw_marker(canvas: Image.Image, centre: tuple[float, float], word: str, structure: Structure) -> None:
-    """One mark: circle = normal, diamond = degenerative, triangle = undecided; filled = disc, hollow = vertebra."""
+    """Draw a mark: circle = normal, diamond = degenerative, triangle = undecided; filled = disc, hollow = vertebra."""
     corner = (round(centre[0]) - _TILE // 2, round(centre[1]) - _TILE // 2)
     tile = Image.new("RGBA", (_TILE * _SMOOTH, _TILE * _SMOOTH), (0, 0, 0, 0))
     draw = ImageDraw.Draw(tile)
-    # + 0.5: from pixel-centre to pixel-corner coordinates, in which scaling is exact.
+    # + 0.5 goes from pixel-centre to pixel-corner coordinates, in which scaling is exact.
     x, y = (round((c - k + 0.5) * _SMOOTH) for c, k in zip(centre, corner, strict=True))
     colour = {"normal": NORMAL_COLOUR, "degenerative": DEGENERATIVE_COLOUR}.get(word, UNDECIDED_COLOUR)
     if structure is Structure.DISC:
@@ -55,7 +55,7 @@ def _shape(draw: ImageDraw.ImageDraw, word: str, centre: tuple[int, int], radius
 
 
 def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, mm_per_pixel: float) -> None:
-    """5 cm, from ``left`` at height ``y``."""
+    """Draw a bar of 5 cm from column ``left`` on, at row ``y``."""
     right = left + round(SCALE_BAR_MM / mm_per_pixel)
     draw.line([(left, y), (right, y)], fill=TEXT, width=2)
     for x in (left, right):

@@ -1,4 +1,4 @@
-"""Further pages beside the picture of the findings: the levels as a table, and a sheet of all slices."""
+"""Two more pages besides the picture of the findings: the levels as a table, and a sheet of all slices."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.volume import SagittalVolume
 
 TABLE_WIDTH = 1200
-# Of a slice on the sheet, at most; less where there are many.
+# Largest side of a slice on the sheet, in pixels; it is smaller where there are many slices.
 TILE_SIDE = 400
 _CAPTION, _HEADING = 30, 70
-# Right edges of the columns of numbers, left edges of those of words.
+# Name of each column, its right edge (numbers, r) or left edge (words, l).
 _COLUMNS = (
     ("Level", 40, "l"),
     ("Structure", 140, "l"),
@@ -54,7 +54,7 @@ _NOTES = (
 
 
 def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uint8]:
-    """The levels as a table, (rows, 1200, 3) uint8: class, probability, place; legend, all warnings, the model.
+    """The levels as a table with class, probability and place; below it legend, warnings and model. (rows, 1200, 3) uint8.
 
     Raises
     ------
@@ -115,9 +115,9 @@ def _cells(finding: Finding) -> tuple[str, ...]:
 
 
 def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """All slices side by side, the analysed one framed, (rows, columns, 3) uint8; and mm between rows and columns.
+    """All slices side by side, the analysed one framed, (rows, columns, 3) uint8; and the mm between rows and columns.
 
-    All slices have one scale and one window. A slice is never shown larger than ``TILE_SIDE``, nor the sheet than 2048 pixels.
+    All slices have the same scale and window. No slice is larger than ``TILE_SIDE`` and the sheet is not larger than 2048 pixels.
     """
     chosen = slice_index(volume, detection)
     count, shape = len(volume.voxels), volume.voxels.shape[1:]
@@ -140,7 +140,7 @@ def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[
 
 
 def _grid(count: int, shape: tuple[int, ...], spacing: tuple[float, float]) -> tuple[int, tuple[int, int]]:
-    """Slices in a row, and width and height of one in pixels: the largest that keep the sheet within bounds."""
+    """Number of slices in a row, and width and height of a slice in pixels: the largest that fit on the sheet."""
     room = MAX_IMAGE_SIDE - _HEADING - MARGIN - FOOTER_HEIGHT
     longest_mm = max(shape[0] * spacing[0], shape[1] * spacing[1])
     best = (1, (1, 1))

@@ -1,4 +1,4 @@
-"""The text beside the picture: findings, legend, model, or why there are none."""
+"""The text beside the picture: findings, legend and model, or why there are no findings."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Panel:
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
-    """Words in lines no wider than ``width`` pixels; a word that is too long is cut."""
+    """The text in lines of at most ``width`` pixels; a word that is too long is cut."""
     lines = [""]
     for word in text.split():
         while font.getlength(word) > width:

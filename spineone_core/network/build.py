@@ -10,7 +10,7 @@ from spineone_core.network.two_stage import TwoStage
 
 
 def build_network(config: NetworkConfig) -> SpineOne:
-    """The detector of a config."""
+    """A fresh detector as the config says."""
     return TwoStage(config) if config.two_stage else SpineOne(config)
 
 

@@ -15,9 +15,9 @@ LEVELS = 5
 HEAD_STRIDE = 4
 # Inputs are padded to a multiple of this, so that every stage halves exactly.
 SIZE_MULTIPLE = 32
-# Heatmap -> (its channels, how many of them say where a keypoint is and have offsets). "ocpc" is Eq. 1, one channel a class;
-# "conventional" five levels and two classes (K + C = 7; Section III-C, reading 15); "levels" five levels without a class, for
-# the two-stage detectors, whose classifier works on crops.
+# Heatmap -> (number of its channels, how many of them say where a keypoint is and have offsets). "ocpc" is Eq. 1 with one channel
+# for each class. "conventional" has five levels and two classes (K + C = 7; Section III-C, reading 15). "levels" has five levels
+# and no class; it is for the two-stage detectors, whose classifier works on crops.
 HEATMAPS: dict[str, tuple[int, int]] = {
     "ocpc": (CLASSES, CLASSES),
     "conventional": (LEVELS + CLASSES, LEVELS),
@@ -33,11 +33,11 @@ class ConfigError(ValueError):
 class NetworkConfig:
     """Everything that decides the architecture. The defaults are the paper's DeepLabv3+(Res101) SpineOne.
 
-    ``architecture`` and ``backbone`` as in ``ARCHITECTURES``, ``heatmap`` as in ``HEATMAPS``. ``slices`` are the input's
-    channels. ``width`` is the first stage's (64 is standard; all channels of a trunk scale with it), ``decoder_channels`` those
-    of decoder, pyramid, tower or first deconvolution, ``attention_stride`` the stride at which attention works (4 in the
-    paper; 8 or 16 saves most of a CPU's time), ``aspp_pooling`` adds ASPP's image pooling. ``crop_mm`` and ``crop_px`` are the
-    side of what a two-stage detector's classifier sees.
+    ``architecture`` and ``backbone`` are as in ``ARCHITECTURES``, ``heatmap`` is as in ``HEATMAPS``. ``slices`` is the number of
+    input channels. ``width`` is the number of channels of the first stage (64 is standard; all channels of a trunk scale with it)
+    and ``decoder_channels`` that of decoder, pyramid, tower or first deconvolution. ``attention_stride`` is the stride at which
+    attention works (4 in the paper; 8 or 16 saves most of the time on a CPU). ``aspp_pooling`` adds the image pooling of ASPP.
+    ``crop_mm`` and ``crop_px`` are the side of the crops that the classifier of a two-stage detector sees.
     """
 
     architecture: str = "deeplabv3plus"
@@ -75,17 +75,17 @@ class NetworkConfig:
 
     @property
     def channels(self) -> int:
-        """Heatmap channels of a structure."""
+        """Number of heatmap channels of a structure."""
         return HEATMAPS[self.heatmap][0]
 
     @property
     def located_channels(self) -> int:
-        """Heatmap channels that have offsets; they come first."""
+        """Number of heatmap channels that have offsets; they come first."""
         return HEATMAPS[self.heatmap][1]
 
     @property
     def two_stage(self) -> bool:
-        """Whether a classifier on crops follows."""
+        """Whether a classifier of crops follows."""
         return self.heatmap == "levels"
 
     def to_json(self) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from spineone_core.network.config import HEAD_STRIDE, SIZE_MULTIPLE, STRUCTURES,
 class BranchOutput(NamedTuple):
     """Maps of one structure at the input's size.
 
-    ``logits`` (B, C, H, W), for OCPC C = 2, normal and degenerative; otherwise five levels top to bottom (and, conventional, the
-    two classes). ``offsets`` (B, 2 L, H, W) in units of R for the first L channels, layout (channel, xy), or None. ``earlier``
-    holds the same maps of earlier stacks, which have a loss of their own.
+    ``logits`` (B, C, H, W): for OCPC the channels are normal and degenerative; otherwise they are five levels from top to bottom
+    (followed by the two classes for the conventional heatmap). ``offsets`` (B, 2 L, H, W) are those of the first L channels in
+    units of R, in the layout (channel, xy), or None. ``earlier`` holds the same maps of
+    earlier stacks, which have their own loss.
     """
 
     logits: Tensor
@@ -30,7 +31,7 @@ class BranchOutput(NamedTuple):
 
 
 class Branch(nn.Module):
-    """Attention, one trunk and the two output convolutions of a structure (Table VI; ReLU after each BN, reading 22)."""
+    """Attention, a trunk and the two output convolutions of a structure (Table VI; a ReLU follows each BN, reading 22)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class Branch(nn.Module):
         self.trunk = nn.Sequential(conv_bn_relu(channels, 32, 3), conv_bn_relu(32, 32, 3))
         self.heatmap = nn.Conv2d(32, config.channels, 1)
         self.offset = nn.Conv2d(32, 2 * config.located_channels, 1) if config.offset else None
-        # The focal loss starts from p = .01 everywhere (reading 8).
+        # The focal loss starts with p = .01 everywhere (reading 8).
         nn.init.constant_(self.heatmap.bias, -math.log(99.0))  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> BranchOutput:
@@ -54,7 +55,7 @@ def _upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class SpineOne(nn.Module):
-    """One backbone, two branches (Fig. 2). Also the conventional detectors: the config decides the heatmap."""
+    """One backbone and two branches (Fig. 2). It is also the conventional detectors, as the config decides the heatmap."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -65,17 +66,17 @@ class SpineOne(nn.Module):
         self.earlier_branches = nn.ModuleList(_branches(config) for _ in range(stacks - 1))
 
     def forward(self, images: Tensor) -> dict[Structure, BranchOutput]:
-        """Maps of both structures at the input's size.
+        """The maps of both structures at the input's size.
 
         Parameters
         ----------
         images
-            (B, slices, H, W), H and W multiples of 32, z-scored.
+            (B, slices, H, W), z-scored; H and W are multiples of 32.
 
         Raises
         ------
         ValueError
-            If the shape is another.
+            If the shape is a different one.
         """
         if images.ndim != 4 or images.shape[1] != self.config.slices:
             raise ValueError(f"input {tuple(images.shape)} is not (B, {self.config.slices}, H, W)")

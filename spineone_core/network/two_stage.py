@@ -15,7 +15,7 @@ KEYPOINTS = len(READING_ORDER)
 
 
 def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tensor:
-    """Square crops around keypoints, bilinear, edge pixels repeated outside.
+    """Square crops around keypoints, bilinear; outside the picture its edge pixels repeat.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tenso
     points
         (B, K, 2) column and row, pixel centres at integers.
     side
-        Of a crop in pixels of ``images``.
+        Side of a crop, in pixels of ``images``.
     pixels
-        Of a crop's side.
+        Side of a crop, in its own pixels.
 
     Returns
     -------
@@ -46,9 +46,9 @@ def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tenso
 
 
 class CropClassifier(nn.Module):
-    """ResNet18 with torchvision's names (``trunk``) and two classes for each structure.
+    """A ResNet18 (``trunk``, with torchvision's names) that gives two classes for each structure.
 
-    One network serves both structures (the paper names one classifier): four outputs, of which a crop's structure picks two.
+    One network serves both structures, as the paper names one classifier. It has four outputs, and a crop's structure picks two.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -63,7 +63,7 @@ class CropClassifier(nn.Module):
 
 
 class TwoStage(SpineOne):
-    """A localiser (heatmap ``levels``) and a classifier on 50 x 50 mm crops. They share no weight."""
+    """A localiser (heatmap ``levels``) and a classifier of 50 x 50 mm crops. They share no weights."""
 
     def __init__(self, config: NetworkConfig) -> None:
         if not config.two_stage:
@@ -74,16 +74,16 @@ class TwoStage(SpineOne):
         self.register_buffer("structure_of", torch.tensor(rows), persistent=False)
 
     def classify(self, images: Tensor, points: Tensor, spacing_mm: float) -> Tensor:
-        """Class logits of keypoints.
+        """The class logits of keypoints.
 
         Parameters
         ----------
         images
             (B, slices, H, W).
         points
-            (B, 10, 2) column and row in reading order, training's or the localiser's.
+            (B, 10, 2) column and row in reading order, from the training data or from the localiser.
         spacing_mm
-            Of the pixels.
+            Side of a pixel.
 
         Returns
         -------

@@ -13,7 +13,7 @@ from spineone_core.phantom.sequences import SAGITTAL, Picture
 
 
 class Block:
-    """The anatomy as a coarse block, from which pictures in any plane are cut."""
+    """The anatomy as a coarse block of signal, from which pictures in any plane are cut."""
 
     _STEP = 3.0
     _HALF_WIDTH = 99.0

@@ -29,19 +29,19 @@ class Centroids:
 
 
 class Canvas:
-    """The signal under the brush and the plane it lies on."""
+    """The signal that is painted so far, and the plane it lies on."""
 
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.signal: AnyFloats = np.zeros((0, 0), np.float32)
 
     def over(self, value: AnyFloats | float, cover: AnyFloats, window: Window | None = None) -> None:
-        """Paint ``value`` where ``cover`` (0 to 1) says, on the whole picture or in a window."""
+        """Paint ``value`` as strongly as ``cover`` (0 to 1) says, on the whole picture or in a window."""
         below = self.signal if window is None else self.signal[window]
         below += (value - below) * cover
 
     def windows(self, centre: tuple[float, float], radius: float) -> Iterator[Window]:
-        """The window that holds a disc of ``radius`` mm around (y, z), or nothing where it lies outside."""
+        """Yields the window that holds a disc of ``radius`` mm around (y, z), nothing where that lies outside the picture."""
         column, row = self.plane.locate(*centre)
         reach_column = radius / math.hypot(*self.plane.along_row) + 1
         reach_row = radius / math.hypot(*self.plane.along_column) + 1
@@ -55,7 +55,7 @@ class Canvas:
         return self.plane.axis(1, *window), self.plane.axis(2, *window)
 
     def local(self, window: Window, centre: tuple[float, float], angle: float) -> tuple[AnyFloats, AnyFloats]:
-        """How far behind and below ``centre`` each pixel lies, along an axis of ``angle``, in mm."""
+        """How far each pixel lies behind and below ``centre``, in mm, for a part whose axis has the given angle."""
         y, z = self.yz(window)
         y, z = y - np.float32(centre[0]), z - np.float32(centre[1])
         sine, cosine = np.float32(math.sin(angle)), np.float32(math.cos(angle))

@@ -13,7 +13,7 @@ from spineone_core.phantom.anatomy import Patient
 from spineone_core.phantom.parts import Part
 from spineone_core.phantom.plane import Plane
 
-# Tables along the spine have one row for each of these steps, from TOP downwards (mm).
+# The tables have a row for each of these steps, from TOP downwards (mm).
 STEP = 0.5
 TOP, _BOTTOM = 330.0, -330.0
 
@@ -35,7 +35,7 @@ class ColumnTables:
     sac_end: float
 
     def lateral_offset(self, plane: Plane) -> AnyFloats:
-        """How far beside the canal's middle a plane runs at each height."""
+        """How far beside the middle of the canal a plane lies at each height, mm."""
         top, bottom = plane.x_at(0, TOP), plane.x_at(0, _BOTTOM)
         return np.linspace(top, bottom, len(self.lateral), dtype=np.float32) - self.lateral
 

@@ -20,7 +20,7 @@ def decimal(value: float) -> str:
 
 
 def window(pixels: AnyFloats) -> tuple[float, float]:
-    """Centre and width that show the picture as a scanner's console would."""
+    """Centre and width that show the picture as the console of a scanner would."""
     high = max(2.0, round(float(np.percentile(pixels, 98.5)) * 1.1))
     return high / 2, high
 

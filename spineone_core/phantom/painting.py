@@ -1,7 +1,7 @@
 """Paints a phantom patient on a plane: noise-free signal, and how much of each pixel every disc and body fills.
 
-Everything is painted in order from the back of the picture forward, with edges softened by about a pixel, so that a
-shape's coverage is its partial volume and the coverage-weighted mean of the pixel places is its centroid.
+Everything is painted in order, what lies behind first, with edges softened by about a pixel. So the coverage of a shape is its
+partial volume, and the mean of the pixel places, weighted by coverage, is its centroid.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Painter:
         self._hydration = float(np.exp(looks.normal(0, 0.3)))
 
     def paint(self, plane: Plane) -> tuple[AnyFloats, dict[str, tuple[float, float]]]:
-        """Signal (rows, columns), fat about 1, air 0; and the centroid of every disc and body on this plane."""
+        """The signal (rows, columns), about 1 for fat and 0 for air, and the centroid of every disc and body on this plane."""
         canvas = Canvas(plane)
         centroids = Centroids({})
         whole = (slice(0, plane.rows), slice(0, plane.columns))
@@ -66,7 +66,7 @@ class Painter:
         self._skin(canvas, y, index)
         return np.maximum(canvas.signal, 0), centroids.points
 
-    # -- soft tissue
+    # --- soft tissue
 
     def _soft_tissue(self, canvas: Canvas, y: AnyFloats, index: NDArray[np.intp], behind: AnyFloats) -> None:
         t, plane, tissues = self._column, canvas.plane, self.tissues
@@ -98,11 +98,11 @@ class Painter:
         return belly + (tissues.muscle - belly) * wall
 
     def _muscle(self, depth: float) -> AnyFloats:
-        """Back muscle with streaks of fat, more of it in the middle and in fatty patients."""
+        """Back muscle with streaks of fat; there is more fat near the middle and in fatty patients."""
         tissues = self.tissues
         amount = self.patient.muscle_fat * (0.55 if abs(depth) > 12 else 0.9)
         grain = np.roll(self.textures.streaks, round(depth * 3), axis=0) * 0.2 + 0.18 * self.textures.middle
-        # Between the spinous processes there is ligament and fat rather than muscle.
+        # Between the spinous processes lie ligament and fat rather than muscle.
         between = (1 - linear_step(abs(depth), 3, 9)) * 0.25
         return tissues.muscle + (tissues.fat * 0.8 - tissues.muscle) * np.clip(grain + amount * 0.8 + between, 0, 1)
 
@@ -116,7 +116,7 @@ class Painter:
         canvas.over(0.0, np.clip(front + 0.5, 0, 1))
 
     def _vessels(self, canvas: Canvas, y: AnyFloats, index: NDArray[np.intp]) -> None:
-        """Aorta and caval vein in front of the column down to L4, iliac vessels and pelvic organs below."""
+        """Aorta and caval vein in front of the column down to L4; iliac vessels and pelvic organs below."""
         t, patient, plane, tissues = self._column, self.patient, canvas.plane, self.tissues
         depth = plane.depth
         gap = t.front[index] - y
@@ -148,7 +148,7 @@ class Painter:
             canvas.over(wall, covered(distance - 2, canvas.plane.pixel + 0.5), window)
             canvas.over(inner, covered(distance, canvas.plane.pixel + 0.5), window)
 
-    # -- canal
+    # --- canal
 
     def _canal(self, canvas: Canvas, index: NDArray[np.intp], behind: AnyFloats, window: Window) -> None:
         """Epidural fat, thecal sac with cord or roots, and the ligaments in front of and behind it."""
@@ -186,13 +186,13 @@ class Painter:
         cord = 4.2 * np.sqrt(np.clip(1 - below * 1.2, 0, 1)) * ellipse_share(x, 4.8)
         shown = np.clip(cord, 0, 1)[index] * cover
         canvas.over(tissues.cord, covered(np.abs(from_middle + 0.5) - cord[index], plane.pixel + 0.5) * shown, window)
-        # Roots hang at the back of the sac (supine) and thin out downwards; single threads show as streaks.
+        # The roots lie at the back of the sac (the patient is supine) and thin out downwards; single ones show as streaks.
         share = np.clip(below * 3, 0, 1) * np.clip((z_table() - t.sac_end) / 160, 0.12, 0.75)
         layer = np.clip((from_middle - 0.2) / 3.5, 0, 1) * share[index]
         streaks = np.roll(self.textures.streaks, round(plane.depth * 5), axis=1)[window]
         canvas.over(tissues.roots, layer * np.clip(0.55 + 0.5 * streaks, 0, 1) * cover, window)
 
-    # -- bones
+    # --- bones and discs
 
     def _posterior_elements(self, canvas: Canvas, body: Body) -> None:
         part, tissues, patient = body.part, self.tissues, self.patient
@@ -203,7 +203,7 @@ class Painter:
         sacral = part.name.startswith("S")
         length = patient.process_length * (0.45 if sacral else 1.0)
         bone = tissues.marrow * 0.95 * self._marrow[part.name]
-        # centre behind and below, half sizes, tilt, how much of it at this lateral offset
+        # Centre behind and below, half sizes, tilt, and how much of the shape there is at this lateral offset.
         shapes = [
             (back + canal + 2 + length / 2, 0.5 * half, length / 2, 0.74 * half, 0.2, 1 - linear_step(x, 2.2, 4.5)),
             (back + canal + 2.5, 0.35 * half, 3.0, 0.85 * half, 0.25, linear_step(x, 1.5, 4) - linear_step(x, 11, 14)),
@@ -318,7 +318,7 @@ class Painter:
             coverage = covered(distance, canvas.plane.pixel + 0.2)
             canvas.over(self.tissues.ligament, covered(distance - 0.6, canvas.plane.pixel + 0.2), window)
             canvas.over(self._disc_signal(disc, p, q, width, x, window), coverage, window)
-            # The centroid is that of the disc between the endplates: a protrusion does not move a reader's mark.
+            # The centroid is that of the disc between the endplates: a protrusion would not move a reader's mark.
             centroids.add(part.name, covered(core, canvas.plane.pixel + 0.2), *window)
 
     def _disc_signal(self, disc: Disc, p: AnyFloats, q: AnyFloats, width: float, x: float, window: Window) -> AnyFloats:

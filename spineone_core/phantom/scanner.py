@@ -15,7 +15,7 @@ from spineone_core.phantom.textures import enlarge
 
 
 class Scanner:
-    """Coil, blur, ghosts, noise and intensity scale of one exam."""
+    """Coil, blur, ghosts, noise and intensity scale of one exam, drawn at random."""
 
     def __init__(self, rng: np.random.Generator, plan: Plan, config: PhantomConfig) -> None:
         strength = config.artefacts
@@ -32,7 +32,7 @@ class Scanner:
         self._sensitivity = _coil(rng, plan, strength)
 
     def image(self, signal: AnyFloats, plane: Plane, noise: np.random.Generator) -> AnyFloats:
-        """What the scanner stores of a noise-free slice: (rows, columns), whole numbers >= 0."""
+        """What the scanner stores for a noise-free slice: (rows, columns) whole numbers >= 0."""
         picture = ndimage.gaussian_filter(signal, self._blur, truncate=2.5) if self._blur > 0.2 else signal
         picture = picture * self._sensitivity
         if self._ghost:
@@ -49,7 +49,7 @@ class Scanner:
 
 
 def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> AnyFloats:
-    """Sensitivity (rows, columns), 1 where it is best: a coil behind the back, weak at its ends, often a dark front."""
+    """Sensitivity (rows, columns), about 1 near the spine: a coil behind the back, weak at its ends, often dark in front."""
     plane = plan.plane(plan.slices // 2)
     small = (max(8, plan.rows // 8), max(8, plan.columns // 8))
     rows = np.linspace(0, plan.rows - 1, small[0])[:, None]
@@ -80,7 +80,7 @@ def rician(picture: AnyFloats, sigma: float, rng: np.random.Generator) -> AnyFlo
 
 
 def _wrapped(picture: AnyFloats, share: float) -> AnyFloats:
-    """Fold-over from beyond the lower border onto the upper rows."""
+    """The lowest rows fold over onto the uppermost ones."""
     depth = len(picture) // 10
     weight = np.linspace(share, 0, depth, dtype=np.float32)[:, None]
     folded = picture.copy()
@@ -89,6 +89,6 @@ def _wrapped(picture: AnyFloats, share: float) -> AnyFloats:
 
 
 def _inside(shape: tuple[int, ...], depth: float) -> AnyFloats:
-    """0 beyond the curved border that correction of gradient distortion leaves at top and bottom, else 1."""
+    """1 inside, 0 beyond the curved border that the correction of gradient distortion leaves at top and bottom."""
     rows, columns = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])[None, :]
     return (np.abs(rows) < 1 - depth * (0.3 + columns**2)).astype(np.float32)

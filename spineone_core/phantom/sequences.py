@@ -1,4 +1,4 @@
-"""How the series of a phantom study were acquired, and one image of them."""
+"""How the series of a phantom study were acquired, and what an image of them is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
 
 @dataclass(frozen=True, slots=True)
 class PulseSequence:
-    """How a series was acquired, as its headers say. Times in ms."""
+    """How a series was acquired, as its headers say. Times are in ms."""
 
     number: int
     description: str
@@ -39,7 +39,7 @@ SEQUENCES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """One image: pixels (rows, columns) and where it lies in patient space (mm)."""
+    """One image: its pixels (rows, columns) and where it lies in patient space (mm)."""
 
     uid: str
     pixels: AnyFloats

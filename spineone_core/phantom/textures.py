@@ -11,7 +11,7 @@ from spineone_core.arrays import AnyFloats
 
 
 class Textures:
-    """Smooth random fields, the same for a seed, shifted from slice to slice so that neighbours resemble each other."""
+    """Smooth random fields, the same for the same seed. They shift from slice to slice so that neighbours resemble each other."""
 
     def __init__(self, rng: np.random.Generator, rows: int, columns: int, pixel: float) -> None:
         self._rng, self._shape, self._pixel = rng, (rows, columns), pixel
@@ -21,7 +21,7 @@ class Textures:
         self._coarse_sources = [rng.normal(size=(5, 40, 40)).astype(np.float32) for _ in range(2)]
 
     def field(self, across_mm: float, along_mm: float | None = None) -> AnyFloats:
-        """Zero mean, about unit variance; detail of the given size across columns and down rows."""
+        """A field of zero mean and about unit variance, with detail of the given size across columns and down rows."""
         rows, columns = self._shape
         along_mm = along_mm or across_mm
         small = (

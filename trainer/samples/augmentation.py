@@ -110,7 +110,7 @@ def augment(
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels for a heatmap of ``HEATMAPS`` in `spineone_core.network.config`.
+    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels for a heatmap as in ``HEATMAPS``.
 
     ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it is background (reading 18).
     """
