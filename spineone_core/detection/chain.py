@@ -18,10 +18,11 @@ from spineone_core.detection.voting import Candidate
 class ChainPrior:
     """What ten neighbouring lumbar keypoints look like.
 
-    ``step_mm`` and ``step_sd`` are mean and deviation of a step between neighbours, ``step_range`` holds the possible steps.
-    ``bend_deg`` and ``bend_sd`` describe the turn at each of the eight inner keypoints (L1-L2 to L5), positive towards posterior:
-    lordosis and the kink above the sacrum tell levels apart where every disc looks alike. The bends were measured on 114 SPIDER
-    exams of training patients (mean bends, SD 6 to 12 degrees) and widened; the step ratios come from SDID-TC.
+    ``step_mm`` and ``step_sd`` are mean and deviation of a step between neighbours, ``step_range`` holds the possible
+    steps. ``bend_deg`` and ``bend_sd`` describe the turn at each of the eight inner keypoints (L1-L2 to L5), positive
+    towards posterior: lordosis and the kink above the sacrum tell levels apart where every disc looks alike. The bends were
+    measured on 114 SPIDER exams of training patients (mean bends, SD 6 to 12 degrees) and widened; the step ratios come
+    from SDID-TC.
     """
 
     step_mm: float = 18.0
@@ -39,9 +40,9 @@ class ChainPrior:
 class Chain:
     """Ten candidates in reading order.
 
-    ``score`` is the chain's log score, ``margin`` its lead over the best chain that is shifted by a level or more. ``notes`` are
-    doubts about the levels (see `level_checks`). ``spread_mm`` holds, for each level, the largest distance between the chain's
-    keypoint and that of any test-time view.
+    ``score`` is the chain's log score, ``margin`` its lead over the best chain that is shifted by a level or more.
+    ``notes`` are doubts about the levels (see `level_checks`). ``spread_mm`` holds, for each level, the largest distance
+    between the chain's keypoint and that of any test-time view.
     """
 
     candidates: tuple[Candidate, ...]
@@ -61,8 +62,8 @@ def assign_levels(
 ) -> Chain | None:
     """The best chain L1, L1-L2, ..., L5, L5-S1 down the spine, or None if there is none (readings 16 and 17).
 
-    Vertebrae and discs alternate. Steps and bends must be possible, and likely ones are preferred. This is a second-order Viterbi
-    search over pairs of neighbours; no point is ever invented.
+    Vertebrae and discs alternate. Steps and bends must be possible, and likely ones are preferred. This is a second-order
+    Viterbi search over pairs of neighbours; no point is ever invented.
     """
     prior = prior or ChainPrior()
     structures = [landmark.structure for landmark in READING_ORDER]

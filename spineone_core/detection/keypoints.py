@@ -31,9 +31,9 @@ from spineone_core.network.spineone import SpineOne
 class Keypoint:
     """One level of a spine.
 
-    ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is the
-    calibrated probability of degeneration; ``decided`` is False where it is too near one half to call a class. ``confidence``, in
-    [0, 1], says how sure the place is.
+    ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is
+    the calibrated probability of degeneration; ``decided`` is False where it is too near one half to call a class.
+    ``confidence``, in [0, 1], says how sure the place is.
     """
 
     landmark: Landmark

@@ -218,8 +218,8 @@ def save_package(
 ) -> ModelIdentity:
     """Write a package; the weights are in half precision unless told otherwise.
 
-    ``write_card`` makes the text of the model card from the manifest and the weights' SHA-256. The manifest holds the SHA-256 of
-    the card, so that the package's digest covers it.
+    ``write_card`` makes the text of the model card from the manifest and the weights' SHA-256. The manifest holds the
+    SHA-256 of the card, so that the package's digest covers it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = replace(manifest, domain=None if domain is None else domain.config)

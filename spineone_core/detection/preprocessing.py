@@ -28,9 +28,9 @@ CLIP_PERCENTILES = (0.5, 99.5)
 class PreprocessingConfig:
     """How a volume becomes input.
 
-    ``spacing_mm`` is the side of the network's pixels (0.4375 in the paper). ``slices`` are the channels (7 in the paper), about
-    ``slice_step_mm`` apart where slices are thinner (reading 21). ``fused`` neighbouring stacks are analysed and their maps
-    averaged (1 in the paper). Images larger than ``max_field_mm`` are refused.
+    ``spacing_mm`` is the side of the network's pixels (0.4375 in the paper). ``slices`` are the channels (7 in the paper),
+    about ``slice_step_mm`` apart where slices are thinner (reading 21). ``fused`` neighbouring stacks are analysed and
+    their maps averaged (1 in the paper). Images larger than ``max_field_mm`` are refused.
     """
 
     spacing_mm: float = 0.4375

@@ -25,8 +25,8 @@ PRECISIONS = ("fp32", "bf16")
 class InferenceOptions:
     """How the network is run; the defaults are the plain way.
 
-    ``precision`` of the network is fp32 or bf16 (channel attention and voting stay in fp32). ``flips`` adds the mirrored picture
-    and ``scales`` resized ones; the maps of all these views are averaged. ``compiled`` runs the network through
+    ``precision`` of the network is fp32 or bf16 (channel attention and voting stay in fp32). ``flips`` adds the mirrored
+    picture and ``scales`` resized ones; the maps of all these views are averaged. ``compiled`` runs the network through
     ``torch.compile``. Up to ``batch`` exams of the same size run together.
     """
 

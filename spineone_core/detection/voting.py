@@ -20,8 +20,8 @@ MERGES = ("sum", "max")
 def hough_scores(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = MIN_VOTE) -> Tensor:
     """The Hough score map of each class (Eq. 3).
 
-    Every pixel votes with its probability at the place that its offset points to. A vote is spread bilinearly; votes outside the
-    image are lost.
+    Every pixel votes with its probability at the place that its offset points to. A vote is spread bilinearly; votes
+    outside the image are lost.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ def find_candidates(
 ) -> list[Candidate]:
     """The local maxima of the smoothed score, strongest first; none lies nearer than ``suppression`` pixels to a stronger one.
 
-    All votes within ``window`` pixels of the peak decide: their centroid is the place, the share of degenerative votes the class.
+    All votes within ``window`` pixels of the peak decide: their centroid is the place, the share of degenerative votes the
+    class.
 
     Parameters
     ----------
@@ -109,8 +110,8 @@ def find_candidates(
     limit
         The largest number of candidates.
     merge
-        How the scores of two classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class alone is
-        weak; ``max`` is reading 16.
+        How the scores of two classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
+        alone is weak; ``max`` is reading 16.
     """
     if merge not in MERGES:
         raise ValueError(f"merge {merge!r}; allowed: {', '.join(MERGES)}")

@@ -1,7 +1,8 @@
 """Findings drawn on their slice: the picture that the node's overlay, ``spineone detect --png`` and the demo share.
 
-Anatomy stays visible: markers are a few pixels wide, and everything but the level names stands outside the image. Colour and
-shape tell the class (Okabe-Ito colours, safe for colour-blind readers), fill tells disc from vertebra. Nothing here needs torch.
+Anatomy stays visible: markers are a few pixels wide, and everything but the level names stands outside the image. Colour
+and shape tell the class (Okabe-Ito colours, safe for colour-blind readers), fill tells disc from vertebra. Nothing here
+needs torch.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class RenderedOverlay:
     """A picture and how source pixels map to it.
 
     ``image`` is (rows, columns, 3) uint8. ``scale`` is the number of picture pixels in a source column and in a source row,
-    ``offset`` the picture position (column, row) of the slice's upper left corner, ``pixel_spacing`` the mm between picture rows
-    and between picture columns.
+    ``offset`` the picture position (column, row) of the slice's upper left corner, ``pixel_spacing`` the mm between picture
+    rows and between picture columns.
     """
 
     image: NDArray[np.uint8]

@@ -117,7 +117,8 @@ def _cells(finding: Finding) -> tuple[str, ...]:
 def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """All slices side by side, the analysed one framed, (rows, columns, 3) uint8; and the mm between rows and columns.
 
-    All slices have the same scale and window. No slice is larger than ``TILE_SIDE`` and the sheet is not larger than 2048 pixels.
+    All slices have the same scale and window. No slice is larger than ``TILE_SIDE`` and the sheet is not larger than 2048
+    pixels.
     """
     chosen = slice_index(volume, detection)
     count, shape = len(volume.voxels), volume.voxels.shape[1:]

@@ -54,7 +54,8 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class _ChunkedAttention(torch.autograd.Function):
     """Attention over blocks of queries. Backward computes each block of the map again from the log of its row sums.
 
-    Blocks live in buffers that are made once. Freed and made again, they would leave holes in the heap as large as the whole map.
+    Blocks live in buffers that are made once. Freed and made again, they would leave holes in the heap as large as the
+    whole map.
     """
 
     @staticmethod

@@ -33,11 +33,12 @@ class ConfigError(ValueError):
 class NetworkConfig:
     """Everything that decides the architecture. The defaults are the paper's DeepLabv3+(Res101) SpineOne.
 
-    ``architecture`` and ``backbone`` are as in ``ARCHITECTURES``, ``heatmap`` is as in ``HEATMAPS``. ``slices`` is the number of
-    input channels. ``width`` is the number of channels of the first stage (64 is standard; all channels of a trunk scale with it)
-    and ``decoder_channels`` that of decoder, pyramid, tower or first deconvolution. ``attention_stride`` is the stride at which
-    attention works (4 in the paper; 8 or 16 saves most of the time on a CPU). ``aspp_pooling`` adds the image pooling of ASPP.
-    ``crop_mm`` and ``crop_px`` are the side of the crops that the classifier of a two-stage detector sees.
+    ``architecture`` and ``backbone`` are as in ``ARCHITECTURES``, ``heatmap`` is as in ``HEATMAPS``. ``slices`` is the
+    number of input channels. ``width`` is the number of channels of the first stage (64 is standard; all channels of a
+    trunk scale with it) and ``decoder_channels`` that of decoder, pyramid, tower or first deconvolution.
+    ``attention_stride`` is the stride at which attention works (4 in the paper; 8 or 16 saves most of the time on a CPU).
+    ``aspp_pooling`` adds the image pooling of ASPP. ``crop_mm`` and ``crop_px`` are the side of the crops that the
+    classifier of a two-stage detector sees.
     """
 
     architecture: str = "deeplabv3plus"

@@ -19,10 +19,10 @@ from spineone_core.network.config import HEAD_STRIDE, SIZE_MULTIPLE, STRUCTURES,
 class BranchOutput(NamedTuple):
     """Maps of one structure at the input's size.
 
-    ``logits`` (B, C, H, W): for OCPC the channels are normal and degenerative; otherwise they are five levels from top to bottom
-    (followed by the two classes for the conventional heatmap). ``offsets`` (B, 2 L, H, W) are those of the first L channels in
-    units of R, in the layout (channel, xy), or None. ``earlier`` holds the same maps of
-    earlier stacks, which have their own loss.
+    ``logits`` (B, C, H, W): for OCPC the channels are normal and degenerative; otherwise they are five levels from top to
+    bottom (followed by the two classes for the conventional heatmap). ``offsets`` (B, 2 L, H, W) are those of the first L
+    channels in units of R, in the layout (channel, xy), or None. ``earlier`` holds the same maps of earlier stacks, which
+    have their own loss.
     """
 
     logits: Tensor

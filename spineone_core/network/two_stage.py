@@ -48,7 +48,8 @@ def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tenso
 class CropClassifier(nn.Module):
     """A ResNet18 (``trunk``, with torchvision's names) that gives two classes for each structure.
 
-    One network serves both structures, as the paper names one classifier. It has four outputs, and a crop's structure picks two.
+    One network serves both structures, as the paper names one classifier. It has four outputs, and a crop's structure picks
+    two.
     """
 
     def __init__(self, config: NetworkConfig) -> None:

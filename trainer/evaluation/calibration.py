@@ -1,4 +1,4 @@
-"""Calibration on exams kept for it: temperature or Platt scaling, and a split-conformal band in which no class is called."""
+"""Calibration on exams kept for this: temperature or Platt scaling, and a split-conformal band in which no class is called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CalibrationError(ValueError):
 
 
 def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[FloatArray, FloatArray]:
-    """(probability, 1 for degenerative) of every keypoint of known class that was found within 6 mm at its level."""
+    """Probability, and 1 for degenerative, of every keypoint whose class is known and that was found within 6 mm at its level."""
     probabilities, labels = [], []
     for outcome in outcomes:
         if outcome.predicted is None or outcome.probabilities is None:
@@ -37,7 +37,7 @@ def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) ->
 
 
 def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method: str, error_rate: float) -> Calibration:
-    """Scaling and undecided band of a structure from raw probabilities.
+    """The scaling and the undecided band of a structure, from raw probabilities.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method:
 
 
 def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
-    """Slope and intercept of least log loss, with Platt's smoothed targets and a weak pull to the identity.
+    """Slope and intercept with the least log loss, with Platt's smoothed targets and a weak pull towards the identity.
 
     Raises
     ------
@@ -72,12 +72,12 @@ def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
 
 
 def fit_temperature(probabilities: FloatArray, labels: FloatArray) -> Calibration:
-    """Slope 1 / T of least log loss (Guo et al., 2017), T from .05 to 20; one half stays one half.
+    """Slope 1 / T with the least log loss (Guo et al., 2017) for T from .05 to 20; one half stays one half.
 
     Raises
     ------
     CalibrationError
-        As `fit_platt`.
+        As `fit_platt` does.
     """
     logits, targets = _logits_and_targets(probabilities, labels)
     found = minimize_scalar(
@@ -103,17 +103,17 @@ def _log_loss(logits: FloatArray, targets: FloatArray) -> float:
 
 
 def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: float) -> tuple[float, float]:
-    """(low, high): normal is called below, degenerative above, nothing between (both ends included).
+    """(low, high): normal is called below, degenerative above, and no class between (both ends included).
 
-    Split conformal prediction for each class by itself: of keypoints like those given, at most ``error_rate`` of the truly
-    degenerative lie below ``low`` and at most that of the truly normal above ``high``, whatever the network. Only the order of
-    the probabilities within a class counts, so scaling fitted on the same keypoints does no harm. One half always lies in the
-    band, since the likelier class is the one that is named.
+    This is split conformal prediction for each class by itself. Of keypoints like those given, at most a share
+    ``error_rate`` of the truly degenerative lies below ``low``, and at most that share of the truly normal above ``high``,
+    whatever the network. Only the order of the probabilities within a class counts, so scaling that is fitted on the same
+    keypoints does no harm. One half always lies in the band, as the likelier class is the one that is named.
 
     Parameters
     ----------
     probabilities
-        Of degenerative, as the band will be used: scaled.
+        Of degenerative, scaled as they will be when the band is used.
     labels
         1 for degenerative.
     error_rate
@@ -122,14 +122,14 @@ def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: fl
     Raises
     ------
     CalibrationError
-        If a class has fewer than 1 / error_rate - 1 keypoints, with which nothing can be promised.
+        If a class has fewer than 1 / error_rate - 1 keypoints, which is too few for any promise.
     """
     if not 0 < error_rate < 0.5:
         raise CalibrationError(f"error rate {error_rate}; allowed: between 0 and 0.5")
     degenerative, normal = np.sort(probabilities[labels > 0]), np.sort(probabilities[labels <= 0])
     low, high = 0.5, 0.5
     for name, values in (("degenerative", degenerative), ("normal", normal)):
-        # So many of the class may lie on the wrong side (a hair is added against rounding in 0.1 x 10).
+        # So many keypoints of the class may lie on the wrong side (the small number guards against rounding in 0.1 x 10).
         allowed = int(np.floor((len(values) + 1) * error_rate + 1e-9))
         if allowed < 1:
             raise CalibrationError(
@@ -140,12 +140,12 @@ def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: fl
             low = min(low, float(values[allowed - 1]))
         else:
             high = max(high, float(values[-allowed]))
-    # Widened to four digits, never narrowed.
+    # Rounded to four digits so that the band gets wider, never narrower.
     return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
 
 
 def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> float:
-    """Mean gap of confidence and frequency over equal-width bins, weighted by their counts."""
+    """The mean gap between confidence and frequency over bins of equal width, weighted by their counts."""
     if not len(labels):
         return float("nan")
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
@@ -160,7 +160,7 @@ def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bi
 def calibration_error_by_chance(probabilities: FloatArray, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Mean and 95th percentile of the error that these probabilities would show if they were perfectly calibrated.
 
-    Labels are drawn from the probabilities themselves: with few keypoints in ten bins, no calibration error is 0.
+    The labels are drawn from the probabilities themselves. With few keypoints in ten bins, no calibration error is 0.
     """
     if not len(probabilities):
         return float("nan"), float("nan")

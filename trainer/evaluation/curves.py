@@ -1,4 +1,4 @@
-"""What a probability and a confidence are worth: reliability bins, and risk against coverage."""
+"""What probabilities and confidences are worth: reliability bins, and risk against coverage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.evaluation.outcomes import Outcome
 
 
 class Bin(NamedTuple):
-    """Of a bin of predicted probability: mean prediction, observed share of degenerative, number of keypoints."""
+    """A bin of predicted probabilities: their mean, the observed share of degenerative, and the number of keypoints."""
 
     predicted: float
     observed: float
@@ -23,7 +23,7 @@ class Bin(NamedTuple):
 
 
 def reliability(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> list[Bin]:
-    """The bins of equal width that hold something, from low to high."""
+    """The bins of equal width that are not empty, from low to high."""
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     return [
         Bin(float(probabilities[index == b].mean()), float(labels[index == b].mean()), int((index == b).sum()))
@@ -33,7 +33,7 @@ def reliability(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -
 
 
 class RiskCoverage(NamedTuple):
-    """``risk[i]`` is the share of misses among the ``coverage[i]`` most confident; ``area`` under it, 0 at best."""
+    """``risk[i]`` is the share of misses among the ``coverage[i]`` most confident; ``area`` lies under the curve, 0 at best."""
 
     coverage: FloatArray
     risk: FloatArray
@@ -41,12 +41,12 @@ class RiskCoverage(NamedTuple):
 
 
 def risk_coverage(confidences: FloatArray, missed: NDArray[np.bool_]) -> RiskCoverage:
-    """Risk where only the more confident predictions are kept (Geifman and El-Yaniv, 2017); equal confidences stay together.
+    """The risk if only the more confident predictions are kept (Geifman and El-Yaniv, 2017); equal confidences stay together.
 
     Parameters
     ----------
     confidences, missed
-        (N,) of each prediction; a refusal has confidence 0 and is a miss.
+        (N,), one for each prediction; a refusal has confidence 0 and is a miss.
     """
     if not len(confidences):
         return RiskCoverage(np.zeros(0), np.zeros(0), float("nan"))
@@ -63,7 +63,7 @@ def risk_coverage(confidences: FloatArray, missed: NDArray[np.bool_]) -> RiskCov
 def confidences_and_misses(
     outcomes: Sequence[Outcome], structure: Structure | None = None, distance_mm: float = HIT_MM
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """(confidence, missed by more than the distance at its level) of every annotated keypoint."""
+    """For every annotated keypoint its confidence, and whether it was missed by more than the distance at its level."""
     confidences = []
     for outcome in outcomes:
         rows = annotated_rows(outcome, structure)
@@ -74,7 +74,7 @@ def confidences_and_misses(
 
 
 def ordering(confidences: FloatArray, missed: NDArray[np.bool_]) -> float:
-    """Chance that a hit is more confident than a miss (area under the ROC curve); NaN where there is only one of them."""
+    """The chance that a hit is more confident than a miss (area under the ROC curve); NaN without hits or without misses."""
     hits, misses = confidences[~missed], confidences[missed]
     if not len(hits) or not len(misses):
         return float("nan")

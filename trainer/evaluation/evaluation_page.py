@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation, section by section."""
+"""The sections of an evaluation's HTML page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, 
         found = [intervals.get(group, {}).get(name) for group in figures]
         rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
     lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
-    # Where all are right, every sample drawn is right too: only the exact interval shows how little that proves.
+    # If all exams are right, so is every bootstrap sample; only the exact interval shows how little that proves.
     lines += [
         f"{group}: all {found['exams']} exams right; the exact 95 % interval of that share begins at "
         f"{binomtest(int(found['exams']), int(found['exams'])).proportion_ci().low:.2f}."
@@ -88,7 +88,7 @@ def curves_section(outcomes: Sequence[Outcome]) -> Section:
 
 
 def text_of(value: float | int | None) -> str:
-    """A figure as people read it."""
+    """A figure as text for people."""
     if value is None or not np.isfinite(value):
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.3f}"

@@ -22,9 +22,10 @@ from trainer.datasets.exam import Exam
 class Outcome:
     """Truth and prediction of one exam.
 
-    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
-    which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
-    of degenerative; ``confidences`` (10,) of localisation, None where not kept; ``refusal`` is the coded reason of a refusal.
+    ``truth`` and ``predicted`` (10, 2) are column and row in mm, in reading order. ``truth`` is NaN at a level that is not
+    annotated, which no figure counts; ``predicted`` is None where the detector refused. ``grades`` are None where unknown.
+    ``probabilities`` (10,) are those of degenerative, ``confidences`` (10,) those of localisation, None where not kept.
+    ``refusal`` is the coded reason of a refusal.
     """
 
     exam_id: str
@@ -44,7 +45,7 @@ def outcomes_of(
     device: torch.device,
     domain: DomainNetwork | None = None,
 ) -> list[Outcome]:
-    """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
+    """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice."""
     return [outcome_of(network, manifest, exam, device, domain) for exam in exams]
 
 
@@ -68,6 +69,6 @@ def outcome_of(
 
 
 def in_plane_mm(volume: SagittalVolume, points: FloatArray) -> FloatArray:
-    """(..., 2) source column and row -> mm along the row and column directions."""
+    """(..., 2) column and row in source pixels -> mm along the row and column directions."""
     between_rows, between_columns = volume.pixel_spacing
     return points * np.array([between_columns, between_rows])

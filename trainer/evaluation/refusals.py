@@ -1,4 +1,4 @@
-"""How often the whole detector refuses what it must refuse."""
+"""How often the whole detector refuses what it must refuse, and what it must not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD = "good "
 
 @dataclass(slots=True)
 class Tally:
-    """Of one kind of input: how often it was refused for which reason, and the names of those analysed."""
+    """How often one kind of input was refused for each reason, and the names of those that were analysed."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     analysed: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Tally:
 
 
 def trials(good: Iterable[Exam], others: Iterable[Negative], seeds: range) -> Iterator[Negative]:
-    """Exams as they are (kind ``good`` and their subset) and spoiled, test objects of ``seeds``, and other series."""
+    """The exams as they are (kind ``good`` and their subset) and spoiled, test objects of ``seeds``, and other series."""
     for number, exam in enumerate(good):
         yield Negative(kind=GOOD + exam.subset, name=exam.exam_id, patient=exam.patient, volume=exam.volume)
         yield from spoiled(exam, number)
@@ -37,7 +37,7 @@ def trials(good: Iterable[Exam], others: Iterable[Negative], seeds: range) -> It
 
 
 def count_refusals(detector: Detector, inputs: Iterable[Negative]) -> dict[str, Tally]:
-    """What the detector does with volumes put straight to it, past series selection; by kind."""
+    """What the detector does with volumes that are given to it directly, past series selection; by kind."""
     tallies: dict[str, Tally] = {}
     for item in inputs:
         tally = tallies.setdefault(item.kind, Tally())

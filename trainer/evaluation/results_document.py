@@ -11,7 +11,7 @@ from trainer.evaluation.evaluation_page import text_of
 from trainer.evaluation.refusals import GOOD, Tally
 from trainer.evaluation.targets import TARGETS, Measured, exact_interval
 
-# Figures of the table by group, as a reader calls them.
+# The figures of the table by group, and what a reader calls them.
 _ROWS = {
     "exams": "exams",
     "refused": "refused",
@@ -47,12 +47,12 @@ _SCANNER_ROWS = {
     "mean_error_mm": "mean error, mm",
     "disc_macro_f1": "disc macro F1",
 }
-# Shares among those figures, and the figure that says of how many; an interval stands beside them.
+# The figures that are shares, and the figure that says of how many. An interval stands beside them.
 _SHARES = {"pck6_level_strict": "keypoints", "class_right": "class_known", "all_levels_right": "exams"}
 
 
 def render_results(measured: Measured) -> str:
-    """Markdown: targets, figures by group, by level, by scanner, refusals."""
+    """Markdown with the targets, figures by group, by level and by scanner, and refusals."""
     identity = measured.package.identity
     sections = [
         f"# Results: {identity.name} {identity.version}\n",

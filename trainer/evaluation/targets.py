@@ -21,7 +21,8 @@ _MIB = 2**20
 class Measured:
     """What was measured of a package.
 
-    ``content`` is `Evaluation.to_json`'s; ``main`` names the group of it that the targets are about; ``size`` in bytes.
+    ``content`` is what `Evaluation.to_json` gives; ``main`` names the group in it that the targets are about; ``size`` is
+    in bytes.
     """
 
     package: ModelPackage
@@ -34,7 +35,7 @@ class Measured:
 
     @property
     def main(self) -> str:
-        """All real exams; the first group where there is only one."""
+        """The group of all real exams; the first group where there is no such group."""
         groups = self.content["figures"]
         return ALL_REAL if ALL_REAL in groups else next(iter(groups))
 
@@ -45,20 +46,20 @@ class Measured:
 
     @property
     def false_reports(self) -> tuple[int, int]:
-        """How many inputs that must be refused were analysed, and of how many."""
+        """How many inputs were analysed that must be refused, and out of how many."""
         foreign = [t for kind, t in self.tallies.items() if not kind.startswith(GOOD)]
         return sum(len(t.analysed) for t in foreign), sum(t.count for t in foreign)
 
     @property
     def refused_exams(self) -> tuple[int, int]:
-        """How many good exams were refused, and of how many."""
+        """How many good exams were refused, and out of how many."""
         good = [t for kind, t in self.tallies.items() if kind.startswith(GOOD)]
         return sum(t.reasons.total() for t in good), sum(t.count for t in good)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something aimed at: ``value`` of the results (None where it was not measured) is to be at least or at most ``limit``."""
+    """A target: the measured ``value`` (None where it was not measured) should be at least or at most ``limit``."""
 
     what: str
     limit: float
@@ -69,7 +70,7 @@ class Target:
     note: Callable[[Measured], str] = lambda measured: ""
 
     def row(self, measured: Measured) -> tuple[str, ...]:
-        """What, wanted, seen, verdict, 95 % interval, remark."""
+        """The cells of the table: what, wanted, seen, verdict, 95 % interval, remark."""
         value = self.value(measured)
         wanted = f"{'at least' if self.at_least else 'at most'} {self.limit:g}{self.unit}"
         if value is None or value != value:
@@ -101,7 +102,7 @@ def _right_exams(measured: Measured) -> tuple[int, int]:
 
 
 def _share(what: str, limit: float, at_least: bool, counts: Callable[[Measured], tuple[int, int]]) -> Target:
-    """A target about a share; ``counts`` gives how many, and of how many."""
+    """A target for a share; ``counts`` gives how many, and out of how many."""
 
     def value(measured: Measured) -> float | None:
         some, of_all = counts(measured)
@@ -118,7 +119,7 @@ def _share(what: str, limit: float, at_least: bool, counts: Callable[[Measured],
 
 
 def exact_interval(some: int, of_all: int) -> tuple[float, float] | None:
-    """The exact (Clopper-Pearson) 95 % interval of a share: also of none or all it says how little a few prove."""
+    """The exact (Clopper-Pearson) 95 % interval of a share. Even for none or all, it shows how little a few cases prove."""
     if not of_all:
         return None
     found = binomtest(some, of_all).proportion_ci()

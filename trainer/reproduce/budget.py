@@ -20,10 +20,10 @@ CANVAS_PX, CROP_PX, RADIUS_PX, WIDTH = 640, 512, 6.0, 64
 class Budget:
     """The defaults are the paper's protocol.
 
-    ``preset`` as in `trainer.recipes`; ``subset`` keeps so many exams of each part; ``width`` of the first stage, with which all
-    channels shrink; ``spacing_mm`` of pixels, with which canvas, crop and radius shrink so that they cover the same millimetres;
-    ``batch`` and ``learning_rate`` instead of the preset's; ``association_from`` instead of 75 %. ``volume_crop`` and
-    ``volume_width`` are those of Table V's variant.
+    ``preset`` as in `trainer.recipes`; ``subset`` keeps so many exams of each part; ``width`` of the first stage, with
+    which all channels shrink; ``spacing_mm`` of pixels, with which canvas, crop and radius shrink so that they cover the
+    same millimetres; ``batch`` and ``learning_rate`` instead of the preset's; ``association_from`` instead of 75 %.
+    ``volume_crop`` and ``volume_width`` are those of Table V's variant.
     """
 
     preset: str = "paper"

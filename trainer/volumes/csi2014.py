@@ -3,7 +3,8 @@
 Below the folder lies, at any depth, a volume (``SCAN.nii.gz``, ``.nii``, ``.mha`` or ``.mhd``) for each scan, in the challenge
 ``patientNNNN/SCAN/SCAN.nii.gz``, and beside it one of
 
-* ``SCAN.lml``: a header line, then for each vertebra a line ``number name x y z``, split by tabs or spaces (``L1_center``); x, y
+* ``SCAN.lml``: a header line, then for each vertebra a line ``number name x y z``, split by tabs or spaces (``L1_center``);
+x, y
   and z are millimetres from the first voxel along the file's own axes;
 * ``SCAN_label``, ``SCAN_mask`` or ``SCAN_seg`` in a volume format: each vertebra has a label of its own, whose centroid counts.
 

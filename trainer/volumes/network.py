@@ -1,7 +1,8 @@
 """SpineOne on CT volumes (Table V): one class, any number of vertebrae, three dimensions.
 
-Memory is held by lower resolution, not by patches: a volume of 512 x 512 x 128 is averaged to 128 x 128 x 128 first (about 1.4 mm
-in the plane), so that attention sees the whole spine at once. Axes are (z, y, x), points (x, y, z); voxel centres at integers.
+Memory is held by lower resolution, not by patches: a volume of 512 x 512 x 128 is averaged to 128 x 128 x 128 first (about
+1.4 mm in the plane), so that attention sees the whole spine at once. Axes are (z, y, x), points (x, y, z); voxel centres at
+integers.
 """
 
 from __future__ import annotations
