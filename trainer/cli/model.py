@@ -1,4 +1,4 @@
-"""``spineone-train evaluate``, ``calibrate`` and ``package``: commands on finished models."""
+"""``spineone-train evaluate``, ``calibrate`` and ``package``: the commands for finished models."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
-    """A package's outcomes on exams; ``part`` is for the title alone."""
+    """The outcomes of a package on exams; ``part`` is only for the title."""
     network = place_network(package.network, where)
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
@@ -88,7 +88,7 @@ def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.
 
 
 def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str, as_json: bool) -> None:
-    """Detection rates of the 3-D variant (Table V)."""
+    """Print the detection rates of the 3-D variant (Table V)."""
     manifest, network = load_volume_package(model)
     where = choose_device(device)
     invented = ct_phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count), part="test")
@@ -114,7 +114,7 @@ def _print_figures(evaluation: Evaluation) -> None:
 
 
 def _print_failures(cases: list[Case]) -> None:
-    """Every exam that is not all right, with its worst levels."""
+    """Print every exam with a level that is refused or off, and by how much."""
     for case in cases:
         far = {level: e for level, e in metrics.errors_by_level(case.outcome).items() if e > metrics.HIT_MM}
         if far and case.centroids:
