@@ -21,7 +21,7 @@ from typing import Any
 
 import pydicom
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -33,6 +33,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
 from dicom_node.database.words import RESULT_STATUSES
 from dicom_node.delivery.store_scu import Sender
+from dicom_node.dicom.pynetdicom_setup import tame_pynetdicom
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
 from dicom_node.results.overlay import overlay_png
@@ -46,7 +47,7 @@ from spineone_core.phantom.exam import PhantomExam
 PHANTOM_SEED = 2026
 DEFAULT_OUT = Path("demo-output")
 QUIET_SECONDS = 2
-TABLE_WIDTH = 110
+TABLE_WIDTH = 120
 START_TIMEOUT_S = 180.0
 # A CPU reads an exam in seconds; a machine under load gets its time.
 RESULT_TIMEOUT_S = 300.0
@@ -306,7 +307,7 @@ def _receiving_pacs(folder: Path, external: Destination | None) -> Iterator[tupl
         yield external, None
         return
     folder.mkdir(parents=True)
-    _config.LOG_HANDLER_LEVEL = "none"
+    tame_pynetdicom()
     received: dict[str, Path] = {}
     lock = Lock()
 
