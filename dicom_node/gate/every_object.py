@@ -8,6 +8,7 @@ from datetime import datetime
 from pydicom.charset import python_encoding
 from pydicom.config import RAISE
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.valuerep import validate_value
 
 from dicom_node.gate.content_tree import code_of
@@ -213,7 +214,7 @@ def equipment(dataset: Dataset) -> Problems:
     items = [
         i
         for i in dataset.get("ContributingEquipmentSequence") or []
-        if code_of(i, "PurposeOfReferenceCodeSequence") == "109102"
+        if code_of(i, "PurposeOfReferenceCodeSequence") == codes.DCM.ProcessingEquipment.value
     ]
     if len(items) != 1:
         yield "ContributingEquipmentSequence: not exactly one processing equipment (109102)"

@@ -22,6 +22,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import validate_value
@@ -118,18 +120,23 @@ def _in_zone(created: datetime, offset: str) -> datetime:
 
 def processing_equipment(model: ModelIdentity, created: datetime) -> Dataset:
     """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm; equal to the report's TID 4019 rows."""
-    purpose = Dataset()
-    purpose.CodeValue = "109102"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Processing Equipment"
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    item.PurposeOfReferenceCodeSequence = Sequence([code_item(codes.DCM.ProcessingEquipment)])
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = plain(model.name, 64)
     item.SoftwareVersions = plain(model.version, 64)
     item.DeviceUID = model_device_uid(model.digest)
     item.ContributionDateTime = f"{created:%Y%m%d%H%M%S%z}"
     item.ContributionDescription = f"Model package SHA-256 {model.digest}. {RESEARCH_USE}"
+    return item
+
+
+def code_item(code: Code) -> Dataset:
+    """An item of a code sequence (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
     return item
 
 

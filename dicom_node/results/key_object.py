@@ -7,16 +7,15 @@ from datetime import datetime
 from highdicom.sr import ContainerContentItem, ContentSequence, RelationshipTypeValues, TextContentItem
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.codes import coded
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import KEY_OBJECT
 from dicom_node.results.sr_document import add_content, evidence, observer, sop_class_of
 from spineone_core.findings import Detection
 
-TITLE = coded("113000", "DCM", "Of Interest")
-DESCRIPTION = coded("113012", "DCM", "Key Object Description")
+TITLE = codes.DCM.OfInterest
 
 
 def build_key_object(
@@ -48,7 +47,11 @@ def _content(detection: Detection) -> ContainerContentItem:
     model = detection.model
     text = plain(f"Slice analysed by model {model.name} {model.version}. {RESEARCH_USE}")
     items = ContentSequence(observer(model))
-    items.append(TextContentItem(name=DESCRIPTION, value=text, relationship_type=RelationshipTypeValues.CONTAINS))
+    items.append(
+        TextContentItem(
+            name=codes.DCM.KeyObjectDescription, value=text, relationship_type=RelationshipTypeValues.CONTAINS
+        )
+    )
     root = ContainerContentItem(name=TITLE, template_id="2010")
     root.ContentSequence = items
     return root

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import RESEARCH_USE, code_item, plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import OVERLAY, SHEET, TABLE, ObjectKind
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.pages import render_sheet, render_table
@@ -129,17 +130,13 @@ def _by_object(sources: Sequence[SliceSource]) -> list[list[SliceSource]]:
 
 
 def _source_image(slices: list[SliceSource]) -> Dataset:
-    purpose = Dataset()
-    purpose.CodeValue = "121322"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
     item = Dataset()
     item.ReferencedSOPClassUID = slices[0].sop_class_uid or MRImageStorage
     item.ReferencedSOPInstanceUID = slices[0].sop_instance_uid
     frames = [s.frame_number for s in slices if s.frame_number is not None]
     if frames:
         item.ReferencedFrameNumber = frames if len(frames) > 1 else frames[0]
-    item.PurposeOfReferenceCodeSequence = DicomSequence([purpose])
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(codes.DCM.SourceImageForImageProcessingOperation)])
     return item
 
 

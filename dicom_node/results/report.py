@@ -33,6 +33,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
 
 from dicom_node.dicom.identifiers import ResultKey, tracking_identifier, tracking_uid
 from dicom_node.results.codes import (
@@ -51,7 +52,6 @@ from dicom_node.results.codes import (
     SUMMARY_OF_ANALYSES,
     TITLE,
     UNDETERMINED,
-    coded,
 )
 from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
 from dicom_node.results.image_library import frame_of_reference, image_library
@@ -161,7 +161,7 @@ def _content(
     items.extend(observer(detection.model))
     items.append(
         CodeContentItem(
-            name=coded("121058", "DCM", "Procedure reported"),
+            name=codes.DCM.ProcedureReported,
             value=PROCEDURE,
             relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
         )
@@ -180,7 +180,7 @@ def _measurements(
     frame_of_reference: str,
 ) -> ContainerContentItem:
     container = ContainerContentItem(
-        name=coded("126010", "DCM", "Imaging Measurements"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=codes.DCM.ImagingMeasurements, relationship_type=RelationshipTypeValues.CONTAINS
     )
     container.ContentSequence = ContentSequence()
     if slice_header is None or not detection.analysed:

@@ -10,15 +10,13 @@ from highdicom.sr import (
 )
 
 from dicom_node.dicom.identifiers import tracking_identifier
-from dicom_node.results.codes import COMMENT, coded
+from dicom_node.results.codes import COMMENT, COMMENTS
 from dicom_node.results.envelope import RESEARCH_USE, plain
 from spineone_core.findings import Detection, Finding
 
 
 def comments(detection: Detection, superseding: bool) -> ContainerContentItem:
-    container = ContainerContentItem(
-        name=coded("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=RelationshipTypeValues.CONTAINS
-    )
+    container = ContainerContentItem(name=COMMENTS, relationship_type=RelationshipTypeValues.CONTAINS)
     container.ContentSequence = ContentSequence(
         [
             TextContentItem(name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
