@@ -33,7 +33,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
 from dicom_node.database.words import RESULT_STATUSES
 from dicom_node.delivery.store_scu import Sender
-from dicom_node.dicom.pynetdicom_setup import tame_pynetdicom
+from dicom_node.dicom.pynetdicom_setup import set_up_pynetdicom
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
 from dicom_node.results.overlay import overlay_png
@@ -307,7 +307,7 @@ def _receiving_pacs(folder: Path, external: Destination | None) -> Iterator[tupl
         yield external, None
         return
     folder.mkdir(parents=True)
-    tame_pynetdicom()
+    set_up_pynetdicom()
     received: dict[str, Path] = {}
     lock = Lock()
 
