@@ -12,6 +12,7 @@ PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 .PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke validators protections
 
 demo: install
+	@echo "make: the demo: a node and a small PACS start, an exam is sent, the results come back: about a minute"
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
 
 test: install
@@ -26,7 +27,8 @@ check: install
 sbom: install
 	mkdir -p build
 	$(PYTHON) -m venv build/sbom-tools
-	build/sbom-tools/bin/pip install --quiet --disable-pip-version-check $(PIP_FLAGS) cyclonedx-bom pip-licenses
+	@echo "make: pip fetches the tools that write the bill of materials"
+	build/sbom-tools/bin/pip install --disable-pip-version-check $(PIP_FLAGS) cyclonedx-bom pip-licenses
 	build/sbom-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-file build/sbom.cdx.json $(BIN)/python
 	build/sbom-tools/bin/pip-licenses --python=$(BIN)/python --with-urls --format=markdown --output-file=build/licences.md
 
@@ -63,8 +65,12 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "SpineOne Node needs Python 3.11 or newer, found " + sys.version.split()[0])'
+	@echo "make: step 1 of 2: a virtual environment in $(VENV); nothing is fetched, some seconds"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@echo "make: step 2 of 2: pip fetches the libraries of the node, the trainer and the tests, and installs them: several minutes"
+	@echo "make: some 400 MB with a CPU build of torch (1.8 GB on disk), several GB with CUDA; README.md says how to choose"
+	@echo "make: after 'Installing collected packages' pip unpacks them and says nothing for a minute or more"
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 clean:

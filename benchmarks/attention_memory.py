@@ -1,9 +1,9 @@
-"""Position attention: time and peak extra memory of ours and of the obvious form, each in a process of its own.
+"""Time and peak extra memory of our position attention and of the obvious form, each in a process of its own.
 
     python benchmarks/attention_memory.py [--side 160] [--channels 64] [--backward] [--device cpu|cuda]
 
-On the CPU the peak is the highest resident set during the call (VmHWM, set back before it) less what was resident before; on CUDA
-it is PyTorch's peak of allocated bytes less what was allocated before. Linux only.
+On the CPU, the peak is the highest resident set during the call (VmHWM, which is reset before it) minus what was resident
+before. On CUDA, it is PyTorch's peak of allocated bytes minus what was allocated before. It runs on Linux only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMS = {"ours": position_attention, "obvious": position_attention_reference}
 
 
 def start_peak(device: str) -> int:
-    """Set the peak back; bytes held now."""
+    """Reset the peak; returns the bytes that are held now."""
     if device == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""Seconds that the shipped model needs for one exam on this CPU: medians, from the volume and from DICOM files.
+"""Seconds that the shipped model needs for one exam on this CPU: medians, for a volume and for DICOM files.
 
 python benchmarks/exam_latency.py [--exams 8] [--rounds 5] [--threads 2]
 """

@@ -1,10 +1,10 @@
-"""How long the listener takes from its start to serving with many instances stored and indexed.
+"""How long the listener takes from its start until it serves, with many instances stored and indexed.
 
     python -m benchmarks.restart --instances 100000
 
-Makes a data folder of small files with their index rows, starts ``dicom-node listen`` on it several times, and prints
-seconds to the line that says it listens, seconds of processor time until then, and how much of it was the reconciliation of
-disk and index.
+It makes a data folder of small files with their index rows and starts ``dicom-node listen`` on it several times. It prints the
+seconds until the line that says it listens, the processor time until then, and how long the reconciliation of disk and index
+takes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BYTES = 512
 
 
 def fill(database: Database, data_dir: Path, count: int) -> None:
-    """Files of a few bytes and their rows, as many to a series and a study as in an MR examination."""
+    """Write files of a few bytes and their rows, with as many in a series and a study as in an MR examination."""
     now = utc_now()
     rows = []
     for number in range(count):

@@ -1,10 +1,10 @@
-"""Exams a second: preparing samples alone, by number of workers, and whole training steps.
+"""Exams per second: only preparing samples, by number of workers, and whole training steps.
 
     python benchmarks/training_throughput.py [--recipe paper/ROW] [--workers 0 2 4] [--device cpu|cuda] [--precision fp32|bf16]
                                              [--batch N] [--steps N] [--exams N]
 
-Exams are phantoms with the recipe's slices, prepared once and kept in memory as in training. A GPU is kept busy where samples
-come faster than steps take them.
+The exams are phantoms with the recipe's slices, prepared once and kept in memory as in training. A GPU is busy all the time if
+samples are prepared faster than the steps use them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def task_of(recipe: Recipe, exams: int) -> KeypointTask:
 
 
 def samples_a_second(run: Run, workers: int, steps: int) -> float:
-    """Through the loader, without a network; the first batch starts the workers and does not count."""
+    """Exams per second through the loader, without a network; the first batch starts the workers and does not count."""
     loader = DataLoader(run.task.samples(0), batch_sampler=MicroBatches(run, 0), num_workers=workers)
     batches = iter(loader)
     next(batches)
@@ -44,7 +44,7 @@ def samples_a_second(run: Run, workers: int, steps: int) -> float:
 
 
 def steps_a_second(run: Run, steps: int) -> float:
-    """Whole steps; the first two do not count."""
+    """Exams per second in whole steps; the first two do not count."""
     batches = run.batches()
     for _ in range(2):
         run.train_step(batches)

@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
 done
 config="$state/node.toml"
 
-# ---------------------------------------------------------------- what must be so before anything is touched
+# ---------------------------------------------------------------- checks before anything is touched
 
 family() {
   # shellcheck source=/dev/null
@@ -107,11 +107,12 @@ give_up() {
 trap 'give_up "interrupted"' INT TERM
 say "release   $release ($("$chosen" --version))"
 "$chosen" -m venv "$release" || give_up "no virtual environment could be made"
-# pip builds in the source folder: in a copy, so that the original stays clean.
+# pip builds in its source folder, so it gets a copy: the original stays clean.
 copy="$(mktemp -d)"
+say "libraries pip fetches them: several minutes, more than 2 GB where torch comes with CUDA"
 cp -R "$source_dir"/{pyproject.toml,README.md,LICENSE,NOTICE,spineone_core,trainer,dicom_node} "$copy/"
 # shellcheck disable=SC2086
-"$release/bin/python" -m pip install --quiet --disable-pip-version-check ${PIP_FLAGS:-} \
+"$release/bin/python" -m pip install --disable-pip-version-check ${PIP_FLAGS:-} \
   -c "$source_dir/constraints.txt" "${copy}[postgresql]" || give_up "pip could not install the node"
 rm -rf "$copy"
 copy=""
@@ -120,7 +121,7 @@ install -d "$release/share/doc/spineone"
 cp "$source_dir"/{LICENSE,NOTICE,README.md,CHANGELOG.md} "$source_dir"/docs/*.md "$release/share/doc/spineone/"
 
 
-# The node's units that are at work, one or one for each role.
+# The units of the node that are running: one unit, or one for each role.
 active_units() {
   [ "$systemd" = yes ] || return 0
   systemctl list-units --plain --no-legend --state=active,activating,reloading 'dicom-node*' | awk '{ print $1 }'
@@ -133,7 +134,7 @@ import sys
 from pathlib import Path
 from sqlalchemy.engine import make_url
 from dicom_node.errors import SettingsError
-from dicom_node.settings.node import load_settings
+from dicom_node.settings.reading import load_settings
 try:
     url = make_url(load_settings(Path(sys.argv[1])).database)
 except SettingsError as error:
@@ -172,7 +173,7 @@ point_to() {
   mv -T "$prefix/.next" "$prefix/current"
 }
 
-# Each by name: starting the target alone would not tell that one of them failed.
+# Start each by name: starting the target alone would not tell that one of them failed.
 start() { systemctl daemon-reload && systemctl start "${running[@]}"; }
 
 take_back() {

@@ -21,16 +21,19 @@ from typing import Any
 
 import pydicom
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import select
 
+from dicom_node.analysis.jobs import JobState
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
+from dicom_node.database.words import RESULT_STATUSES
 from dicom_node.delivery.store_scu import Sender
+from dicom_node.dicom.pynetdicom_setup import set_up_pynetdicom
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
 from dicom_node.results.overlay import overlay_png
@@ -44,7 +47,7 @@ from spineone_core.phantom.exam import PhantomExam
 PHANTOM_SEED = 2026
 DEFAULT_OUT = Path("demo-output")
 QUIET_SECONDS = 2
-TABLE_WIDTH = 110
+TABLE_WIDTH = 120
 START_TIMEOUT_S = 180.0
 # A CPU reads an exam in seconds; a machine under load gets its time.
 RESULT_TIMEOUT_S = 300.0
@@ -193,12 +196,9 @@ disk_reserve_gb = 0.1
         """``dicom-node serve`` as its own processes; its log goes to ``node.log`` beside the results."""
         self.out.mkdir(parents=True, exist_ok=True)
         log_path = self.out / "node.log"
-        program = [sys.executable, "-m", "dicom_node.cli"]
-        for command in (["init", "--dir", str(config.parent)], ["serve", "--config", str(config)]):
-            if command[0] == "init":
-                continue
+        command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(config)]
         with log_path.open("wb") as log:
-            process = subprocess.Popen([*program, *command], stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log)
             try:
                 self._wait_for_listener(process, log_path)
                 yield
@@ -262,9 +262,9 @@ disk_reserve_gb = 0.1
                     display.update(f"Study: {where}")
                 if study and study["not_sent"]:
                     raise DemoError(f"a result could not be delivered: {state['destinations'][0]['last_error']}")
-                if study and where in ("dead", "failed"):
+                if study and where == JobState.FAILED:
                     raise DemoError(f"the analysis failed: {study['reason']}")
-                if study and where in ("analysed", "not_analysable") and not study["to_send"]:
+                if study and where in RESULT_STATUSES and not study["to_send"]:
                     return
                 time.sleep(0.3)
         error = state["destinations"][0]["last_error"] if state["destinations"] else ""
@@ -307,7 +307,7 @@ def _receiving_pacs(folder: Path, external: Destination | None) -> Iterator[tupl
         yield external, None
         return
     folder.mkdir(parents=True)
-    _config.LOG_HANDLER_LEVEL = "none"
+    set_up_pynetdicom()
     received: dict[str, Path] = {}
     lock = Lock()
 

@@ -41,7 +41,7 @@ class UnsafePathError(NodeError):
 
 
 class InvalidTransitionError(NodeError):
-    """A job cannot do that in its present state. See `dicom-node job ID`."""
+    """A job, a study or a delivery cannot do that in its present state. See `dicom-node job ID` or `dicom-node status`."""
 
 
 class LeaseLostError(NodeError):

@@ -14,7 +14,7 @@ class Structure(StrEnum):
 
 
 class Grade(StrEnum):
-    """Pathological class of a keypoint. The channel order of every two-class map is the order here."""
+    """Pathological class of a keypoint. Every two-class map has its channels in this order."""
 
     NORMAL = "normal"
     DEGENERATIVE = "degenerative"
@@ -23,7 +23,7 @@ class Grade(StrEnum):
 VERTEBRAE: tuple[str, ...] = ("L1", "L2", "L3", "L4", "L5")
 DISCS: tuple[str, ...] = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 
-# Annotated in SDID-TC and in SPIDER but not a target of the paper (reading 18).
+# This disc is annotated in SDID-TC and in SPIDER but is not a target of the paper (reading 18).
 UPPER_DISC = "T12-L1"
 
 

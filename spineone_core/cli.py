@@ -19,9 +19,11 @@ from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.slices import png_bytes
 from spineone_core.findings import Detection
 from spineone_core.imaging.files import files_by_study
+from spineone_core.network.build import build_network, count_parameters
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import BUILDERS
-from spineone_core.network.spineone import NetworkConfig, count_parameters
-from spineone_core.network.two_stage import TwoStage, build_network
+from spineone_core.network.two_stage import TwoStage
+from spineone_core.version import add_version_option
 
 app = typer.Typer(
     add_completion=False,
@@ -29,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="SpineOne detector, offline. Research use only.",
 )
+add_version_option(app, "spineone")
 messages = Console(stderr=True, highlight=False)
-# A table that is wider than the terminal wraps; one cut off says nothing.
+# A wide table may wrap on a narrow terminal, but it must not be cut off.
 TABLE_WIDTH = 100
 
 
@@ -104,9 +107,9 @@ def models() -> None:
 
 
 def measure(config: NetworkConfig) -> tuple[int, float]:
-    """Parameters, and floating-point operations (two a multiply-add) of one 640 x 640 exam in 10^9; nothing is computed.
+    """Parameters, and 10^9 floating-point operations of one 640 x 640 exam; a multiply-add counts as two. Nothing is computed.
 
-    Of a two-stage detector both networks count, the classifier with its ten crops at 0.4375 mm.
+    Both networks of a two-stage detector count, the classifier with its ten crops at 0.4375 mm.
     """
     with torch.device("meta"):
         network = build_network(config).eval()

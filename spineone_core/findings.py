@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any
 
 from spineone_core.anatomy import READING_ORDER, Grade, Landmark, Structure
@@ -26,33 +26,59 @@ class Status(StrEnum):
     NOT_ANALYSABLE = "not_analysable"
 
 
+class Stage(Enum):
+    """When it turned out that a study is not analysable."""
+
+    BEFORE_ANALYSIS = "before"  # the detector did not run
+    AFTER_ANALYSIS = "after"  # it ran, and its answer is not usable
+
+
 class Reason(StrEnum):
-    """Why a study was not analysable (coded; stable, people script against it)."""
+    """Why a study was not analysable (coded; stable, people script against it).
 
-    NO_IMAGES = "no_images"
-    NO_SAGITTAL_T2 = "no_sagittal_t2"
-    TOO_FEW_SLICES = "too_few_slices"
-    UNREADABLE_PIXELS = "unreadable_pixels"
-    INVALID_GEOMETRY = "invalid_geometry"
-    FIELD_OF_VIEW_TOO_LARGE = "field_of_view_too_large"
-    LEVELS_INCOMPLETE = "levels_incomplete"
-    LEVELS_IMPLAUSIBLE = "levels_implausible"
-    NOT_LUMBAR = "not_lumbar"
-    INVALID_OUTPUT = "invalid_output"
+    Each row is a code, the stage at which it shows, and the text that reports and pictures print.
+    """
 
+    stage: Stage
+    text: str
 
-REASON_TEXT: dict[Reason, str] = {
-    Reason.NO_IMAGES: "the study holds no MR image that can be read",
-    Reason.NO_SAGITTAL_T2: "the study holds no sagittal T2-weighted series",
-    Reason.TOO_FEW_SLICES: "the sagittal T2 series has fewer slices than the settings demand",
-    Reason.UNREADABLE_PIXELS: "pixel data of the chosen series cannot be decoded",
-    Reason.INVALID_GEOMETRY: "the geometry of the chosen series is missing or impossible",
-    Reason.FIELD_OF_VIEW_TOO_LARGE: "the images of the chosen series are larger than the analysis can hold",
-    Reason.LEVELS_INCOMPLETE: "not all ten levels L1 to L5-S1 were found",
-    Reason.LEVELS_IMPLAUSIBLE: "the points found cannot be five lumbar levels (spacing or order)",
-    Reason.NOT_LUMBAR: "the images do not look like a sagittal T2 lumbar spine",
-    Reason.INVALID_OUTPUT: "the detector's output was not finite",
-}
+    NO_IMAGES = "no_images", Stage.BEFORE_ANALYSIS, "the study holds no MR image that can be read"
+    NO_SAGITTAL_T2 = "no_sagittal_t2", Stage.BEFORE_ANALYSIS, "the study holds no sagittal T2-weighted series"
+    TOO_FEW_SLICES = (
+        "too_few_slices",
+        Stage.BEFORE_ANALYSIS,
+        "the sagittal T2 series has fewer slices than the settings demand",
+    )
+    UNREADABLE_PIXELS = (
+        "unreadable_pixels",
+        Stage.BEFORE_ANALYSIS,
+        "pixel data of the chosen series cannot be decoded",
+    )
+    INVALID_GEOMETRY = (
+        "invalid_geometry",
+        Stage.BEFORE_ANALYSIS,
+        "the geometry of the chosen series is missing or impossible",
+    )
+    FIELD_OF_VIEW_TOO_LARGE = (
+        "field_of_view_too_large",
+        Stage.BEFORE_ANALYSIS,
+        "the images of the chosen series are larger than the analysis can hold",
+    )
+    LEVELS_INCOMPLETE = "levels_incomplete", Stage.AFTER_ANALYSIS, "not all ten levels L1 to L5-S1 were found"
+    LEVELS_IMPLAUSIBLE = (
+        "levels_implausible",
+        Stage.AFTER_ANALYSIS,
+        "the points found cannot be five lumbar levels (spacing or order)",
+    )
+    NOT_LUMBAR = "not_lumbar", Stage.AFTER_ANALYSIS, "the images do not look like a sagittal T2 lumbar spine"
+    INVALID_OUTPUT = "invalid_output", Stage.AFTER_ANALYSIS, "the detector's output was not finite"
+
+    def __new__(cls, code: str, *stage_and_text: Any) -> Reason:
+        # As one parameter, because `Reason(code)` looks a member up; a row that lacks one fails at import.
+        reason = str.__new__(cls, code)
+        reason._value_ = code
+        reason.stage, reason.text = stage_and_text
+        return reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +244,7 @@ class Detection:
             model=model,
             status=Status.NOT_ANALYSABLE,
             reason=reason,
-            reason_detail=detail or REASON_TEXT[reason],
+            reason_detail=detail or reason.text,
             ood_score=ood_score,
             warnings=tuple(warnings),
         )

@@ -20,6 +20,9 @@ from tests.postgres import Cluster, running_cluster
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 _SLOW_S = 15.0
 
+# structlog's own way to print what was not configured draws each traceback with all its variables: seconds for one of SQLAlchemy.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests marked ``both_databases`` run on SQLite and on PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Runs: a recipe is a Python function that returns the full config."""
+"""The named runs: a recipe is a Python function that returns the full config."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import replace
 
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row, find_row
-from spineone_core.network.spineone import NetworkConfig
 from trainer.samples import augmentation
 from trainer.training.losses import LossConfig
 from trainer.training.recipe import ASSOCIATION_FROM, Recipe
 from trainer.volumes.recipe import VolumeRecipe
 
-# Table I's best detector.
+# The best detector of Table I.
 BEST_ROW = "spineone-deeplabv3plus-resnet101"
 
 
 def shipped() -> Recipe:
     """The model that comes with the project: SpineOne on a half-width ResNet18, 0.875 mm pixels, single slices fused by three.
 
-    Fit for a CPU and for data with one slice an exam; what differs from the paper stands in docs/model-card.md.
+    It suits a CPU and data with one annotated slice per exam; docs/model-card.md says what differs from the paper.
     """
     return Recipe(
         name="shipped",
@@ -52,7 +52,7 @@ def shipped() -> Recipe:
 
 
 def paper_row(row: Row) -> Recipe:
-    """A detector of the paper exactly as in the text (Section IV-C)."""
+    """A detector of the paper, trained exactly as the text says (Section IV-C)."""
     return Recipe(
         name=f"paper/{row.name}",
         network=row.network,
@@ -68,7 +68,7 @@ def paper_row(row: Row) -> Recipe:
 
 
 def stable_row(row: Row) -> Recipe:
-    """The same detector with a learning rate that converges, warm-up and gradient clip (reading 14)."""
+    """The same detector with a learning rate that converges, warm-up and gradient clipping (reading 14)."""
     return replace(
         paper_row(row),
         name=f"stable/{row.name}",
@@ -82,7 +82,7 @@ def stable_row(row: Row) -> Recipe:
 
 
 def paper() -> Recipe:
-    """SpineOne DeepLabv3+(Res101) exactly as in the text."""
+    """SpineOne DeepLabv3+(Res101), trained exactly as the text says."""
     return replace(paper_row(find_row(BEST_ROW)), name="paper")
 
 
@@ -92,7 +92,7 @@ def stable() -> Recipe:
 
 
 def table5() -> VolumeRecipe:
-    """The 3-D variant on CT (Table V). The paper says no more of its training than the size of the input."""
+    """The 3-D variant on CT (Table V). About its training, the paper only says how large the input is."""
     return VolumeRecipe(name="table5", batch=2, warmup_steps=250, gradient_clip=5.0)
 
 
@@ -103,12 +103,12 @@ PRESETS: dict[str, Callable[[Row], Recipe]] = {"paper": paper_row, "stable": sta
 
 
 def find_recipe(name: str) -> Recipe | VolumeRecipe:
-    """A recipe by name, or ``paper/ROW`` or ``stable/ROW`` for any row of the paper's tables.
+    """The recipe of a name, also ``paper/ROW`` or ``stable/ROW`` for any row of the paper's tables.
 
     Raises
     ------
     ValueError
-        If there is none; the message names what is allowed.
+        If there is no such recipe; the message says what is allowed.
     """
     preset, _, row = name.partition("/")
     if row and preset in PRESETS:

@@ -5,8 +5,8 @@
 --   "DicomModalities": { "spineone": ["SPINEONE", "192.0.2.20", 11112] },
 --   "StableAge": 30
 --
--- Orthanc does not repeat a job that failed because the node was stopped: route.py does, or the node fetches what is
--- missing ([[archives]] with fetch_missing, or `dicom-node pull`).
+-- Orthanc does not repeat a job that failed because the node was stopped. Use route.py, which does, or let the node
+-- fetch what is missing ([[archives]] with fetch_missing, or `dicom-node pull`).
 --
 -- The node's results are SR, SC and PR series: they are not sent back, so nothing goes round in circles.
 
@@ -14,7 +14,7 @@ NODE = 'spineone'
 
 function OnStableSeries(seriesId, tags, metadata)
    if tags['Modality'] == 'MR' then
-      -- A job of Orthanc's own, so that Lua does not wait for it; SendToModality takes single instances only.
+      -- This is a job of Orthanc's own, so that Lua does not wait for it; SendToModality takes single instances only.
       local job = { Resources = { seriesId }, Synchronous = false }
       RestApiPost('/modalities/' .. NODE .. '/store', DumpJson(job))
    end

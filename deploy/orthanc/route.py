@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sends every MR series that has become stable in Orthanc to the SpineOne node, over Orthanc's REST API.
 
-For an Orthanc whose configuration shall not run Lua. Needs nothing but Python; `spineone` must be one of Orthanc's
-DicomModalities. What was sent is remembered in a file: after a pause or a restart the script goes on where it was.
+It is for an Orthanc whose configuration must not run Lua, and needs nothing but Python. `spineone` must be one of
+Orthanc's DicomModalities. A file remembers what was sent: after a pause or a restart the script goes on where it was.
 
     route.py --orthanc http://127.0.0.1:8042 --modality spineone --state /var/lib/spineone-route/last
 

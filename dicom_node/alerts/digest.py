@@ -9,26 +9,26 @@ from itertools import groupby
 from typing import Any
 
 from dicom_node.alerts.channels import Message
-from dicom_node.alerts.notices import Event, Notice
+from dicom_node.alerts.notices import AlertEvent, Notice
 from dicom_node.database.tables import Alert
-from dicom_node.database.words import KINDS
+from dicom_node.database.words import AlertKind
 
-# Of a kind in a mail, and of all in the JSON of a webhook.
+# A mail shows so many alerts of each kind, and the JSON of a webhook so many in all.
 _MOST_OF_A_KIND = 20
 _MOST_IN_JSON = 200
-_HEADINGS = {Event.OPENED: "NEW", Event.STILL_OPEN: "STILL OPEN", Event.OVER: "OVER"}
-_WORDS = {Event.OPENED: "new", Event.STILL_OPEN: "still open", Event.OVER: "over"}
+_HEADINGS = {AlertEvent.OPENED: "NEW", AlertEvent.STILL_OPEN: "STILL OPEN", AlertEvent.OVER: "OVER"}
+_WORDS = {AlertEvent.OPENED: "new", AlertEvent.STILL_OPEN: "still open", AlertEvent.OVER: "over"}
 _FOOT = "`dicom-node status` shows what is open, `dicom-node acknowledge NUMBER` closes an alert that was dealt with."
 
 
 def compose(node: str, notices: Sequence[Notice], now: datetime) -> Message:
     """One message about all of them; ``node`` is the node's AE title."""
-    counts = {event: sum(notice.event is event for notice in notices) for event in Event}
+    counts = {event: sum(notice.event is event for notice in notices) for event in AlertEvent}
     said = ", ".join(f"{count} {_WORDS[event]}" for event, count in counts.items() if count)
     kinds = ", ".join(sorted({notice.alert.kind for notice in notices}))
     subject = f"[{node}] alerts: {said} ({kinds})"
     lines = [f"SpineOne node {node} on {socket.gethostname()}, {_time(now)}", ""]
-    for event in Event:
+    for event in AlertEvent:
         lines += _section(event, [notice for notice in notices if notice.event is event])
     payload = {
         **_head(node, subject, now),
@@ -43,7 +43,7 @@ def trial_message(node: str, now: datetime) -> Message:
     """What `dicom-node alerts --test` sends."""
     subject = f"[{node}] test of alerts"
     text = f"SpineOne node {node} on {socket.gethostname()}, {_time(now)}\n\nThis is a test. Alerts of the node come this way.\n"
-    counts = {event.value: 0 for event in Event}
+    counts = {event.value: 0 for event in AlertEvent}
     return Message(subject, text, {**_head(node, subject, now), "counts": counts, "alerts": [], "left_off": 0})
 
 
@@ -52,12 +52,12 @@ def _head(node: str, subject: str, now: datetime) -> dict[str, Any]:
     return {"node": node, "host": socket.gethostname(), "sent_at": now.isoformat(timespec="seconds"), "text": subject}
 
 
-def _section(event: Event, notices: Sequence[Notice]) -> list[str]:
+def _section(event: AlertEvent, notices: Sequence[Notice]) -> list[str]:
     lines = []
     ordered = sorted((notice.alert for notice in notices), key=lambda alert: (alert.kind, alert.id))
     for kind, group in groupby(ordered, key=lambda alert: alert.kind):
         alerts = list(group)
-        lines.append(f"{_HEADINGS[event]}: {kind}, {len(alerts)} ({KINDS.get(kind, '')})")
+        lines.append(f"{_HEADINGS[event]}: {kind}, {len(alerts)} ({AlertKind.words_of(kind)})")
         for alert in alerts[:_MOST_OF_A_KIND]:
             lines += [f"  {alert.id}  {alert.subject}", f"      {alert.detail}", f"      {_times(alert)}"]
         left = len(alerts) - _MOST_OF_A_KIND

@@ -13,6 +13,7 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.database.tables import Alert, NoticeRow, ReceiverRow
+from dicom_node.database.words import AlertKind
 
 # In one message; the rest follows in the next.
 MOST_AT_ONCE = 2000
@@ -20,7 +21,7 @@ MOST_AT_ONCE = 2000
 _COMMIT_MARGIN = timedelta(minutes=10)
 
 
-class Event(StrEnum):
+class AlertEvent(StrEnum):
     """What happened to an alert."""
 
     OPENED = "opened"
@@ -32,7 +33,7 @@ class Event(StrEnum):
 class Notice:
     """One thing to tell: ``since`` is when it happened (for a reminder, when it became due)."""
 
-    event: Event
+    event: AlertEvent
     alert: Alert
     since: datetime
 
@@ -60,7 +61,7 @@ def due(
     mine = and_(NoticeRow.alert_id == Alert.id, NoticeRow.receiver == receiver.name)
     is_open = Alert.closed_at.is_(None)
     # That it could not be told before is no news to whom it is told now.
-    own_silence = (Alert.kind == "receiver_down") & (Alert.subject == receiver.name)
+    own_silence = (Alert.kind == AlertKind.RECEIVER_DOWN) & (Alert.subject == receiver.name)
     of_interest = (~own_silence, *([Alert.kind.in_(kinds)] if kinds else []))
     news = select(Alert, NoticeRow).outerjoin(NoticeRow, mine)
     news = news.where(NoticeRow.id.is_(None), is_open | (Alert.closed_at >= receiver.since))
@@ -72,10 +73,10 @@ def due(
 
 def _notice(alert: Alert, told: NoticeRow | None, remind: timedelta) -> Notice:
     if alert.closed_at is not None:
-        return Notice(Event.OVER, alert, alert.closed_at)
+        return Notice(AlertEvent.OVER, alert, alert.closed_at)
     if told is None:
-        return Notice(Event.OPENED, alert, alert.opened_at)
-    return Notice(Event.STILL_OPEN, alert, told.told_at + remind)
+        return Notice(AlertEvent.OPENED, alert, alert.opened_at)
+    return Notice(AlertEvent.STILL_OPEN, alert, told.told_at + remind)
 
 
 def mark_told(session: Session, name: str, notices: Sequence[Notice], now: datetime) -> None:
@@ -91,7 +92,7 @@ def mark_told(session: Session, name: str, notices: Sequence[Notice], now: datet
         if row is None:
             row = NoticeRow(alert_id=notice.alert.id, receiver=name)
             session.add(row)
-        row.told_at, row.is_over = now, notice.event is Event.OVER
+        row.told_at, row.is_over = now, notice.event is AlertEvent.OVER
 
 
 def mark_failed(session: Session, name: str, why: str, *, next_attempt_at: datetime) -> None:

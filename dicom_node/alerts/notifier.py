@@ -13,15 +13,14 @@ from dicom_node.alerts.notices import Notice
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ReceiverRow
+from dicom_node.database.words import AlertKind
 from dicom_node.errors import NotifyError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Email, Webhook
 from dicom_node.system.clock import back_off, has_passed, utc_now
-from dicom_node.system.files import exclusive_lock
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
-
-_TURN_EVERY_S = 5.0
+from dicom_node.system.loops import keep_doing, wait_for_turn
 
 
 class Notifier:
@@ -37,12 +36,9 @@ class Notifier:
 
     def _run(self, stop: StopFlag) -> None:
         """Only one process on a data folder tells; a second one waits for its turn."""
-        while not stop.is_set():
-            with exclusive_lock(self._settings.data_dir / "notifier.lock") as mine:
-                if mine:
-                    self._run_all(stop)
-                    return
-            stop.wait(_TURN_EVERY_S)
+        with wait_for_turn(self._settings.data_dir / "notifier.lock", stop) as mine:
+            if mine:
+                self._run_all(stop)
 
     def _run_all(self, stop: StopFlag) -> None:
         receivers = self._settings.receivers
@@ -55,12 +51,12 @@ class Notifier:
         stop.wait()
 
     def _run_one(self, receiver: Email | Webhook, stop: StopFlag) -> None:
-        while not stop.is_set():
-            try:
-                self.tell_due(receiver)
-            except Exception:  # a full disk or a locked database must not end this for good
-                get_logger().exception("notifier_error", receiver=receiver.name)
-            stop.wait(self._settings.delivery.poll_seconds)
+        def step() -> None:
+            # Whatever it returns: the next message waits for its time.
+            self.tell_due(receiver)
+
+        pause = self._settings.delivery.poll_seconds
+        keep_doing(step, stop, pause, failed="notifier_error", receiver=receiver.name)
 
     def tell_due(self, receiver: Email | Webhook, now: datetime | None = None) -> bool:
         """Send a receiver one message about everything that is due; whether one was sent."""
@@ -99,7 +95,7 @@ class Notifier:
         get_logger().info("notified", receiver=receiver.name, alerts=len(due))
         with self._database.write() as session:
             notices.mark_told(session, receiver.name, due, now)
-            close_alert(session, "receiver_down", receiver.name)
+            close_alert(session, AlertKind.RECEIVER_DOWN, receiver.name)
         return True
 
     def _note_failure(self, receiver: Email | Webhook, why: str, next_attempt_at: datetime) -> None:
@@ -107,4 +103,4 @@ class Notifier:
         with self._database.write() as session:
             notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
             # Seen on the status page, and told to the other receivers.
-            raise_alert(session, "receiver_down", receiver.name, why)
+            raise_alert(session, AlertKind.RECEIVER_DOWN, receiver.name, why)

@@ -11,12 +11,15 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert
+from dicom_node.database.words import AlertKind
 from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger, printable
+from dicom_node.system.loops import attempt
 
 
-def raise_alert(session: Session, kind: str, subject: str, detail: str) -> None:
+def raise_alert(session: Session, kind: AlertKind, subject: str, detail: str) -> None:
     """Open an alert or count one more occurrence of an open one; part of the caller's transaction."""
     subject, detail = printable(subject, 200), printable(detail, 500)
     get_logger().warning("alert", kind=kind, subject=subject, detail=detail)
@@ -31,7 +34,7 @@ def raise_alert(session: Session, kind: str, subject: str, detail: str) -> None:
     session.flush()
 
 
-def _count_again(session: Session, kind: str, subject: str, detail: str) -> bool:
+def _count_again(session: Session, kind: AlertKind, subject: str, detail: str) -> bool:
     """Count one more occurrence of an open alert; False if none is open."""
     alert = _open(session, kind, subject)
     if alert is None:
@@ -40,11 +43,31 @@ def _count_again(session: Session, kind: str, subject: str, detail: str) -> bool
     return True
 
 
-def close_alert(session: Session, kind: str, subject: str) -> None:
+def close_alert(session: Session, kind: AlertKind, subject: str) -> None:
     """Close an alert whose cause has passed; nothing happens if none is open."""
     alert = _open(session, kind, printable(subject, 200))
     if alert is not None:
         alert.closed_at = utc_now()
+
+
+def try_to_raise(database: Database, kind: AlertKind, subject: str, detail: str) -> None:
+    """Raise an alert in a transaction of its own, where the caller must go on if that fails: the log has it then."""
+
+    def step() -> None:
+        with database.write() as session:
+            raise_alert(session, kind, subject, detail)
+
+    attempt(step, "alert_failed")
+
+
+def try_to_close(database: Database, kind: AlertKind, subject: str) -> None:
+    """Close an alert in a transaction of its own; it stays open where that fails, and the log says so."""
+
+    def step() -> None:
+        with database.write() as session:
+            close_alert(session, kind, subject)
+
+    attempt(step, "alert_failed")
 
 
 def acknowledge(session: Session, alert_id: int) -> bool:
@@ -62,6 +85,6 @@ def open_alerts(session: Session, limit: int = 100) -> Sequence[Alert]:
     return session.scalars(query).all()
 
 
-def _open(session: Session, kind: str, subject: str) -> Alert | None:
+def _open(session: Session, kind: AlertKind, subject: str) -> Alert | None:
     query = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
     return session.scalar(query.with_for_update())

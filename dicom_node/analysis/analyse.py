@@ -10,7 +10,7 @@ from datetime import datetime
 
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Headers, Input, used_inputs
-from dicom_node.analysis.products import History, Product, key_object, overlay, presentation, reports
+from dicom_node.analysis.products import History, Material, Product, make_products
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.settings.node import NodeSettings
 from spineone_core.findings import Detection, Reason
@@ -67,18 +67,8 @@ def analyse(
         settings_digest(settings, salt=salt),
     )
     detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
-    headers = Headers(used)
-    created = created.astimezone()
-    products = [Product("findings", "findings.json", (detection.dumps() + "\n").encode())]
-    if settings.results.structured_report:
-        products += reports(detection, volume, headers, key, created, history(key), settings)
-    if settings.results.secondary_capture and volume is not None and detection.analysed:
-        products += overlay(detection, volume, headers, key, created, settings)
-    if settings.results.presentation_state and volume is not None and detection.analysed:
-        products.append(presentation(detection, volume, headers, key, created))
-    if settings.results.key_object and detection.analysed:
-        products.append(key_object(detection, headers, key, created))
-    return Analysis(detection, key, tuple(products))
+    material = Material(detection, volume, Headers(used), key, created.astimezone(), settings, history)
+    return Analysis(detection, key, make_products(material))
 
 
 def _detect(

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.analysis import jobs
 from dicom_node.database.tables import Job, StudyRow, is_due
-from dicom_node.database.words import ACTIVE_JOB_STATES
-from dicom_node.images.studies import IS_WHOLE
+from dicom_node.database.words import ACTIVE_JOB_STATES, AlertKind, StudyState
+from dicom_node.images import studies
 
 
 def complete_due(
@@ -36,15 +36,15 @@ def complete_due(
     due = session.scalars(
         select(StudyRow)
         .where(
-            StudyRow.state == "receiving",
-            or_(waited, IS_WHOLE, and_(StudyRow.images_expected.is_(None), quiet)),
+            StudyRow.state == StudyState.RECEIVING,
+            or_(waited, studies.IS_WHOLE, and_(StudyRow.images_expected.is_(None), quiet)),
             ~active,
         )
         .order_by(StudyRow.first_received_at)
         .with_for_update(skip_locked=True)
     ).all()
     for study in due:
-        study.state = "complete"
+        studies.close(study)
         job = jobs.enqueue(session, study.study_uid, study.generation, now=now)
         _judge(session, study, job)
     return due
@@ -55,8 +55,8 @@ def _judge(session: Session, study: StudyRow, job: Job) -> None:
     if study.images_expected is None or study.images_here is None:
         return
     if study.images_here >= study.images_expected:
-        close_alert(session, "incomplete_study", study.study_uid)
+        close_alert(session, AlertKind.INCOMPLETE_STUDY, study.study_uid)
         return
     detail = f"{study.images_here} of the {study.images_expected} MR images that the sender's archive has came in time"
     jobs.note_incomplete(session, job, detail)
-    raise_alert(session, "incomplete_study", study.study_uid, detail)
+    raise_alert(session, AlertKind.INCOMPLETE_STUDY, study.study_uid, detail)

@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.database.tables import Job, JobEvent, is_due
+from dicom_node.database.words import AlertKind
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.system.clock import utc_now
+from dicom_node.system.transitions import next_state
 
 
 class JobState(StrEnum):
@@ -134,7 +136,7 @@ def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, d
     job = _held(session, held)
     job.result_id, job.input_hash, job.reason = result_id, input_hash, detail
     _apply(session, job, Event.SUCCEEDED, detail)
-    close_alert(session, "job_failed", job.study_uid)
+    close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
 
 
 def fail(session: Session, held: Claim, why: str, *, after: float, max_attempts: int) -> JobState:
@@ -174,7 +176,7 @@ def retry(session: Session, job_id: int) -> Job:
         raise InvalidTransitionError(f"there is no job {job_id}")
     job.attempts, job.not_before = 0, utc_now()
     _apply(session, job, Event.RETRIED, "by an operator")
-    close_alert(session, "job_failed", job.study_uid)
+    close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
     return job
 
 
@@ -233,7 +235,7 @@ def _expire(session: Session, job: Job, max_attempts: int) -> None:
 def _give_up(session: Session, job: Job, event: Event, reason: str) -> JobState:
     job.reason = reason
     _apply(session, job, event, reason)
-    raise_alert(session, "job_failed", job.study_uid, f"job {job.id}: {reason}")
+    raise_alert(session, AlertKind.JOB_FAILED, job.study_uid, f"job {job.id}: {reason}")
     return JobState(job.state)
 
 
@@ -247,9 +249,7 @@ def _held(session: Session, held: Claim) -> Job:
 def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
     """The only place where a job's state changes."""
     before = JobState(job.state)
-    after = TRANSITIONS.get((before, event))
-    if after is None:
-        raise InvalidTransitionError(f"job {job.id} is {before.value}: it cannot be {event.value.replace('_', ' ')}")
+    after = next_state(TRANSITIONS, before, event, f"job {job.id}")
     job.state = after
     if after is not JobState.RUNNING:
         job.lease_token = job.lease_owner = None
@@ -259,6 +259,17 @@ def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
         JobEvent(job_id=job.id, at=utc_now(), event=event, from_state=before, to_state=after, detail=detail[:500])
     )
     session.flush()
+
+
+def newest(session: Session, study_uid: str, *, state: JobState | None = None) -> Job | None:
+    """The last job of a study, or the last that is in this state; None if there is none."""
+    query = select(Job).where(Job.study_uid == study_uid).order_by(Job.id.desc()).limit(1)
+    return session.scalar(query if state is None else query.where(Job.state == state))
+
+
+def newest_ids() -> Select[int]:
+    """A query for the numbers of the last jobs of all studies."""
+    return select(func.max(Job.id)).group_by(Job.study_uid)
 
 
 def history(session: Session, job_id: int) -> Sequence[JobEvent]:

@@ -13,11 +13,11 @@ from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog, patient_in
-from dicom_node.audit.message import DESTINATION, SOURCE, Study
+from dicom_node.audit.message import DESTINATION, SOURCE, AuditedStudy
 from dicom_node.audit.people import person
-from dicom_node.delivery.outbox import ALTERNATIVES
 from dicom_node.dicom.headers import is_valid_uid
 from dicom_node.dicom.identifiers import is_own_result
+from dicom_node.results.kinds import ALTERNATIVES
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, safe_path, sha256_of
 from spineone_core.imaging.files import find_files, read_dataset
@@ -83,8 +83,8 @@ def audit_offline(
     patient = patient_in(inputs[0].path) if settings.audit.patient else None
     # A folder's name may be a patient's.
     source = inputs[0].path.resolve().parent.as_uri() if settings.audit.patient else "file:"
-    read = Study(study_uid, Counter(i.sop_class_uid for i in inputs if i.sop_class_uid), patient)
-    made = Study(study_uid, Counter(p.sop_class_uid for p in analysis.products if p.sop_class_uid), patient)
+    read = AuditedStudy(study_uid, Counter(i.sop_class_uid for i in inputs if i.sop_class_uid), patient)
+    made = AuditedStudy(study_uid, Counter(p.sop_class_uid for p in analysis.products if p.sop_class_uid), patient)
     who = person()
     audit.record(audit_message.imported([replace(who, role=DESTINATION)], source, [read]))
     audit.record(audit_message.exported([replace(who, role=SOURCE)], out.resolve().as_uri(), [made]))

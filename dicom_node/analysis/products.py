@@ -1,11 +1,14 @@
-"""From a detection to the files of a result, each checked before it may leave."""
+"""From a detection to the files of a result, each checked before it may leave.
+
+`CATALOGUE` has one row for each kind of file: when it is wanted, and how it is made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property
 
 from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
@@ -14,12 +17,14 @@ from dicom_node.analysis.inputs import Headers
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import NodeError
 from dicom_node.gate import check
+from dicom_node.results import kinds
 from dicom_node.results.codes import coded
 from dicom_node.results.envelope import to_bytes
 from dicom_node.results.key_object import build_key_object
+from dicom_node.results.kinds import ObjectKind, ResultKind
 from dicom_node.results.overlay import build_overlay, build_sheet, build_table, overlay_png
 from dicom_node.results.presentation import build_presentation
-from dicom_node.results.report import SOP_CLASS_2D, build_report
+from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.types import code_parts
@@ -47,33 +52,177 @@ class Product:
     sop_instance_uid: str = ""
 
 
-def reports(
-    detection: Detection,
-    volume: SagittalVolume | None,
-    headers: Headers,
-    key: ResultKey,
-    created: datetime,
-    replaced: Mapping[str, Predecessor],
-    settings: NodeSettings,
-) -> list[Product]:
-    """The report in both forms; each destination gets the one it takes."""
-    slice_header = headers.of(detection.sop_instance_uid)
-    sources = [] if volume is None else list(dict.fromkeys(s.sop_instance_uid for s in volume.sources))
-    build = partial(
-        build_report,
-        detection=detection,
-        header=headers.patient(detection.sop_instance_uid),
-        slice_header=slice_header,
-        key=key,
-        created=created,
-        images=[header for uid in sources if (header := headers.of(uid)) is not None],
-        degenerative=_degenerative_codes(settings),
-        in_space=settings.results.scoord3d,
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a result is made of.
+
+    Parameters
+    ----------
+    volume
+        The series that was analysed; None where none could be read.
+    headers
+        Headers of the images that were analysed.
+    key
+        Gives the UIDs.
+    created
+        Time of the job, aware, in the site's local zone.
+    history
+        Says which reports the new ones replace; asked only where there will be reports.
+    """
+
+    detection: Detection
+    volume: SagittalVolume | None
+    headers: Headers
+    key: ResultKey
+    created: datetime
+    settings: NodeSettings
+    history: History
+
+    @property
+    def is_pictured(self) -> bool:
+        """Whether there are findings, and slices to show them on."""
+        return self.volume is not None and self.detection.analysed
+
+    @property
+    def slices(self) -> SagittalVolume:
+        """The volume of a study that is pictured."""
+        assert self.volume is not None
+        return self.volume
+
+    # Headers are read anew for each object: building one decodes elements, and what the next one copies is raw bytes.
+
+    @property
+    def patient(self) -> Dataset:
+        """The header that says whose study it is."""
+        return self.headers.patient(self.detection.sop_instance_uid)
+
+    @property
+    def slice_header(self) -> Dataset:
+        """Header of the slice that the findings of an analysed study lie on."""
+        header = self.headers.of(self.detection.sop_instance_uid)
+        assert header is not None
+        return header
+
+    @cached_property
+    def replaced(self) -> Mapping[str, Predecessor]:
+        """The reports that the new ones replace, by role."""
+        return self.history(self.key)
+
+    @cached_property
+    def images(self) -> list[Dataset]:
+        """Headers of the images of the volume, in its order, each once."""
+        uids = dict.fromkeys(source.sop_instance_uid for source in self.volume.sources) if self.volume else ()
+        return [header for uid in uids if (header := self.headers.of(uid)) is not None]
+
+    @cached_property
+    def overlay(self) -> Dataset:
+        """The overlay; its picture is a file of its own, too."""
+        return build_overlay(
+            detection=self.detection, volume=self.slices, header=self.patient, key=self.key, created=self.created
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """A DICOM object of a result: when it is wanted, and how it is built."""
+
+    kind: ObjectKind
+    is_wanted: Callable[[Material], bool]
+    build: Callable[[Material], Dataset]
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """Another file of a result: when it is wanted, and how its bytes are made."""
+
+    kind: ResultKind
+    is_wanted: Callable[[Material], bool]
+    write: Callable[[Material], bytes]
+
+
+def make_products(material: Material) -> tuple[Product, ...]:
+    """Every file that the settings ask for and the detection allows, in the order of the catalogue.
+
+    Raises
+    ------
+    RefusedByGateError
+        If an object that was made would not be fit to be sent.
+    """
+    return tuple(_make(row, material) for row in CATALOGUE if row.is_wanted(material))
+
+
+def _make(row: ObjectRow | FileRow, material: Material) -> Product:
+    if isinstance(row, FileRow):
+        return Product(row.kind.role, row.kind.file_name, row.write(material))
+    dataset = row.build(material)
+    problems = check.check(dataset)
+    if problems:
+        raise RefusedByGateError(f"{row.kind.role}: {'; '.join(problems)}")
+    return Product(
+        row.kind.role, row.kind.file_name, to_bytes(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
     )
-    return [
-        _checked("report", "sr.dcm", build(predecessor=replaced.get("report"))),
-        _checked("report_2d", "sr-2d.dcm", build(sop_class=SOP_CLASS_2D, predecessor=replaced.get("report_2d"))),
-    ]
+
+
+# ---------------------------------------------------------------- when
+
+
+def _always(material: Material) -> bool:
+    return True
+
+
+def _wants_report(material: Material) -> bool:
+    return material.settings.results.structured_report
+
+
+def _wants_overlay(material: Material) -> bool:
+    return material.settings.results.secondary_capture and material.is_pictured
+
+
+def _wants_table(material: Material) -> bool:
+    return material.settings.results.table_page and _wants_overlay(material)
+
+
+def _wants_sheet(material: Material) -> bool:
+    return material.settings.results.slice_sheet and _wants_overlay(material)
+
+
+def _wants_presentation(material: Material) -> bool:
+    return material.settings.results.presentation_state and material.is_pictured
+
+
+def _wants_key_object(material: Material) -> bool:
+    return material.settings.results.key_object and material.detection.analysed
+
+
+# ---------------------------------------------------------------- how
+
+
+def _write_findings(material: Material) -> bytes:
+    return (material.detection.dumps() + "\n").encode()
+
+
+def _build_report(material: Material) -> Dataset:
+    return _build_form(material, kinds.REPORT)
+
+
+def _build_report_2d(material: Material) -> Dataset:
+    return _build_form(material, kinds.REPORT_2D)
+
+
+def _build_form(material: Material, form: ObjectKind) -> Dataset:
+    """The report in one of its forms; each destination gets the one it takes."""
+    return build_report(
+        kind=form,
+        detection=material.detection,
+        header=material.patient,
+        slice_header=material.headers.of(material.detection.sop_instance_uid),
+        key=material.key,
+        created=material.created,
+        images=material.images,
+        predecessor=material.replaced.get(form.role),
+        degenerative=_degenerative_codes(material.settings),
+        in_space=material.settings.results.scoord3d,
+    )
 
 
 def _degenerative_codes(settings: NodeSettings) -> dict[Structure, CodedConcept]:
@@ -84,51 +233,63 @@ def _degenerative_codes(settings: NodeSettings) -> dict[Structure, CodedConcept]
     return {structure: coded(*parts) for structure, parts in named.items() if parts}
 
 
-def overlay(
-    detection: Detection,
-    volume: SagittalVolume,
-    headers: Headers,
-    key: ResultKey,
-    created: datetime,
-    settings: NodeSettings,
-) -> list[Product]:
-    header = headers.patient(detection.sop_instance_uid)
-    page = {"detection": detection, "volume": volume, "header": header, "key": key, "created": created}
-    overlay = build_overlay(**page)
-    products = [_checked("overlay", "overlay.dcm", overlay), Product("picture", "overlay.png", overlay_png(overlay))]
-    if settings.results.table_page:
-        products.append(_checked("table", "overlay-table.dcm", build_table(**page)))
-    if settings.results.slice_sheet:
-        products.append(_checked("sheet", "overlay-sheet.dcm", build_sheet(**page)))
-    return products
+def _build_overlay(material: Material) -> Dataset:
+    return material.overlay
 
 
-def key_object(detection: Detection, headers: Headers, key: ResultKey, created: datetime) -> Product:
-    slice_header = headers.of(detection.sop_instance_uid)
-    assert slice_header is not None
-    header = headers.patient(detection.sop_instance_uid)
-    note = build_key_object(detection=detection, header=header, slice_header=slice_header, key=key, created=created)
-    return _checked("key_object", "ko.dcm", note)
+def _write_picture(material: Material) -> bytes:
+    return overlay_png(material.overlay)
 
 
-def presentation(
-    detection: Detection, volume: SagittalVolume, headers: Headers, key: ResultKey, created: datetime
-) -> Product:
-    slice_header = headers.of(detection.sop_instance_uid)
-    assert slice_header is not None
-    state = build_presentation(
-        detection=detection,
-        volume=volume,
-        header=headers.patient(detection.sop_instance_uid),
-        slice_header=slice_header,
-        key=key,
-        created=created,
+def _build_table(material: Material) -> Dataset:
+    return build_table(
+        detection=material.detection,
+        volume=material.slices,
+        header=material.patient,
+        key=material.key,
+        created=material.created,
     )
-    return _checked("presentation", "gsps.dcm", state)
 
 
-def _checked(role: str, name: str, dataset: Dataset) -> Product:
-    problems = check.check(dataset)
-    if problems:
-        raise RefusedByGateError(f"{role}: {'; '.join(problems)}")
-    return Product(role, name, to_bytes(dataset), str(dataset.SOPClassUID), str(dataset.SOPInstanceUID))
+def _build_sheet(material: Material) -> Dataset:
+    return build_sheet(
+        detection=material.detection,
+        volume=material.slices,
+        header=material.patient,
+        key=material.key,
+        created=material.created,
+    )
+
+
+def _build_presentation(material: Material) -> Dataset:
+    return build_presentation(
+        detection=material.detection,
+        volume=material.slices,
+        header=material.patient,
+        slice_header=material.slice_header,
+        key=material.key,
+        created=material.created,
+    )
+
+
+def _build_key_object(material: Material) -> Dataset:
+    return build_key_object(
+        detection=material.detection,
+        header=material.patient,
+        slice_header=material.slice_header,
+        key=material.key,
+        created=material.created,
+    )
+
+
+CATALOGUE: tuple[ObjectRow | FileRow, ...] = (
+    FileRow(kinds.FINDINGS, _always, _write_findings),
+    ObjectRow(kinds.REPORT, _wants_report, _build_report),
+    ObjectRow(kinds.REPORT_2D, _wants_report, _build_report_2d),
+    ObjectRow(kinds.OVERLAY, _wants_overlay, _build_overlay),
+    FileRow(kinds.PICTURE, _wants_overlay, _write_picture),
+    ObjectRow(kinds.TABLE, _wants_table, _build_table),
+    ObjectRow(kinds.SHEET, _wants_sheet, _build_sheet),
+    ObjectRow(kinds.PRESENTATION, _wants_presentation, _build_presentation),
+    ObjectRow(kinds.KEY_OBJECT, _wants_key_object, _build_key_object),
+)

@@ -28,6 +28,7 @@ from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, ResultFile, ResultRow
+from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
@@ -38,6 +39,7 @@ from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.files import safe_path, write_atomically
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
+from dicom_node.system.loops import keep_doing
 from spineone_core.findings import Detection
 from spineone_core.imaging.files import read_dataset
 
@@ -63,14 +65,8 @@ class Worker:
         """Work until asked to stop."""
         get_logger().info("working", model=self._detector.identity.name, digest=self._detector.identity.digest)
         notify_ready()
-        while not stop.is_set():
-            try:
-                worked = self.run_once(stop)
-            except Exception:  # a locked or unreachable database passes; the job's lease protects the job
-                get_logger().exception("worker_error")
-                worked = False
-            if not worked:
-                stop.wait(self._settings.worker.poll_seconds)
+        # A locked or unreachable database passes; the job's lease protects the job.
+        keep_doing(lambda: self.run_once(stop), stop, self._settings.worker.poll_seconds, failed="worker_error")
         get_logger().info("stopped")
 
     def run_once(self, stop: StopFlag | None = None) -> bool:
@@ -170,16 +166,18 @@ class Worker:
             return
         with self._database.write() as session:
             for row in damaged:
-                raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")
+                raise_alert(
+                    session, AlertKind.MISSING_FILE, row.sop_instance_uid, f"{row.path} is missing or has other bytes"
+                )
         raise IncompleteError(f"{len(damaged)} images are missing or damaged on disk: send or pull the study again")
 
     def _tell_of_two_patients(self, study_uid: str, others: int) -> None:
         with self._database.write() as session:
             if others:
                 detail = f"{others} images carry another Patient ID than the newest one; they are left out"
-                raise_alert(session, "two_patients", study_uid, detail)
+                raise_alert(session, AlertKind.TWO_PATIENTS, study_uid, detail)
             else:
-                close_alert(session, "two_patients", study_uid)
+                close_alert(session, AlertKind.TWO_PATIENTS, study_uid)
 
     def _replaced_reports(self, key: ResultKey) -> dict[str, Predecessor]:
         """The study's last reports before the result of this key, whether that is stored already or not."""

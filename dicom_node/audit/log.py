@@ -18,11 +18,11 @@ from sqlalchemy import func, select
 
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.message import (
-    Code,
-    Message,
+    AuditCode,
+    AuditedStudy,
+    AuditMessage,
     Participant,
     Patient,
-    Study,
     host_name,
 )
 from dicom_node.audit.spool import PREFIX, SUFFIX, files, number_of, read_position
@@ -53,7 +53,7 @@ class AuditLog:
         self.rules = settings.audit
         self._folder = settings.data_dir / FOLDER
 
-    def record(self, message: Message) -> None:
+    def record(self, message: AuditMessage) -> None:
         """Append a message; on disk when this returns."""
         if not self.rules.enabled:
             return
@@ -62,7 +62,7 @@ class AuditLog:
         except OSError as error:
             get_logger().error("audit_failed", event_id=message.event.value, error=error.strerror or str(error.errno))
 
-    def _line(self, message: Message) -> bytes:
+    def _line(self, message: AuditMessage) -> bytes:
         now = utc_now()
         source = self.settings.listener.ae_title
         xml = audit_message.encode(message, at=now, source_id=source, site=self.rules.site)
@@ -118,16 +118,16 @@ class AuditLog:
 
     # ------------------------------------------------------------ who and what
 
-    def node(self, role: Code | None = None, *, is_requestor: bool = False) -> Participant:
+    def node(self, role: AuditCode | None = None, *, is_requestor: bool = False) -> Participant:
         """This process of the node as a participant: AE title, host, process number."""
         title = self.settings.listener.ae_title
         return Participant(title, role, is_requestor, address=host_name(), alternative_id=str(os.getpid()))
 
-    def study(self, database: Database, study_uid: str, sop_classes: Mapping[str, int] | None = None) -> Study:
+    def study(self, database: Database, study_uid: str, sop_classes: Mapping[str, int] | None = None) -> AuditedStudy:
         """A study as the object of a message; without ``sop_classes``, with those of its images on disk."""
         classes = self._classes(database, study_uid) if sop_classes is None else sop_classes
         patient = self._patient(database, study_uid) if self.rules.enabled and self.rules.patient else None
-        return Study(study_uid, dict(classes), patient)
+        return AuditedStudy(study_uid, dict(classes), patient)
 
     def _classes(self, database: Database, study_uid: str) -> dict[str, int]:
         here = (Instance.study_uid == study_uid) & Instance.is_current & Instance.purged_at.is_(None)

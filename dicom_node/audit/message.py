@@ -20,7 +20,7 @@ _LONGEST_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class AuditCode:
     """A coded value, of DICOM where no scheme is named."""
 
     value: str
@@ -28,33 +28,33 @@ class Code:
     scheme: str = "DCM"
 
 
-APPLICATION_ACTIVITY = Code("110100", "Application Activity")
-BEGIN_TRANSFERRING = Code("110102", "Begin Transferring DICOM Instances")
-INSTANCES_ACCESSED = Code("110103", "DICOM Instances Accessed")
-INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
-STUDY_DELETED = Code("110105", "DICOM Study Deleted")
-EXPORT = Code("110106", "Export")
-IMPORT = Code("110107", "Import")
-QUERY = Code("110112", "Query")
-SECURITY_ALERT = Code("110113", "Security Alert")
+APPLICATION_ACTIVITY = AuditCode("110100", "Application Activity")
+BEGIN_TRANSFERRING = AuditCode("110102", "Begin Transferring DICOM Instances")
+INSTANCES_ACCESSED = AuditCode("110103", "DICOM Instances Accessed")
+INSTANCES_TRANSFERRED = AuditCode("110104", "DICOM Instances Transferred")
+STUDY_DELETED = AuditCode("110105", "DICOM Study Deleted")
+EXPORT = AuditCode("110106", "Export")
+IMPORT = AuditCode("110107", "Import")
+QUERY = AuditCode("110112", "Query")
+SECURITY_ALERT = AuditCode("110113", "Security Alert")
 
-APPLICATION_START = Code("110120", "Application Start")
-APPLICATION_STOP = Code("110121", "Application Stop")
-NODE_AUTHENTICATION = Code("110126", "Node Authentication")
-RESTRICTED_FUNCTION = Code("110132", "Use of Restricted Function")
+APPLICATION_START = AuditCode("110120", "Application Start")
+APPLICATION_STOP = AuditCode("110121", "Application Stop")
+NODE_AUTHENTICATION = AuditCode("110126", "Node Authentication")
+RESTRICTED_FUNCTION = AuditCode("110132", "Use of Restricted Function")
 
-APPLICATION = Code("110150", "Application")
-APPLICATION_LAUNCHER = Code("110151", "Application Launcher")
-DESTINATION = Code("110152", "Destination Role ID")
-SOURCE = Code("110153", "Source Role ID")
-DESTINATION_MEDIA = Code("110154", "Destination Media")
-SOURCE_MEDIA = Code("110155", "Source Media")
-URI = Code("110037", "URI")
+APPLICATION = AuditCode("110150", "Application")
+APPLICATION_LAUNCHER = AuditCode("110151", "Application Launcher")
+DESTINATION = AuditCode("110152", "Destination Role ID")
+SOURCE = AuditCode("110153", "Source Role ID")
+DESTINATION_MEDIA = AuditCode("110154", "Destination Media")
+SOURCE_MEDIA = AuditCode("110155", "Source Media")
+URI = AuditCode("110037", "URI")
 
-STUDY_UID = Code("110180", "Study Instance UID")
-CLASS_UID = Code("110181", "SOP Class UID")
-NODE_ID = Code("110182", "Node ID")
-PATIENT_NUMBER = Code("2", "Patient Number", "RFC-3881")
+STUDY_UID = AuditCode("110180", "Study Instance UID")
+CLASS_UID = AuditCode("110181", "SOP Class UID")
+NODE_ID = AuditCode("110182", "Node ID")
+PATIENT_NUMBER = AuditCode("2", "Patient Number", "RFC-3881")
 
 
 class Action(StrEnum):
@@ -66,7 +66,7 @@ class Action(StrEnum):
     EXECUTE = "E"
 
 
-class Outcome(StrEnum):
+class EventOutcome(StrEnum):
     """EventOutcomeIndicator."""
 
     SUCCESS = "0"
@@ -97,11 +97,11 @@ class Participant:
     """
 
     user_id: str
-    role: Code | None = None
+    role: AuditCode | None = None
     is_requestor: bool = False
     address: str = ""
     alternative_id: str = ""
-    media: Code | None = None
+    media: AuditCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Patient:
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class AuditedStudy:
     """A study, and how many instances of which SOP classes the event is about."""
 
     study_uid: str
@@ -140,19 +140,19 @@ class Alerted:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AuditMessage:
     """One event."""
 
-    event: Code
+    event: AuditCode
     action: Action
     participants: Sequence[Participant]
-    outcome: Outcome = Outcome.SUCCESS
-    kind: Code | None = None
+    outcome: EventOutcome = EventOutcome.SUCCESS
+    kind: AuditCode | None = None
     description: str = ""
-    objects: Sequence[Study | Asked | Alerted] = field(default=())
+    objects: Sequence[AuditedStudy | Asked | Alerted] = field(default=())
 
 
-def encode(message: Message, *, at: datetime, source_id: str, site: str = "") -> bytes:
+def encode(message: AuditMessage, *, at: datetime, source_id: str, site: str = "") -> bytes:
     """The message as one line of ASCII XML.
 
     Parameters
@@ -173,7 +173,7 @@ def encode(message: Message, *, at: datetime, source_id: str, site: str = "") ->
     ElementTree.SubElement(source, "AuditSourceTypeCode", {"csd-code": "4"})
     patients = {}
     for thing in message.objects:
-        if isinstance(thing, Study):
+        if isinstance(thing, AuditedStudy):
             _study(root, thing)
             patients[thing.patient] = thing.patient
         elif isinstance(thing, Asked):
@@ -191,7 +191,7 @@ def _child(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementT
     return ElementTree.SubElement(parent, tag, given)
 
 
-def _coded(parent: ElementTree.Element, tag: str, code: Code) -> None:
+def _coded(parent: ElementTree.Element, tag: str, code: AuditCode) -> None:
     attributes = {"csd-code": code.value, "codeSystemName": code.scheme, "originalText": code.meaning}
     ElementTree.SubElement(parent, tag, attributes)
 
@@ -200,7 +200,7 @@ def _text(parent: ElementTree.Element, tag: str, text: str) -> None:
     ElementTree.SubElement(parent, tag).text = printable(text, _LONGEST_TEXT)
 
 
-def _event(root: ElementTree.Element, message: Message, at: datetime) -> None:
+def _event(root: ElementTree.Element, message: AuditMessage, at: datetime) -> None:
     event = _child(
         root,
         "EventIdentification",
@@ -238,7 +238,9 @@ def _address_type(address: str) -> str:
     return "2" if ":" in address or address.replace(".", "").isdigit() else "1"
 
 
-def _object(root: ElementTree.Element, uid: str, id_type: Code, *, type_code: str, role: str) -> ElementTree.Element:
+def _object(
+    root: ElementTree.Element, uid: str, id_type: AuditCode, *, type_code: str, role: str
+) -> ElementTree.Element:
     element = _child(
         root,
         "ParticipantObjectIdentification",
@@ -256,7 +258,7 @@ def _detail(element: ElementTree.Element, kind: str, value: bytes) -> None:
     ElementTree.SubElement(element, "ParticipantObjectDetail", attributes)
 
 
-def _study(root: ElementTree.Element, study: Study) -> None:
+def _study(root: ElementTree.Element, study: AuditedStudy) -> None:
     uid = study.study_uid or "unknown"
     element = _object(root, uid, STUDY_UID, type_code="2", role="3")
     # The schema asks for a name; a study has none but its UID.
@@ -291,74 +293,76 @@ def _alerted(root: ElementTree.Element, alerted: Alerted) -> None:
 # ---------------------------------------------------------------- events
 
 
-def application(process: Participant, launcher: Participant, *, started: bool, outcome: Outcome) -> Message:
+def application(process: Participant, launcher: Participant, *, started: bool, outcome: EventOutcome) -> AuditMessage:
     """A process of the node has started or stopped (A.5.3.1)."""
     kind = APPLICATION_START if started else APPLICATION_STOP
-    return Message(APPLICATION_ACTIVITY, Action.EXECUTE, [process, launcher], outcome, kind)
+    return AuditMessage(APPLICATION_ACTIVITY, Action.EXECUTE, [process, launcher], outcome, kind)
 
 
-def begin_transferring(sender: Participant, receiver: Participant, studies: Sequence[Study]) -> Message:
+def begin_transferring(sender: Participant, receiver: Participant, studies: Sequence[AuditedStudy]) -> AuditMessage:
     """Sending begins (A.5.3.3)."""
-    return Message(BEGIN_TRANSFERRING, Action.EXECUTE, [sender, receiver], objects=studies)
+    return AuditMessage(BEGIN_TRANSFERRING, Action.EXECUTE, [sender, receiver], objects=studies)
 
 
 def transferred(
     sender: Participant,
     receiver: Participant,
-    studies: Sequence[Study],
+    studies: Sequence[AuditedStudy],
     *,
     failure: str = "",
     others: Sequence[Participant] = (),
-) -> Message:
+) -> AuditMessage:
     """Instances have arrived, or (``failure``) have not (A.5.3.7)."""
-    outcome = Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS
+    outcome = EventOutcome.MINOR_FAILURE if failure else EventOutcome.SUCCESS
     participants = [sender, receiver, *others]
-    return Message(INSTANCES_TRANSFERRED, Action.CREATE, participants, outcome, None, failure, studies)
+    return AuditMessage(INSTANCES_TRANSFERRED, Action.CREATE, participants, outcome, None, failure, studies)
 
 
-def accessed(who: Sequence[Participant], studies: Sequence[Study], *, failure: str = "") -> Message:
+def accessed(who: Sequence[Participant], studies: Sequence[AuditedStudy], *, failure: str = "") -> AuditMessage:
     """A study was read (A.5.3.6)."""
-    outcome = Outcome.SERIOUS_FAILURE if failure else Outcome.SUCCESS
-    return Message(INSTANCES_ACCESSED, Action.READ, who, outcome, None, failure, studies)
+    outcome = EventOutcome.SERIOUS_FAILURE if failure else EventOutcome.SUCCESS
+    return AuditMessage(INSTANCES_ACCESSED, Action.READ, who, outcome, None, failure, studies)
 
 
-def deleted(who: Sequence[Participant], study: Study, why: str) -> Message:
+def deleted(who: Sequence[Participant], study: AuditedStudy, why: str) -> AuditMessage:
     """The images of a study were deleted (A.5.3.8)."""
-    return Message(STUDY_DELETED, Action.DELETE, who, Outcome.SUCCESS, None, why, [study])
+    return AuditMessage(STUDY_DELETED, Action.DELETE, who, EventOutcome.SUCCESS, None, why, [study])
 
 
-def exported(who: Sequence[Participant], uri: str, studies: Sequence[Study]) -> Message:
+def exported(who: Sequence[Participant], uri: str, studies: Sequence[AuditedStudy]) -> AuditMessage:
     """Objects were written to a folder outside of the node (A.5.3.4)."""
     medium = Participant(uri, DESTINATION_MEDIA, media=URI)
-    return Message(EXPORT, Action.READ, [*who, medium], objects=studies)
+    return AuditMessage(EXPORT, Action.READ, [*who, medium], objects=studies)
 
 
-def imported(who: Sequence[Participant], uri: str, studies: Sequence[Study]) -> Message:
+def imported(who: Sequence[Participant], uri: str, studies: Sequence[AuditedStudy]) -> AuditMessage:
     """Objects were read from a folder outside of the node (A.5.3.5)."""
     medium = Participant(uri, SOURCE_MEDIA, media=URI)
-    return Message(IMPORT, Action.CREATE, [*who, medium], objects=studies)
+    return AuditMessage(IMPORT, Action.CREATE, [*who, medium], objects=studies)
 
 
 def queried(
     asker: Participant, answerer: Participant, asked: Asked, *, failure: str = "", others: Sequence[Participant] = ()
-) -> Message:
+) -> AuditMessage:
     """A C-FIND was sent (A.5.3.10)."""
-    outcome = Outcome.MINOR_FAILURE if failure else Outcome.SUCCESS
-    return Message(QUERY, Action.EXECUTE, [asker, answerer, *others], outcome, None, failure, [asked])
+    outcome = EventOutcome.MINOR_FAILURE if failure else EventOutcome.SUCCESS
+    return AuditMessage(QUERY, Action.EXECUTE, [asker, answerer, *others], outcome, None, failure, [asked])
 
 
-def refused(caller: Participant, node: Participant, why: str) -> Message:
+def refused(caller: Participant, node: Participant, why: str) -> AuditMessage:
     """An association or connection was refused: node authentication failed (A.5.3.11)."""
     about = Alerted(caller.user_id, why)
     participants = [node, caller]
-    return Message(
-        SECURITY_ALERT, Action.EXECUTE, participants, Outcome.MINOR_FAILURE, NODE_AUTHENTICATION, why, [about]
+    return AuditMessage(
+        SECURITY_ALERT, Action.EXECUTE, participants, EventOutcome.MINOR_FAILURE, NODE_AUTHENTICATION, why, [about]
     )
 
 
-def function_used(who: Sequence[Participant], node_id: str, what: str, *, outcome: Outcome) -> Message:
+def function_used(who: Sequence[Participant], node_id: str, what: str, *, outcome: EventOutcome) -> AuditMessage:
     """A person has changed something by a command (A.5.3.11)."""
-    return Message(SECURITY_ALERT, Action.EXECUTE, who, outcome, RESTRICTED_FUNCTION, what, [Alerted(node_id, what)])
+    return AuditMessage(
+        SECURITY_ALERT, Action.EXECUTE, who, outcome, RESTRICTED_FUNCTION, what, [Alerted(node_id, what)]
+    )
 
 
 def host_name() -> str:

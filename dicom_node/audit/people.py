@@ -12,7 +12,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import (
     APPLICATION,
     APPLICATION_LAUNCHER,
-    Outcome,
+    EventOutcome,
     Participant,
     host_name,
 )
@@ -34,11 +34,11 @@ def activity(audit: AuditLog, role: str) -> Iterator[None]:
     process = Participant(f"{role}:{os.getpid()}", APPLICATION, address=host_name(), alternative_id=titles)
     launcher = person()
     launcher = Participant(launcher.user_id, APPLICATION_LAUNCHER, is_requestor=True, address=launcher.address)
-    outcome = Outcome.MAJOR_FAILURE
-    audit.record(audit_message.application(process, launcher, started=True, outcome=Outcome.SUCCESS))
+    outcome = EventOutcome.MAJOR_FAILURE
+    audit.record(audit_message.application(process, launcher, started=True, outcome=EventOutcome.SUCCESS))
     try:
         yield
-        outcome = Outcome.SUCCESS
+        outcome = EventOutcome.SUCCESS
     finally:
         audit.record(audit_message.application(process, launcher, started=False, outcome=outcome))
 
@@ -46,10 +46,10 @@ def activity(audit: AuditLog, role: str) -> Iterator[None]:
 @contextmanager
 def command(audit: AuditLog, what: str) -> Iterator[None]:
     """A person changes something by a command."""
-    outcome = Outcome.SERIOUS_FAILURE
+    outcome = EventOutcome.SERIOUS_FAILURE
     try:
         yield
-        outcome = Outcome.SUCCESS
+        outcome = EventOutcome.SUCCESS
     finally:
         who = [person(), audit.node()]
         title = audit.settings.listener.ae_title

@@ -21,6 +21,7 @@ from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.audit.log import FOLDER
 from dicom_node.audit.spool import SENT, files, number_of, read_position
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import AuditRules
 from dicom_node.system.files import exclusive_lock, write_atomically
@@ -119,9 +120,9 @@ class AuditRepository:
         subject = f"{self._rules.repository_host}:{self._rules.repository_port}"
         with self._database.write() as session:
             if why:
-                raise_alert(session, "audit_behind", subject, f"the audit repository {why}; messages are kept")
+                raise_alert(session, AlertKind.AUDIT_BEHIND, subject, f"the audit repository {why}; messages are kept")
             else:
-                close_alert(session, "audit_behind", subject)
+                close_alert(session, AlertKind.AUDIT_BEHIND, subject)
         self._told = why
 
 

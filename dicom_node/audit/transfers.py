@@ -19,7 +19,7 @@ from dicom_node.database.connection import Database
 from dicom_node.dicom.query import FIND
 from dicom_node.settings.sections import Partner
 
-# Of the same refusal one message in this time, with the number of the others: a hostile peer must not flood the log.
+# The same refusal is reported once in this time, with the number of its repeats: a hostile peer must not flood the log.
 _REFUSAL_EVERY_S = 60.0
 _MOST_REFUSALS_KNOWN = 10_000
 # An association that stays open: its study is reported when nothing has come for so long.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicom_node.commitment import promises
-from dicom_node.commitment.messages import SOP_CLASS, SOP_INSTANCE, Answer, encode_answer
+from dicom_node.commitment.messages import SOP_CLASS, SOP_INSTANCE, CommitmentAnswer, encode_answer
 from dicom_node.commitment.promises import Promise
 from dicom_node.database.connection import Database
 from dicom_node.dicom.remote import RemoteAE
@@ -35,9 +35,7 @@ class Answers:
             )
             return
         answer = promises.judge(self._database, self._settings.data_dir, promise)
-        remote = RemoteAE(
-            partner, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
-        )
+        remote = RemoteAE.of(self._settings, partner)
         rules = self._settings.delivery
         try:
             self._report(remote, answer)
@@ -54,7 +52,7 @@ class Answers:
             failed=len(answer.failed),
         )
 
-    def _report(self, remote: RemoteAE, answer: Answer) -> None:
+    def _report(self, remote: RemoteAE, answer: CommitmentAnswer) -> None:
         with remote.association([(SOP_CLASS, ())], as_scp=[SOP_CLASS]) as association:
             try:
                 status, _ = association.send_n_event_report(

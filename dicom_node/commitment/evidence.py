@@ -20,13 +20,15 @@ from dicom_node.commitment.messages import (
     DUPLICATE_TRANSACTION,
     NOT_SUPPORTED,
     RESOURCE_LIMITATION,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
     reason_text,
 )
 from dicom_node.database.tables import CommitmentRow, OutboxRow, ResultFile
+from dicom_node.database.words import UNPROVEN, AlertKind, OutboxState, Proof
 from dicom_node.delivery.outbox import Parcel, parcel_of, send_again, subject_of
+from dicom_node.delivery.states import OutboxEvent, ProofEvent, move, move_proof
 from dicom_node.settings.sections import DeliveryRules
 from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.log import get_logger
@@ -48,7 +50,7 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
     query = (
         select(OutboxRow, ResultFile)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
-        .where(OutboxRow.state == "sent", OutboxRow.proof.in_(("wanted", "asked")))
+        .where(OutboxRow.state == OutboxState.SENT, OutboxRow.proof.in_(UNPROVEN))
         .where(OutboxRow.destination == destination, OutboxRow.proof_at <= now)
         .order_by(OutboxRow.proof_at, OutboxRow.id)
         .limit(limit)
@@ -59,14 +61,15 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
     return list(groups.values())
 
 
-def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> Request:
+def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> CommitmentRequest:
     """A commitment request with a transaction UID of its own; its rows are due again when it was not answered in time."""
     transaction_uid = str(generate_uid(prefix=None))
     session.add(CommitmentRow(transaction_uid=transaction_uid, destination=parcels[0].destination, asked_at=utc_now()))
-    for row in _rows(session, parcels):
-        row.proof, row.transaction_uid = "asked", transaction_uid
+    for row in _unproven(session, parcels):
+        move_proof(row, ProofEvent.ASKED)
+        row.transaction_uid = transaction_uid
         _count_question(session, row, "commitment requests are not answered", first_s=rules.commitment_timeout_s)
-    return Request(transaction_uid, tuple(Reference(p.sop_class_uid, p.sop_instance_uid) for p in parcels))
+    return CommitmentRequest(transaction_uid, tuple(Reference(p.sop_class_uid, p.sop_instance_uid) for p in parcels))
 
 
 def is_answered(session: Session, transaction_uid: str) -> bool:
@@ -75,7 +78,7 @@ def is_answered(session: Session, transaction_uid: str) -> bool:
     return session.scalar(query) is not None
 
 
-def record(session: Session, destinations: Collection[str], answer: Answer, rules: DeliveryRules) -> bool:
+def record(session: Session, destinations: Collection[str], answer: CommitmentAnswer, rules: DeliveryRules) -> bool:
     """Take a destination's answer; False, and nothing is changed, where none of these destinations was asked that.
 
     A late answer to an earlier request is evidence too for what it says is kept; what it says is not is asked for already.
@@ -86,10 +89,10 @@ def record(session: Session, destinations: Collection[str], answer: Answer, rule
         return False
     asked.answered_at = utc_now()
     for row, uid in _named(session, asked.destination, list(answer.kept)):
-        _keep(session, row, uid, "committed")
+        _keep(session, row, uid, ProofEvent.COMMITTED)
     reasons = {reference.sop_instance_uid: reason for reference, reason in answer.failed}
     for row, uid in _named(session, asked.destination, [reference for reference, _ in answer.failed]):
-        if row.proof == "asked" and row.transaction_uid == answer.transaction_uid:
+        if row.proof == Proof.ASKED and row.transaction_uid == answer.transaction_uid:
             _not_committed(session, row, uid, reasons[uid], rules)
     get_logger().info(
         "commitment",
@@ -103,32 +106,33 @@ def record(session: Session, destinations: Collection[str], answer: Answer, rule
 
 def found(session: Session, parcel: Parcel) -> None:
     """The destination showed the object."""
-    (row,) = _rows(session, [parcel])
-    _keep(session, row, parcel.sop_instance_uid, "found")
+    for row in _unproven(session, [parcel]):
+        _keep(session, row, parcel.sop_instance_uid, ProofEvent.FOUND)
 
 
 def not_found(session: Session, parcel: Parcel, rules: DeliveryRules) -> None:
     """The destination did not show the object: look again later, and send it again after several looks."""
-    (row,) = _rows(session, [parcel])
-    row.proof_attempts += 1
-    if row.proof_attempts < _MOST_LOOKS:
-        pause = back_off(row.proof_attempts, rules.retry_first_s, rules.retry_max_s)
-        row.proof_at = utc_now() + timedelta(seconds=pause)
-        return
-    _lose(session, row, parcel.sop_instance_uid, "the destination does not find it", rules)
+    for row in _unproven(session, [parcel]):
+        row.proof_attempts += 1
+        if row.proof_attempts < _MOST_LOOKS:
+            pause = back_off(row.proof_attempts, rules.retry_first_s, rules.retry_max_s)
+            row.proof_at = utc_now() + timedelta(seconds=pause)
+        else:
+            _lose(session, row, parcel.sop_instance_uid, "the destination does not find it", rules)
 
 
 def not_answered(session: Session, parcels: Sequence[Parcel], why: str, rules: DeliveryRules) -> None:
     """A question could not be asked or was refused as a whole: ask again later."""
-    for row in _rows(session, parcels):
-        row.proof = "wanted"
+    for row in _unproven(session, parcels):
+        move_proof(row, ProofEvent.NOT_ANSWERED)
         _count_question(session, row, why, first_s=rules.retry_first_s)
 
 
 def give_up(session: Session, parcels: Sequence[Parcel], why: str) -> None:
     """There will be no proof; the objects stay sent."""
-    for row in _rows(session, parcels):
-        row.proof, row.proof_at = "none", None
+    for row in _unproven(session, parcels):
+        move_proof(row, ProofEvent.DROPPED)
+        row.proof_at = None
         row.last_message = f"{row.last_message} ({why})"
 
 
@@ -136,13 +140,13 @@ def _count_question(session: Session, row: OutboxRow, why: str, *, first_s: floa
     row.proof_attempts += 1
     row.proof_at = utc_now() + timedelta(seconds=back_off(row.proof_attempts, first_s, max(first_s, _LONGEST_WAIT_S)))
     if row.proof_attempts > _ASKED_IN_VAIN:
-        raise_alert(session, "not_proven", row.destination, why)
+        raise_alert(session, AlertKind.NOT_PROVEN, row.destination, why)
 
 
 def _not_committed(session: Session, row: OutboxRow, uid: str, reason: int, rules: DeliveryRules) -> None:
     why = f"not committed: {reason_text(reason)}"
     if reason in _ASK_LATER:
-        row.proof = "wanted"
+        move_proof(row, ProofEvent.NOT_ANSWERED)
         _count_question(session, row, why, first_s=rules.retry_first_s)
     elif reason in _HOPELESS:
         _fail(session, row, uid, why)
@@ -155,24 +159,30 @@ def _lose(session: Session, row: OutboxRow, uid: str, why: str, rules: DeliveryR
     if row.losses > _MOST_LOSSES:
         _fail(session, row, uid, f"{why} ({row.losses} times)")
         return
-    send_again(row, f"to be sent again: {why}", after=back_off(row.losses, rules.retry_first_s, rules.retry_max_s))
-    raise_alert(session, "not_kept", subject_of(row.destination, uid), f"{why}; it is sent again")
+    pause = back_off(row.losses, rules.retry_first_s, rules.retry_max_s)
+    send_again(row, OutboxEvent.LOST, f"to be sent again: {why}", after=pause)
+    raise_alert(session, AlertKind.NOT_KEPT, subject_of(row.destination, uid), f"{why}; it is sent again")
 
 
 def _fail(session: Session, row: OutboxRow, uid: str, why: str) -> None:
-    row.state, row.proof, row.proof_at, row.last_message = "failed", "none", None, why
-    close_alert(session, "not_kept", subject_of(row.destination, uid))
-    raise_alert(session, "delivery_failed", subject_of(row.destination, uid), why)
+    move(row, OutboxEvent.GIVEN_UP)
+    row.last_message = why
+    close_alert(session, AlertKind.NOT_KEPT, subject_of(row.destination, uid))
+    raise_alert(session, AlertKind.DELIVERY_FAILED, subject_of(row.destination, uid), why)
 
 
-def _keep(session: Session, row: OutboxRow, uid: str, proof: str) -> None:
-    row.proof, row.proof_at, row.losses = proof, utc_now(), 0
-    close_alert(session, "not_kept", subject_of(row.destination, uid))
-    close_alert(session, "not_proven", row.destination)
+def _keep(session: Session, row: OutboxRow, uid: str, evidence: ProofEvent) -> None:
+    move_proof(row, evidence)
+    row.proof_at, row.losses = utc_now(), 0
+    close_alert(session, AlertKind.NOT_KEPT, subject_of(row.destination, uid))
+    close_alert(session, AlertKind.NOT_PROVEN, row.destination)
 
 
-def _rows(session: Session, parcels: Iterable[Parcel]) -> list[OutboxRow]:
-    return [session.get_one(OutboxRow, parcel.row_id, with_for_update=True) for parcel in parcels]
+def _unproven(session: Session, parcels: Iterable[Parcel]) -> list[OutboxRow]:
+    """The rows of parcels that still want proof: since they were read, an answer may have come to the listener, or a person
+    may have had them sent again."""
+    rows = [session.get_one(OutboxRow, parcel.row_id, with_for_update=True) for parcel in parcels]
+    return [row for row in rows if row.proof in UNPROVEN]
 
 
 def _named(session: Session, destination: str, references: Sequence[Reference]) -> list[tuple[OutboxRow, str]]:
@@ -180,7 +190,7 @@ def _named(session: Session, destination: str, references: Sequence[Reference]) 
     query = (
         select(OutboxRow, ResultFile.sop_instance_uid)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
-        .where(OutboxRow.destination == destination, OutboxRow.state == "sent")
+        .where(OutboxRow.destination == destination, OutboxRow.state == OutboxState.SENT)
     )
     named = {reference.sop_instance_uid for reference in references}
     rows: list[Any] = []

@@ -60,7 +60,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class CommitmentRequest:
     """Whoever gets this is asked to keep these instances."""
 
     transaction_uid: str
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommitmentAnswer:
     """Which instances are kept, and which are not and why (Failure Reason)."""
 
     transaction_uid: str
@@ -86,7 +86,7 @@ def reason_text(reason: int) -> str:
     return f"0x{reason:04X} {_REASONS.get(reason, 'refused')}"
 
 
-def encode_request(request: Request) -> Dataset:
+def encode_request(request: CommitmentRequest) -> Dataset:
     """The Action Information (PS3.4 table J.3-1)."""
     dataset = Dataset()
     dataset.TransactionUID = request.transaction_uid
@@ -94,7 +94,7 @@ def encode_request(request: Request) -> Dataset:
     return dataset
 
 
-def encode_answer(answer: Answer) -> Dataset:
+def encode_answer(answer: CommitmentAnswer) -> Dataset:
     """The Event Information (PS3.4 table J.3-2); a sequence without items is left out."""
     dataset = Dataset()
     dataset.TransactionUID = answer.transaction_uid
@@ -107,7 +107,7 @@ def encode_answer(answer: Answer) -> Dataset:
     return dataset
 
 
-def read_request(data: bytes, transfer_syntax_uid: str) -> Request:
+def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
     """An Action Information as it came.
 
     Raises
@@ -119,10 +119,10 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> Request:
     references = tuple(_reference(item) for item in _sequence(dataset, "ReferencedSOPSequence"))
     if not references:
         raise MessageError(_NO_ARGUMENT, "no instance is named")
-    return Request(_transaction(dataset), references)
+    return CommitmentRequest(_transaction(dataset), references)
 
 
-def read_answer(data: bytes, transfer_syntax_uid: str) -> Answer:
+def read_answer(data: bytes, transfer_syntax_uid: str) -> CommitmentAnswer:
     """An Event Information as it came.
 
     Raises
@@ -133,7 +133,7 @@ def read_answer(data: bytes, transfer_syntax_uid: str) -> Answer:
     dataset = _read(data, transfer_syntax_uid)
     kept = tuple(_reference(item) for item in _sequence(dataset, "ReferencedSOPSequence"))
     failed = tuple((_reference(item), _reason(item)) for item in _sequence(dataset, "FailedSOPSequence"))
-    return Answer(_transaction(dataset), kept, failed)
+    return CommitmentAnswer(_transaction(dataset), kept, failed)
 
 
 def _items(references: Iterable[Reference]) -> DicomSequence:

@@ -20,12 +20,13 @@ from dicom_node.commitment.messages import (
     DUPLICATE_TRANSACTION,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
 )
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import PromiseRow
+from dicom_node.database.words import AlertKind
 from dicom_node.images.records import current_instance, is_intact
 from dicom_node.system.clock import utc_now
 
@@ -46,7 +47,7 @@ class Promise:
     attempts: int
 
 
-def accept(session: Session, request: Request, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
+def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
     """Put a request on record, to be answered after so many seconds.
 
     The same request again is the same promise; another one under a transaction UID that is in use is refused by its answer.
@@ -78,10 +79,10 @@ def due(session: Session, *, now: datetime) -> list[Promise]:
     return [_promise(row) for row in _pending(session) if row.next_attempt_at and row.next_attempt_at <= now]
 
 
-def judge(database: Database, data_dir: Path, promise: Promise) -> Answer:
+def judge(database: Database, data_dir: Path, promise: Promise) -> CommitmentAnswer:
     """What can be promised: for each instance whether its file is there and has the bytes that the index says."""
     reasons = {r: promise.refusal or _reason(database, data_dir, r) for r in dict.fromkeys(promise.references)}
-    return Answer(
+    return CommitmentAnswer(
         promise.transaction_uid,
         tuple(reference for reference, reason in reasons.items() if not reason),
         tuple((reference, reason) for reference, reason in reasons.items() if reason),
@@ -106,7 +107,7 @@ def mark_unanswered(session: Session, promise: Promise, why: str, *, after: floa
         return
     # It may ask again under the same transaction UID.
     row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
-    raise_alert(session, "commitment_unanswered", promise.calling_ae, why)
+    raise_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae, why)
 
 
 def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
@@ -120,7 +121,7 @@ def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
     if is_intact(row, data_dir):
         return 0
     with database.write() as session:
-        raise_alert(session, "missing_file", row.sop_instance_uid, f"{row.path} is missing or has other bytes")
+        raise_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid, f"{row.path} is missing or has other bytes")
     return PROCESSING_FAILURE
 
 

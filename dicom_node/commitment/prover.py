@@ -19,8 +19,8 @@ from dicom_node.commitment.messages import (
     REQUEST,
     SOP_CLASS,
     SOP_INSTANCE,
+    CommitmentRequest,
     MessageError,
-    Request,
     encode_request,
     read_answer,
 )
@@ -93,11 +93,6 @@ class Prover:
         with self._database.write() as session:
             evidence.not_answered(session, group, why, self._settings.delivery)
 
-    def _caller(self, destination: Destination) -> RemoteAE:
-        return RemoteAE(
-            destination, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
-        )
-
     # ------------------------------------------------------------ storage commitment
 
     def _commit(self, destination: Destination, group: Sequence[Parcel]) -> None:
@@ -107,7 +102,9 @@ class Prover:
         answered = threading.Event()
         handlers = [(evt.EVT_N_EVENT_REPORT, self._on_report, [destination.name])]
         try:
-            with self._caller(destination).association([(SOP_CLASS, ())], handlers=handlers) as association:
+            with RemoteAE.of(self._settings, destination).association(
+                [(SOP_CLASS, ())], handlers=handlers
+            ) as association:
                 after_response(association, N_EVENT_REPORT, answered.set)
                 self._request(association, request)
                 until = time.monotonic() + _HOLD_S
@@ -120,7 +117,7 @@ class Prover:
         except DeliveryError as error:
             self._not_answered(group, str(error))
 
-    def _request(self, association: Any, request: Request) -> None:
+    def _request(self, association: Any, request: CommitmentRequest) -> None:
         try:
             status, _ = association.send_n_action(encode_request(request), REQUEST, SOP_CLASS, SOP_INSTANCE, msg_id=1)
         except (OSError, RuntimeError, ValueError, AttributeError) as error:
@@ -130,7 +127,7 @@ class Prover:
         if status.Status != 0:
             raise DeliveryError(f"the commitment request was refused with status 0x{status.Status:04X}")
 
-    def _is_answered(self, request: Request) -> bool:
+    def _is_answered(self, request: CommitmentRequest) -> bool:
         with self._database.read() as session:
             return evidence.is_answered(session, request.transaction_uid)
 
@@ -147,7 +144,7 @@ class Prover:
     # ------------------------------------------------------------ C-FIND
 
     def _look(self, destination: Destination, group: Sequence[Parcel]) -> None:
-        with self._caller(destination).association([(FIND, ())]) as association:
+        with RemoteAE.of(self._settings, destination).association([(FIND, ())]) as association:
             audit_query(self._audit, destination, self._query(group[0]))
             for parcel in group:
                 matches = find(association, self._query(parcel))

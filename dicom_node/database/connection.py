@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from dicom_node.database.migrations import require_current, upgrade
 from dicom_node.errors import DatabaseError
 
 # A writer waits so long for another one before it fails (and the peer is told to try again).
@@ -82,8 +83,6 @@ def prepare_database(url: str) -> Database:
     DatabaseError
         If the database cannot be reached, is damaged, or was written by a newer version.
     """
-    from dicom_node.database.migrations import upgrade
-
     _check_folder(url)
     with _explained(url):
         database = Database(url)
@@ -99,8 +98,6 @@ def open_database(url: str) -> Database:
     DatabaseError
         If the database is not there, cannot be reached, is damaged, or is of another version.
     """
-    from dicom_node.database.migrations import require_current
-
     _check_folder(url, must_exist=True)
     with _explained(url):
         database = Database(url)

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-STUDY_STATES = ("receiving", "complete")
+from enum import StrEnum
+
+
+class StudyState(StrEnum):
+    """Whether images of a study may still be coming."""
+
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+
+
+class OutboxState(StrEnum):
+    """Whether a destination has an object."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Proof(StrEnum):
+    """Evidence that a destination keeps an object, and how far the node is with getting it."""
+
+    NONE = "none"
+    WANTED = "wanted"
+    ASKED = "asked"
+    COMMITTED = "committed"
+    FOUND = "found"
+
+
+STUDY_STATES = tuple(state.value for state in StudyState)
 JOB_STATES = ("waiting", "running", "done", "failed")
 ACTIVE_JOB_STATES = ("waiting", "running")
 RESULT_STATUSES = ("analysed", "not_analysable")
-OUTBOX_STATES = ("waiting", "sent", "failed")
-# Evidence that a destination keeps an object, and how far the node is with getting it.
-EVIDENCE = ("committed", "found")
-UNPROVEN = ("wanted", "asked")
-PROOFS = ("none", *UNPROVEN, *EVIDENCE)
+OUTBOX_STATES = tuple(state.value for state in OutboxState)
+PROOFS = tuple(proof.value for proof in Proof)
+UNPROVEN = (Proof.WANTED.value, Proof.ASKED.value)
+EVIDENCE = (Proof.COMMITTED.value, Proof.FOUND.value)
 RESULT_ROLES = (
     "report",
     "report_2d",
@@ -24,23 +51,46 @@ RESULT_ROLES = (
 )
 
 
-# Every kind, in words for whoever is told of it.
-KINDS = {
-    "quarantine": "an object was put aside; the detail says why and where",
-    "missing_file": "an indexed file is not on disk, or has other bytes",
-    "disk_reserve": "too little free space: images are refused",
-    "refused": "an association or an object was refused",
-    "study_limit": "a study is larger than the settings allow: its further images are refused",
-    "incomplete_study": "the sender's archive has more images of a study than came; it was analysed as it is",
-    "two_patients": "a study holds images of two Patient IDs; only those of the newest are analysed",
-    "job_failed": "an analysis was given up",
-    "delivery_failed": "a destination refuses a result for good",
-    "not_kept": "a destination does not have what it had acknowledged; it is sent again",
-    "not_proven": "a destination does not answer the question whether it keeps what it got; it is asked again",
-    "commitment_unanswered": "a sender that asked us to keep its images could not be given the answer",
-    "destination_down": "a destination cannot be reached; delivery goes on trying",
-    "receiver_down": "a receiver of alerts cannot be told; it is tried again",
-    "process_restarted": "a process of the node ended by itself",
-    "web_unavailable": "the web process cannot listen on its port",
-    "audit_behind": "the audit repository cannot be reached; its messages are kept and sent later",
-}
+class AlertKind(StrEnum):
+    """Every kind of alert; ``words`` say what it is about to whoever is told of it."""
+
+    words: str
+
+    def __new__(cls, value: str, words: str) -> AlertKind:
+        """The member of a stored value, with its words."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.words = words
+        return member
+
+    QUARANTINE = "quarantine", "an object was put aside; the detail says why and where"
+    MISSING_FILE = "missing_file", "an indexed file is not on disk, or has other bytes"
+    DISK_RESERVE = "disk_reserve", "too little free space: images are refused"
+    REFUSED = "refused", "an association or an object was refused"
+    STUDY_LIMIT = "study_limit", "a study is larger than the settings allow: its further images are refused"
+    INCOMPLETE_STUDY = (
+        "incomplete_study",
+        "the sender's archive has more images of a study than came; it was analysed as it is",
+    )
+    TWO_PATIENTS = "two_patients", "a study holds images of two Patient IDs; only those of the newest are analysed"
+    JOB_FAILED = "job_failed", "an analysis was given up"
+    DELIVERY_FAILED = "delivery_failed", "a destination refuses a result for good"
+    NOT_KEPT = "not_kept", "a destination does not have what it had acknowledged; it is sent again"
+    NOT_PROVEN = (
+        "not_proven",
+        "a destination does not answer the question whether it keeps what it got; it is asked again",
+    )
+    COMMITMENT_UNANSWERED = (
+        "commitment_unanswered",
+        "a sender that asked us to keep its images could not be given the answer",
+    )
+    DESTINATION_DOWN = "destination_down", "a destination cannot be reached; delivery goes on trying"
+    RECEIVER_DOWN = "receiver_down", "a receiver of alerts cannot be told; it is tried again"
+    PROCESS_RESTARTED = "process_restarted", "a process of the node ended by itself"
+    WEB_UNAVAILABLE = "web_unavailable", "the web process cannot listen on its port"
+    AUDIT_BEHIND = "audit_behind", "the audit repository cannot be reached; its messages are kept and sent later"
+
+    @staticmethod
+    def words_of(kind: str) -> str:
+        """The words of a stored kind; empty for one that only another version of the node knows."""
+        return next((known.words for known in AlertKind if known == kind), "")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from dicom_node.delivery.outbox import Parcel
 
@@ -20,14 +21,67 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of a destination to one parcel; ``status`` is the C-STORE status or None where there was none."""
+    """What a destination says to one parcel.
+
+    Parameters
+    ----------
+    status
+        The C-STORE status; None where there was none.
+    was_there
+        The destination says that it had an object of this UID before. Whether that is ours must be proven.
+    """
 
     outcome: Outcome
     status: int | None
     message: str
+    was_there: bool = False
 
-
-# One content in one or more SOP classes, the preferred one first.
-Offer = Sequence[tuple[Parcel, Path]]
 
 NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted or timed out")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A parcel in one SOP class, with its file as it lies on disk."""
+
+    parcel: Parcel
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One content in one or more forms, the preferred one first. Only one of them is sent."""
+
+    forms: tuple[Form, ...]
+
+    @property
+    def preferred(self) -> Form:
+        return self.forms[0]
+
+
+class Progress(Protocol):
+    """Keeps the record of a sending. A channel calls it at the moment when something happens."""
+
+    def begin(self) -> None:
+        """The destination was reached; nothing has been sent yet."""
+
+    def choose(self, form: Form) -> None:
+        """Of an offer with several forms this one will be sent; the channel calls it before the first byte."""
+
+    def answer(self, form: Form, answer: Answer) -> None:
+        """The destination has answered to a form that was sent, or will never take it."""
+
+
+class Channel(Protocol):
+    """A way to one destination."""
+
+    def send(self, offers: Sequence[Offer], progress: Progress) -> None:
+        """Send one form of each offer, byte for byte as its file is, in the order of the offers.
+
+        After an unanswered form nothing more is sent; `progress` hears nothing of the offers behind it.
+
+        Raises
+        ------
+        DeliveryError
+            If the destination cannot be reached; nothing was sent.
+        """

@@ -15,6 +15,9 @@ from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.database.tables import OutboxRow, ResultFile, ResultRow, is_due
+from dicom_node.database.words import AlertKind, OutboxState
+from dicom_node.delivery.states import OutboxEvent, ProofEvent, move, move_proof
+from dicom_node.results.kinds import ALTERNATIVES
 from dicom_node.system.clock import utc_now
 
 
@@ -37,10 +40,6 @@ class Parcel:
     alternative: Parcel | None = None
 
 
-# Roles that are sent in place of another, never beside it.
-ALTERNATIVES = {"report": "report_2d"}
-
-
 def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
     """Add the DICOM files of a result for every destination; in the transaction that stores the result. Their number."""
     now = utc_now()
@@ -51,7 +50,7 @@ def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, desti
                 result_file_id=file.id,
                 study_uid=study_uid,
                 destination=name,
-                state="waiting",
+                state=OutboxState.WAITING,
                 attempts=0,
                 next_attempt_at=now,
                 created_at=now,
@@ -75,7 +74,7 @@ def due(
         select(OutboxRow, ResultFile, other)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
         .outerjoin(other, (other.result_id == ResultFile.result_id) & replaces & OutboxRow.is_bound.is_(False))
-        .where(OutboxRow.state == "waiting", OutboxRow.destination == destination)
+        .where(OutboxRow.state == OutboxState.WAITING, OutboxRow.destination == destination)
         .where(is_due(OutboxRow.next_attempt_at, now, longest_pause_s))
         .order_by(OutboxRow.created_at, OutboxRow.id)
         .limit(limit)
@@ -120,17 +119,21 @@ def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
 def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wants_proof: bool) -> None:
     """The destination says that it has it; with ``wants_proof`` it will be asked whether it keeps it."""
     row = session.get_one(OutboxRow, parcel.row_id)
-    row.state, row.sent_at = "sent", utc_now()
+    move(row, OutboxEvent.ACKNOWLEDGED)
+    row.sent_at, row.proof_attempts = utc_now(), 0
     row.attempts += 1
-    row.proof, row.proof_at, row.proof_attempts = ("wanted", utc_now(), 0) if wants_proof else ("none", None, 0)
+    if wants_proof:
+        move_proof(row, ProofEvent.WANTED)
+        row.proof_at = utc_now()
     row.last_status, row.last_message = status, message
-    close_alert(session, "destination_down", parcel.destination)
-    close_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid))
+    close_alert(session, AlertKind.DESTINATION_DOWN, parcel.destination)
+    close_alert(session, AlertKind.DELIVERY_FAILED, subject_of(parcel.destination, parcel.sop_instance_uid))
 
 
 def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:
     """Not this time: try again after so many seconds."""
     row = session.get_one(OutboxRow, parcel.row_id)
+    move(row, OutboxEvent.PUT_OFF)
     row.attempts += 1
     row.next_attempt_at = utc_now() + timedelta(seconds=after)
     row.last_status, row.last_message = status, message
@@ -139,10 +142,10 @@ def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: 
 def mark_failed(session: Session, parcel: Parcel, status: int | None, message: str) -> None:
     """The destination refuses it for good; an alert says so."""
     row = session.get_one(OutboxRow, parcel.row_id)
-    row.state = "failed"
+    move(row, OutboxEvent.REFUSED)
     row.attempts += 1
     row.last_status, row.last_message = status, message
-    raise_alert(session, "delivery_failed", subject_of(parcel.destination, parcel.sop_instance_uid), message)
+    raise_alert(session, AlertKind.DELIVERY_FAILED, subject_of(parcel.destination, parcel.sop_instance_uid), message)
 
 
 def resend(session: Session, study_uid: str) -> int:
@@ -154,21 +157,28 @@ def resend(session: Session, study_uid: str) -> int:
         .where(ResultFile.result_id == newest)
     ).all()
     for row in rows:
-        send_again(row, "to be sent again", after=0)
+        send_again(row, OutboxEvent.RESENT, "to be sent again", after=0)
         row.attempts = row.losses = 0
     return len(rows)
 
 
-def send_again(row: OutboxRow, message: str, *, after: float) -> None:
-    """An object that was sent, or given up, waits to be sent again after so many seconds."""
-    row.state, row.next_attempt_at, row.sent_at = "waiting", utc_now() + timedelta(seconds=after), None
-    row.proof, row.proof_at, row.proof_attempts, row.transaction_uid = "none", None, 0, None
+def send_again(row: OutboxRow, event: OutboxEvent, message: str, *, after: float) -> None:
+    """An object that was sent, or given up, waits to be sent again after so many seconds.
+
+    Raises
+    ------
+    InvalidTransitionError
+        If that cannot happen by this event.
+    """
+    move(row, event)
+    row.next_attempt_at, row.sent_at = utc_now() + timedelta(seconds=after), None
+    row.proof_attempts, row.transaction_uid = 0, None
     row.last_message = message
 
 
 def waiting_destinations(session: Session) -> Sequence[str]:
     """Names of all destinations for which something waits."""
-    return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == "waiting").distinct()).all()
+    return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == OutboxState.WAITING).distinct()).all()
 
 
 def subject_of(destination: str, sop_instance_uid: str) -> str:

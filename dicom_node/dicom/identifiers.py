@@ -10,13 +10,13 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from pydicom.dataset import Dataset
 
 from dicom_node.dicom.sop_classes import OWN_RESULTS
 from spineone_core.anatomy import Landmark
+from spineone_core.version import software_version
 
 MANUFACTURER = "SpineOne Node project"
 MODEL_NAME = "SpineOne Node"
@@ -25,15 +25,6 @@ MODEL_NAME = "SpineOne Node"
 WRITER_VERSION = "1"
 
 _NAMESPACE = uuid.UUID("6f1c2f0e-3f5b-5a53-9a5e-2d9c7b1e40d7")
-
-
-def software_version() -> str:
-    """Version of the installed distribution; ``0+source`` where the code runs from a bare checkout."""
-    try:
-        return metadata.version("spineone-node")
-    except metadata.PackageNotFoundError:
-        return "0+source"
-
 
 SOFTWARE_VERSION = software_version()
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import evt
 from pynetdicom.presentation import build_role
 from pynetdicom.sop_class import Verification
 
-from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.dicom.pynetdicom_setup import application_entity
 from dicom_node.errors import DeliveryError, NotOfferedError
+from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Partner
 from dicom_node.system.tls import client_context
 
@@ -38,13 +40,18 @@ class RemoteAE:
     """
 
     def __init__(self, partner: Partner, *, calling_ae: str, timeout_s: float) -> None:
-        _config.STORE_SEND_CHUNKED_DATASET = True
-        _config.LOG_HANDLER_LEVEL = "none"
-        _config.LOG_REQUEST_IDENTIFIERS = False
-        _config.LOG_RESPONSE_IDENTIFIERS = False
-        self._partner = partner
-        self._calling_ae = calling_ae
-        self._timeout_s = timeout_s
+        self.partner = partner
+        self.calling_ae = calling_ae
+        self.timeout_s = timeout_s
+
+    @classmethod
+    def of(cls, settings: NodeSettings, partner: Partner, *, longest_s: float = math.inf) -> Self:
+        """A partner of a node: our AE title and time-out are the settings' (``[listener]``, ``[delivery]``).
+
+        ``longest_s`` shortens the time-out, for someone who waits at a command (seconds).
+        """
+        timeout_s = min(longest_s, settings.delivery.timeout_s)
+        return cls(partner, calling_ae=settings.listener.ae_title, timeout_s=timeout_s)
 
     @contextmanager
     def association(
@@ -89,16 +96,14 @@ class RemoteAE:
                 raise DeliveryError("no answer to C-ECHO")
 
     def _associate(self, contexts: Sequence[Context], as_scp: Sequence[str], handlers: Sequence[Any]) -> Any:
-        ae = AE(self._calling_ae)
-        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self._timeout_s
+        ae = application_entity(self.calling_ae)
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
         for sop_class, syntaxes in contexts:
             ae.add_requested_context(sop_class, list(syntaxes)) if syntaxes else ae.add_requested_context(sop_class)
         association = ae.associate(
-            self._partner.host,
-            self._partner.port,
-            ae_title=self._partner.ae_title,
+            self.partner.host,
+            self.partner.port,
+            ae_title=self.partner.ae_title,
             max_pdu=_MAX_PDU,
             tls_args=self._tls(),
             ext_neg=[build_role(uid, scp_role=True) for uid in as_scp],
@@ -112,7 +117,7 @@ class RemoteAE:
     def _on_open(self, event: Any) -> None:
         # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
         connection = event.assoc.dul.socket
-        connection.socket.settimeout(self._timeout_s)
+        connection.socket.settimeout(self.timeout_s)
         receive = connection.recv
 
         def receive_within_bounds(size: int) -> Any:
@@ -123,12 +128,12 @@ class RemoteAE:
         connection.recv = receive_within_bounds
 
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
-        if not self._partner.tls:
+        if not self.partner.tls:
             return None
-        return client_context(self._partner.tls_ca), self._partner.host
+        return client_context(self.partner.tls_ca), self.partner.host
 
     def _why_not(self, association: Any) -> DeliveryError:
-        where = f"{self._partner.ae_title} at {self._partner.host}:{self._partner.port}"
+        where = f"{self.partner.ae_title} at {self.partner.host}:{self.partner.port}"
         if association.is_rejected:
             primitive = association.acceptor.primitive
             why = getattr(primitive, "reason_str", "no reason given")
@@ -147,7 +152,7 @@ def _serve_while_waiting(association: Any) -> None:
         context_id, message = get(block)
         while block and message is not None and message.is_valid_request:
             association._serve_request(message, context_id)
-            # Serving ends with the opposite, as in the association's own thread, which is still held.
+            # Serving a request lets the association's own thread go on; it must be held until the response is here.
             association._is_paused = True
             context_id, message = get(block)
         return context_id, message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
@@ -11,17 +12,23 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-# Classes that a SpineOne node has ever written: only such an object can be a result that came back.
-OWN_RESULTS = frozenset(
+# Classes of the objects that the node writes. `results.kinds` says which object is of which; a test compares them.
+WRITTEN = frozenset(
     map(
         str,
         (
             Comprehensive3DSRStorage,
             ComprehensiveSRStorage,
             SecondaryCaptureImageStorage,
-            MultiFrameTrueColorSecondaryCaptureImageStorage,
             GrayscaleSoftcopyPresentationStateStorage,
             KeyObjectSelectionDocumentStorage,
         ),
     )
 )
+# Only an object of these classes can be a result that came back: those above, and what another version may write.
+OWN_RESULTS = WRITTEN | {str(MultiFrameTrueColorSecondaryCaptureImageStorage)}
+
+
+def class_name(uid: str) -> str:
+    """Name of a SOP class in the standard; the UID itself where it has none."""
+    return UID(uid).name

@@ -11,10 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.gate import key_object, presentation, report, secondary_capture
 from dicom_node.gate.every_object import dates, equipment, file_meta, sequences, terms, uids, values
 from dicom_node.gate.problems import ObjectRules, Problems, Rule
-from dicom_node.results import key_object as kos
-from dicom_node.results import overlay
-from dicom_node.results import presentation as gsps
-from dicom_node.results import report as sr
+from dicom_node.results import kinds
 from dicom_node.results.envelope import settled
 
 _TYPE_1 = (
@@ -44,11 +41,13 @@ _TYPE_2 = (
 )
 
 # The rules of each class that this node writes, beside those of every object.
-_OBJECTS: dict[str, ObjectRules] = {
-    **dict.fromkeys(sr.FORMS, report.RULES),
-    overlay.SOP_CLASS: secondary_capture.RULES,
-    gsps.SOP_CLASS: presentation.RULES,
-    kos.SOP_CLASS: key_object.RULES,
+RULES_OF: dict[str, ObjectRules] = {
+    kinds.REPORT.sop_class: report.RULES,
+    kinds.REPORT_2D.sop_class: report.RULES,
+    # All pictures are of one class.
+    kinds.OVERLAY.sop_class: secondary_capture.RULES,
+    kinds.PRESENTATION.sop_class: presentation.RULES,
+    kinds.KEY_OBJECT.sop_class: key_object.RULES,
 }
 
 
@@ -68,17 +67,17 @@ def check(dataset: Dataset) -> list[str]:
 
 
 def _rules(sop_class: str) -> tuple[Rule, ...]:
-    own = _OBJECTS[sop_class].rules if sop_class in _OBJECTS else ()
+    own = RULES_OF[sop_class].rules if sop_class in RULES_OF else ()
     return (_class, file_meta, _presence, uids, values, terms, sequences, dates, equipment, *own)
 
 
 def _class(dataset: Dataset) -> Problems:
-    if dataset.get("SOPClassUID") not in _OBJECTS:
+    if dataset.get("SOPClassUID") not in RULES_OF:
         yield "SOPClassUID: not a class that this node writes"
 
 
 def _presence(dataset: Dataset) -> Problems:
-    own = _OBJECTS.get(str(dataset.get("SOPClassUID", "")), ObjectRules())
+    own = RULES_OF.get(str(dataset.get("SOPClassUID", "")), ObjectRules())
     for keyword in (*_TYPE_1, *own.type_1):
         if keyword not in dataset or dataset[keyword].is_empty:
             yield f"{keyword}: missing or empty (type 1)"

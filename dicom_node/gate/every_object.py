@@ -8,6 +8,7 @@ from datetime import datetime
 from pydicom.charset import python_encoding
 from pydicom.config import RAISE
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 from pydicom.valuerep import validate_value
 
 from dicom_node.gate.content_tree import code_of
@@ -174,7 +175,7 @@ def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
     # Once for all: a look-up by keyword costs more than to walk the few elements of an item.
     held = {element.keyword: element for element in item}
     if sequence == "ContentSequence":
-        kind = held["ValueType"].value if "ValueType" in held else None
+        kind = str(held["ValueType"].value) if "ValueType" in held else ""
         if kind not in _VALUE_OF:
             yield "ContentSequence: ValueType is none that this node writes"
         wanted = (*wanted, *_VALUE_OF.get(kind, ()))
@@ -215,7 +216,7 @@ def equipment(dataset: Dataset) -> Problems:
     items = [
         i
         for i in dataset.get("ContributingEquipmentSequence") or []
-        if code_of(i, "PurposeOfReferenceCodeSequence") == "109102"
+        if code_of(i, "PurposeOfReferenceCodeSequence") == codes.DCM.ProcessingEquipment.value
     ]
     if len(items) != 1:
         yield "ContributingEquipmentSequence: not exactly one processing equipment (109102)"

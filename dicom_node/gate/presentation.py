@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.gate.every_object import body_part
 from dicom_node.gate.problems import ObjectRules, Problems, wrong_values
-from dicom_node.results import codes
+from dicom_node.results.codes import SITES_IN_READING_ORDER
 from dicom_node.results.envelope import RESEARCH_USE
 
 _TYPE_1 = (
@@ -45,7 +45,7 @@ def annotated_points(dataset: Dataset) -> Problems:
     texts = [t for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []]
     points = [tuple(g.GraphicData) for g in graphics if g.GraphicType == "POINT"]
     anchors = [tuple(t.AnchorPoint) for t in texts if "AnchorPoint" in t]
-    if len(points) != len(codes.SITES_IN_READING_ORDER) or sorted(points) != sorted(anchors):
+    if len(points) != len(SITES_IN_READING_ORDER) or sorted(points) != sorted(anchors):
         yield "GraphicAnnotationSequence: not one labelled point for each of the ten levels"
     for graphic in graphics:
         if not all(0 <= float(v) <= area[i % 2] for i, v in enumerate(graphic.GraphicData)):

@@ -6,11 +6,22 @@ import math
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
 from dicom_node.gate.content_tree import children, code_of, number, reference, texts, tree, value_code
 from dicom_node.gate.documents import evidence, words
 from dicom_node.gate.problems import ObjectRules, Problems, wrong_values
-from dicom_node.results import codes, report
+from dicom_node.results.codes import (
+    ABNORMAL,
+    LUMBAR_SPINE,
+    NORMAL,
+    NORMALITY,
+    PROBABILITY,
+    SITES_IN_READING_ORDER,
+    TITLE,
+    UNDETERMINED,
+)
+from dicom_node.results.kinds import REPORT, REPORTS
 
 _TYPE_1 = (
     "ContentDate",
@@ -34,11 +45,24 @@ _SR_VALUES = {
     "ContinuityOfContent": "SEPARATE",
 }
 # Concept codes of the template, value alone: within one container they are unambiguous.
-_LANGUAGE, _OBSERVER, _DEVICE_OBSERVER_UID, _PROCEDURE = "121049", "121005", "121012", "121058"
-_LIBRARY, _LIBRARY_GROUP, _ROWS, _COLUMNS = "111028", "126200", "110910", "110911"
-_FRAME_OF_REFERENCE = "112227"
-_MEASUREMENTS, _GROUP, _TRACKING_ID, _TRACKING_UID = "126010", "125007", "112039", "112040"
-_FINDING, _SITE, _REGION, _ALGORITHM, _ALGORITHM_VERSION = "121071", "363698007", "111030", "111001", "111003"
+_LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants.value
+_OBSERVER = codes.DCM.ObserverType.value
+_DEVICE_OBSERVER_UID = codes.DCM.DeviceObserverUID.value
+_PROCEDURE = codes.DCM.ProcedureReported.value
+_LIBRARY = codes.DCM.ImageLibrary.value
+_LIBRARY_GROUP = codes.DCM.ImageLibraryGroup.value
+_ROWS = codes.DCM.PixelDataRows.value
+_COLUMNS = codes.DCM.PixelDataColumns.value
+_FRAME_OF_REFERENCE = codes.DCM.FrameOfReferenceUID.value
+_MEASUREMENTS = codes.DCM.ImagingMeasurements.value
+_GROUP = codes.DCM.MeasurementGroup.value
+_TRACKING_ID = codes.DCM.TrackingIdentifier.value
+_TRACKING_UID = codes.DCM.TrackingUniqueIdentifier.value
+_FINDING = codes.DCM.Finding.value
+_SITE = codes.SCT.FindingSite.value
+_REGION = codes.DCM.ImageRegion.value
+_ALGORITHM = codes.DCM.AlgorithmName.value
+_ALGORITHM_VERSION = codes.DCM.AlgorithmVersion.value
 
 
 def document(dataset: Dataset) -> Problems:
@@ -55,14 +79,14 @@ def predecessor(dataset: Dataset) -> Problems:
             if not series.get("SeriesInstanceUID"):
                 yield "PredecessorDocumentsSequence: a series has no UID"
             for named in series.ReferencedSOPSequence:
-                if named.ReferencedSOPClassUID not in report.FORMS:
+                if named.ReferencedSOPClassUID not in {kind.sop_class for kind in REPORTS}:
                     yield "PredecessorDocumentsSequence: not a report of this node"
                 if named.ReferencedSOPInstanceUID == dataset.SOPInstanceUID:
                     yield "PredecessorDocumentsSequence: names the report itself"
 
 
 def root(dataset: Dataset) -> Problems:
-    if code_of(dataset) != "126000" or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
+    if code_of(dataset) != TITLE.value or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
         yield "root: not an Imaging Measurement Report of TID 1500"
     for code, name in (
         (_LANGUAGE, "language"),
@@ -83,7 +107,7 @@ def groups(dataset: Dataset) -> Problems:
     if len(set(tracking)) != len(tracking):
         yield "groups: tracking UIDs are not unique"
     sites = [value_code(children(g, _SITE)[0]) for g in groups]
-    if sites == [codes.LUMBAR_SPINE.value]:
+    if sites == [LUMBAR_SPINE.value]:
         yield from _refusal(dataset, groups[0])
     else:
         yield from _findings(dataset, groups, sites)
@@ -97,7 +121,7 @@ def _group(dataset: Dataset, group: Dataset) -> Problems:
         (_SITE, "finding site"),
         (_ALGORITHM, "algorithm name"),
         (_ALGORITHM_VERSION, "algorithm version"),
-        (codes.NORMALITY.value, "normality"),
+        (NORMALITY.value, "normality"),
     ):
         if len(children(group, code)) != 1:
             yield f"group: not exactly one {name}"
@@ -110,14 +134,14 @@ def _group(dataset: Dataset, group: Dataset) -> Problems:
 def _refusal(dataset: Dataset, group: Dataset) -> Problems:
     if any(item.get("ValueType") in ("SCOORD", "SCOORD3D", "NUM") for item in tree(group)):
         yield "refusal: carries points or numbers"
-    if value_code(children(group, _FINDING)[0]) != codes.UNDETERMINED.value:
+    if value_code(children(group, _FINDING)[0]) != UNDETERMINED.value:
         yield "refusal: finding is not undetermined"
     if not any("Not analysable [" in text for text in texts(dataset)):
         yield "refusal: the reason is not stated"
 
 
 def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Problems:
-    if sites != [site.value for site in codes.SITES_IN_READING_ORDER]:
+    if sites != [site.value for site in SITES_IN_READING_ORDER]:
         yield f"groups: {len(groups)} groups are neither the ten levels in reading order nor a refusal"
     images = _library_images(dataset)
     for group in groups:
@@ -173,7 +197,7 @@ def _point_on_image(region: Dataset, images: list[Dataset]) -> Problems:
 
 
 def _point_in_space(dataset: Dataset, region: Dataset, images: list[Dataset]) -> Problems:
-    if dataset.SOPClassUID != report.SOP_CLASS:
+    if dataset.SOPClassUID != REPORT.sop_class:
         yield "group: this SOP class holds no point in space"
     if len(region.GraphicData) != 3 or not all(math.isfinite(float(v)) for v in region.GraphicData):
         yield "group: the point has not three coordinates"
@@ -186,15 +210,15 @@ def _numbers(group: Dataset) -> Problems:
     numbers = {code_of(item): number(item) for item in group.ContentSequence if item.ValueType == "NUM"}
     if any(not 0 <= value <= 100 for value in numbers.values()):
         yield "group: a percentage lies outside 0 to 100"
-    probability = numbers.get(codes.PROBABILITY.value)
+    probability = numbers.get(PROBABILITY.value)
     if probability is None:
         yield "group: no probability"
         return
-    normality, finding = (value_code(children(group, code)[0]) for code in (codes.NORMALITY.value, _FINDING))
-    likelier = codes.ABNORMAL if probability >= 50 else codes.NORMAL
+    normality, finding = (value_code(children(group, code)[0]) for code in (NORMALITY.value, _FINDING))
+    likelier = ABNORMAL if probability >= 50 else NORMAL
     # What is abnormal may be called by the site's own code.
-    named = normality == codes.ABNORMAL.value and finding not in (codes.NORMAL.value, codes.UNDETERMINED.value)
-    if normality not in (likelier.value, codes.UNDETERMINED.value) or not (finding == normality or named):
+    named = normality == ABNORMAL.value and finding not in (NORMAL.value, UNDETERMINED.value)
+    if normality not in (likelier.value, UNDETERMINED.value) or not (finding == normality or named):
         yield "group: finding, normality and probability contradict each other"
 
 

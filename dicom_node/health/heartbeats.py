@@ -23,12 +23,15 @@ from dicom_node.database.tables import ProcessRow
 from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import notify_systemd
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import attempt, keep_doing
 
 ROLES = ("listener", "worker", "delivery", "web")
 BEAT_EVERY_S = 10.0
 # Three beats missed: the process is thought to be gone.
 SILENT_AFTER_S = 35.0
 _FORGOTTEN_AFTER = timedelta(days=1)
+# The log's word for a beat that could not be written.
+_FAILED = "process_heartbeat_failed"
 
 
 class GpuMemory(NamedTuple):
@@ -121,20 +124,15 @@ class _Heart:
     def stop(self) -> None:
         self._over.set()
         self._thread.join(timeout=5)
-        self._guarded(self._say_goodbye)
+        attempt(self._say_goodbye, _FAILED)
 
     def _run(self) -> None:
-        while True:
-            if self._is_well():
-                self._guarded(self._beat)
-            if self._over.wait(self._every_s):
-                return
+        # While the database is locked or cannot be reached, the row grows old, as it should.
+        keep_doing(self._beat_if_well, self._over, self._every_s, failed=_FAILED)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception:  # a locked or unreachable database: the row grows old, as it should
-            get_logger().exception("process_heartbeat_failed")
+    def _beat_if_well(self) -> None:
+        if self._is_well():
+            self._beat()
 
     def _beat(self) -> None:
         now, measured = utc_now(), self._measured()

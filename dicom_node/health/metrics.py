@@ -19,24 +19,16 @@ from sqlalchemy.orm import Session
 
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert, Instance, Job, JobEvent, OutboxRow, ReceiverRow, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, RESULT_STATUSES
+from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, RESULT_STATUSES, AlertKind
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import ROLES, running
 from dicom_node.health.readiness import free_bytes
+from dicom_node.receiving.refusals import Refusal
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 
 # Latencies and class rates are of so many newest jobs, files sent and results.
 WINDOW = 200
-# The listener's words for refusing an association; an alert's subject is "address: reason".
-_REFUSALS = (
-    "wrong called AE title",
-    "unknown calling AE title",
-    "address not allowed",
-    "disk reserve",
-    "too many associations",
-    "too many associations of this peer",
-)
 _QUANTILES = (0.5, 0.95, 1.0)
 
 
@@ -121,12 +113,12 @@ def _receiving(session: Session) -> Iterator[Metric]:
 
 def _alerts(session: Session) -> Iterator[Metric]:
     happened: Counter[str] = Counter()
-    refused: Counter[str] = Counter(dict.fromkeys(_REFUSALS, 0))
+    refused: Counter[str] = Counter({refusal.words: 0 for refusal in Refusal})
     for kind, count in session.execute(select(Alert.kind, func.sum(Alert.count)).group_by(Alert.kind)):
         happened[kind] = int(count)
-    for subject, count in session.execute(select(Alert.subject, Alert.count).where(Alert.kind == "refused")):
-        reason = subject.rpartition(": ")[2]
-        refused[reason if reason in _REFUSALS else "other"] += count
+    for subject, count in session.execute(select(Alert.subject, Alert.count).where(Alert.kind == AlertKind.REFUSED)):
+        refusal = Refusal.of_alert(subject)
+        refused[refusal.words if refusal else "other"] += count
     text = "Occurrences behind alerts, open and closed"
     yield _table(CounterMetricFamily, "spineone_alerts", text, ("kind",), [((k,), n) for k, n in happened.items()])
     text = "Associations refused"

@@ -70,7 +70,7 @@ def _last_studies(session: Session, limit: int) -> list[StudyRow]:
 
 
 def _study(session: Session, study: StudyRow) -> dict[str, Any]:
-    job = session.scalar(select(Job).where(Job.study_uid == study.study_uid).order_by(Job.id.desc()).limit(1))
+    job = jobs.newest(session, study.study_uid)
     result = session.get(ResultRow, job.result_id) if job is not None and job.result_id is not None else None
     images = (Instance.study_uid == study.study_uid) & Instance.is_current & Instance.is_own_result.is_(False)
     images = images & Instance.purged_at.is_(None)
@@ -102,10 +102,9 @@ def _state_of(study: str, job: str | None, result: str | None) -> str:
 
 def _studies_by_state(session: Session) -> dict[str, int]:
     """How many studies are where, by their last job; every state, those of no study too."""
-    last = select(func.max(Job.id)).group_by(Job.study_uid)
     query = (
         select(StudyRow.state, Job.state, ResultRow.status, func.count())
-        .outerjoin(Job, (Job.study_uid == StudyRow.study_uid) & Job.id.in_(last))
+        .outerjoin(Job, (Job.study_uid == StudyRow.study_uid) & Job.id.in_(jobs.newest_ids()))
         .outerjoin(ResultRow, ResultRow.id == Job.result_id)
         .group_by(StudyRow.state, Job.state, ResultRow.status)
     )

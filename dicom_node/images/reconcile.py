@@ -12,6 +12,7 @@ from sqlalchemy import select
 from dicom_node.alerts.record import raise_alert
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
+from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError
 from dicom_node.images.folders import check_name, files_below
 from dicom_node.images.incoming import OUT_OF_RESOURCES, incoming_from_file
@@ -61,7 +62,7 @@ class _Reconciliation:
     def _alert_missing(self, name: str, what: str) -> None:
         with self._database.write() as session:
             uid = session.scalar(select(Instance.sop_instance_uid).where(Instance.path == name))
-            raise_alert(session, "missing_file", uid or name, f"{name} is in the index but {what}")
+            raise_alert(session, AlertKind.MISSING_FILE, uid or name, f"{name} is in the index but {what}")
 
     def _adopt(self, path: Path) -> None:
         """Index a file that a crash left without a row, by the same rules as a received one."""
@@ -73,7 +74,7 @@ class _Reconciliation:
             move_into_place(path, target)
             reason = str(error) if isinstance(error, HeaderError) else describe(error)
             why = f"a file without index row cannot be indexed ({reason}); kept as quarantine/{target.name}"
-            self._store.alert("quarantine", target.stem, why)
+            self._store.alert(AlertKind.QUARANTINE, target.stem, why)
             return
         status = self._store.receive(incoming)
         get_logger().info("instance_adopted", sop_instance_uid=incoming.sop_instance_uid, status=f"0x{status:04X}")

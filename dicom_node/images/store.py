@@ -16,9 +16,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.alerts.record import close_alert, raise_alert, try_to_raise
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
+from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
 from dicom_node.images import studies
 from dicom_node.images.folders import instance_path, prepare_folders
@@ -102,15 +103,14 @@ class InstanceStore:
         uid = printable(sop_instance_uid)
         get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling_ae, why="too large")
         detail = f"{uid}: over max_object_mb of [listener], or max_memory_mb with all that came at the same time"
-        try:
-            self.alert("refused", f"{calling_ae}: an object is too large", detail)
-        except SQLAlchemyError:  # the log has it
-            get_logger().exception("alert_failed")
+        try_to_raise(self._database, AlertKind.REFUSED, f"{calling_ae}: an object is too large", detail)
         return OUT_OF_RESOURCES
 
     def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
         if not self.has_room(len(incoming.data)):
-            self.alert("disk_reserve", str(self.data_dir), "free space is under the reserve: images are refused")
+            self.alert(
+                AlertKind.DISK_RESERVE, str(self.data_dir), "free space is under the reserve: images are refused"
+            )
             raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
         meta = encode_file_meta(incoming)
         digest = hashlib.sha256(meta)
@@ -169,7 +169,7 @@ class InstanceStore:
             return
         has = f"it has {study.stored_images} images, {study.stored_bytes / 1e6:.0f} MB together"
         limits = f"study.max_images is {rules.max_images}, study.max_gb {rules.max_gb:g}"
-        self.alert("study_limit", identity.study_uid, f"{has}; {limits}; more came from {incoming.calling_ae}")
+        self.alert(AlertKind.STUDY_LIMIT, identity.study_uid, f"{has}; {limits}; more came from {incoming.calling_ae}")
         raise RefusedError(OUT_OF_RESOURCES, "the study is larger than the settings allow")
 
     def _known_versions(self, sop_instance_uid: str) -> list[Instance]:
@@ -293,7 +293,7 @@ class InstanceStore:
         if not target.is_file():
             # Retention has deleted the new file with the old one: once more.
             return False
-        close_alert(session, "missing_file", row.sop_instance_uid)
+        close_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid)
         row.purged_at = None
         if row.is_current and not row.is_own_result:
             studies.image_arrived(session, row.study_uid, utc_now())
@@ -303,9 +303,11 @@ class InstanceStore:
         target = safe_path(self.data_dir / "quarantine", f"{sha256[:32]}.dcm")
         move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
         subject = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else sha256[:32]
-        self.alert("quarantine", subject, f"{why}; kept as quarantine/{target.name}, from {incoming.calling_ae}")
+        self.alert(
+            AlertKind.QUARANTINE, subject, f"{why}; kept as quarantine/{target.name}, from {incoming.calling_ae}"
+        )
 
-    def alert(self, kind: str, subject: str, detail: str) -> None:
+    def alert(self, kind: AlertKind, subject: str, detail: str) -> None:
         """Raise an alert in a transaction of its own."""
         with self._database.write() as session:
             raise_alert(session, kind, subject, detail)

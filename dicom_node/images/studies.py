@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.database.tables import Instance, StudyRow
+from dicom_node.database.words import StudyState
+from dicom_node.system.transitions import next_state
 
 # An archive is not asked while images come, and about one study not more often than this.
 _SETTLED = timedelta(seconds=2)
@@ -24,13 +27,28 @@ _IS_SHORT = StudyRow.images_here < StudyRow.images_expected
 IS_WHOLE = StudyRow.images_here >= StudyRow.images_expected
 
 
+class StudyEvent(StrEnum):
+    """What can happen to a study."""
+
+    IMAGE_ARRIVED = "image_arrived"
+    CLOSED = "closed"
+
+
+TRANSITIONS: dict[tuple[StudyState, StudyEvent], StudyState] = {
+    (StudyState.RECEIVING, StudyEvent.IMAGE_ARRIVED): StudyState.RECEIVING,
+    (StudyState.RECEIVING, StudyEvent.CLOSED): StudyState.COMPLETE,
+    # A late image opens the next generation.
+    (StudyState.COMPLETE, StudyEvent.IMAGE_ARRIVED): StudyState.RECEIVING,
+}
+
+
 def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
     """Note an image of a study: the quiet time begins again, and a complete study opens its next generation."""
     study = session.get(StudyRow, study_uid, with_for_update=True)
     if study is None:
         study = StudyRow(
             study_uid=study_uid,
-            state="receiving",
+            state=StudyState.RECEIVING,
             generation=1,
             first_received_at=now,
             last_received_at=now,
@@ -38,20 +56,38 @@ def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
             stored_bytes=0,
         )
         session.add(study)
-    elif study.state == "complete":
-        study.state, study.generation = "receiving", study.generation + 1
-        study.first_received_at = study.last_received_at = now
-        study.asked_at = study.images_expected = study.images_here = study.fetched_at = None
     else:
+        before = _move(study, StudyEvent.IMAGE_ARRIVED)
         study.last_received_at = now
+        if before is StudyState.COMPLETE:
+            study.generation, study.first_received_at = study.generation + 1, now
+            study.asked_at = study.images_expected = study.images_here = study.fetched_at = None
     study.released_at = None
     session.flush()
     return study
 
 
+def close(study: StudyRow) -> None:
+    """Nothing more is waited for: the study is complete until a late image opens its next generation.
+
+    Raises
+    ------
+    InvalidTransitionError
+        If it is complete already.
+    """
+    _move(study, StudyEvent.CLOSED)
+
+
+def _move(study: StudyRow, event: StudyEvent) -> StudyState:
+    """The only place where a study's state changes; the state before."""
+    before = StudyState(study.state)
+    study.state = next_state(TRANSITIONS, before, event, f"study {study.study_uid}")
+    return before
+
+
 def sender_released(session: Session, study_uids: Collection[str], now: datetime) -> None:
     """The sender of the last images of these studies has released its association."""
-    mine = (StudyRow.study_uid.in_(study_uids), StudyRow.state == "receiving")
+    mine = (StudyRow.study_uid.in_(study_uids), StudyRow.state == StudyState.RECEIVING)
     session.execute(update(StudyRow).where(*mine).values(released_at=now))
 
 
@@ -67,14 +103,14 @@ def to_ask(session: Session, senders: Collection[str], now: datetime) -> list[st
     )
     settled = StudyRow.last_received_at <= now - _SETTLED
     unknown = or_(StudyRow.images_expected.is_(None), _IS_SHORT)
-    query = select(StudyRow.study_uid).where(StudyRow.state == "receiving", settled, long_ago, unknown)
+    query = select(StudyRow.study_uid).where(StudyRow.state == StudyState.RECEIVING, settled, long_ago, unknown)
     return list(session.scalars(query.where(_came_from(senders)).order_by(StudyRow.first_received_at)))
 
 
 def to_fetch(session: Session, senders: Collection[str], now: datetime, quiet_seconds: float) -> list[str]:
     """Studies of these senders that are short of images after their quiet time, and of which nothing was fetched yet."""
     quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
-    query = select(StudyRow.study_uid).where(StudyRow.state == "receiving", quiet, _IS_SHORT)
+    query = select(StudyRow.study_uid).where(StudyRow.state == StudyState.RECEIVING, quiet, _IS_SHORT)
     return list(session.scalars(query.where(StudyRow.fetched_at.is_(None), _came_from(senders))))
 
 
@@ -88,7 +124,7 @@ def note_count(session: Session, study_uid: str, series: Mapping[str, int] | Non
     An archive that knows no image of the study says nothing about it.
     """
     study = session.get(StudyRow, study_uid, with_for_update=True)
-    if study is None or study.state != "receiving":
+    if study is None or study.state != StudyState.RECEIVING:
         return
     study.asked_at = asked_at
     expected = min(_MOST_IMAGES, sum((series or {}).values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -14,6 +15,7 @@ from dicom_node.database.connection import Database
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import attempt
 
 _COMPLETION_EVERY_S = 1.0
 _CLOCK_EVERY_S = 1.0
@@ -74,7 +76,12 @@ class Scheduler:
     def every(self, seconds: float, step: Callable[[], None]) -> None:
         """Run a step every so many seconds, from now on."""
         self._timer.add_job(
-            _guarded(step), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
+            partial(attempt, step, "timer_failed", timer=step.__name__),
+            "interval",
+            seconds=seconds,
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
         )
 
     def _watch_clock(self) -> None:
@@ -90,15 +97,3 @@ class Scheduler:
 def _lead() -> float:
     """What the time of day is ahead of the monotonic clock, in seconds."""
     return time.time() - time.monotonic()
-
-
-def _guarded(step: Callable[[], None]) -> Callable[[], None]:
-    """A timer outlives a locked or unreachable database."""
-
-    def run() -> None:
-        try:
-            step()
-        except Exception:  # the next run tries again
-            get_logger().exception("timer_failed", timer=step.__name__)
-
-    return run

@@ -14,8 +14,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.alerts.record import try_to_close, try_to_raise
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.errors import NodeError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.lifecycle import NOTIFY_SOCKET, READY_FD, SUPERVISOR_PID, StopFlag, notify_ready
@@ -153,7 +154,7 @@ class Supervisor:
         if child.is_running():
             if child.failures and now - child.started > _WELL_AFTER_S:
                 child.failures = 0
-                self._alert_over(child)
+                try_to_close(self._database, AlertKind.PROCESS_RESTARTED, child.name)
             return
         if child.process is not None:
             self._note_end(child, now)
@@ -169,18 +170,8 @@ class Supervisor:
         child.failures += 1
         child.restart_at = now + pause
         get_logger().error("process_ended", child=child.name, exit_status=code, restart_in_s=pause)
-        try:
-            with self._database.write() as session:
-                raise_alert(session, "process_restarted", child.name, f"ended by itself with exit status {code}")
-        except Exception:  # the restart matters more than its alert
-            get_logger().exception("alert_failed")
-
-    def _alert_over(self, child: Child) -> None:
-        try:
-            with self._database.write() as session:
-                close_alert(session, "process_restarted", child.name)
-        except Exception:  # it stays open, that is all
-            get_logger().exception("alert_failed")
+        why = f"ended by itself with exit status {code}"
+        try_to_raise(self._database, AlertKind.PROCESS_RESTARTED, child.name, why)
 
     def _stop_all(self) -> None:
         """Listener first, so that nothing new is accepted; whoever outlives the deadline is killed."""

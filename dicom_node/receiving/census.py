@@ -22,6 +22,7 @@ from dicom_node.settings.sections import Archive
 from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import keep_doing
 
 _LOOK_EVERY_S = 1.0
 # Only MR images are counted: nothing else is analysed, and our own results would never come back.
@@ -54,11 +55,10 @@ class Census:
                 threading.Thread(target=self._run, args=(step, archive, stop), name=name, daemon=True).start()
 
     def _run(self, step: Callable[[Archive], None], archive: Archive, stop: StopFlag) -> None:
-        while not stop.wait(_LOOK_EVERY_S):
-            try:
-                step(archive)
-            except Exception:  # a locked database, an answer that nobody expects: the quiet time decides
-                get_logger().exception("census_failed", archive=archive.name)
+        # Where a step fails, the quiet time decides.
+        keep_doing(
+            lambda: step(archive), stop, _LOOK_EVERY_S, failed="census_failed", wait_first=True, archive=archive.name
+        )
 
     def _senders(self, archive: Archive) -> list[str]:
         return [peer.ae_title for peer in self._settings.peers if peer.archive == archive.name]
@@ -69,11 +69,8 @@ class Census:
             due = studies.to_ask(session, self._senders(archive), utc_now())
         if not due:
             return
-        remote = RemoteAE(
-            archive, calling_ae=self._settings.listener.ae_title, timeout_s=self._settings.delivery.timeout_s
-        )
         try:
-            with remote.association([(FIND, ())]) as association:
+            with RemoteAE.of(self._settings, archive).association([(FIND, ())]) as association:
                 for study_uid in due:
                     audit_query(self._audit, archive, _series_query(study_uid))
                     self._ask(association, study_uid)

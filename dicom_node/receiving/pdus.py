@@ -9,8 +9,12 @@ from typing import cast
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.transport import AssociationSocket
 
+from dicom_node.receiving.refusals import Rejection
+
 # A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far under it.
 SMALLEST_PDU_CAP = 1024 * 1024
+# A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
+ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
 _RECEIVE_BLOCK = 65536
 # The fixed part of an A-ASSOCIATE-RQ: version, titles, 32 reserved bytes.
 _SHORTEST_REQUEST = 68
@@ -105,3 +109,8 @@ def is_version_1(request: bytes) -> bool:
 def without_later_versions(request: bytes) -> bytes:
     """pynetdicom looks at all bits of the version."""
     return request[:6] + b"\x00\x01" + request[8:]
+
+
+def reject(rejection: Rejection) -> bytes:
+    """The A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+    return b"\x03\x00\x00\x00\x00\x04\x00" + bytes(rejection)

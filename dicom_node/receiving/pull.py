@@ -120,7 +120,7 @@ class Retriever:
         self._database = database
         self._archive = archive
         self._audit = AuditLog(settings)
-        self._remote = RemoteAE(archive, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
+        self._remote = RemoteAE.of(settings, archive)
 
     def find_studies(self, keys: Mapping[str, str]) -> list[FoundStudy]:
         """Studies that match keys such as StudyInstanceUID, AccessionNumber, PatientID, StudyDate (``20240101-20240131``).

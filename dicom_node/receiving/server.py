@@ -9,28 +9,58 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
 from dicom_node.receiving.pdus import (
+    ABORT,
     SMALLEST_PDU_CAP,
     GuardedSocket,
     is_version_1,
     read_request,
+    reject,
     without_later_versions,
 )
+from dicom_node.receiving.refusals import UNKNOWN_VERSION, Refusal
 from dicom_node.settings.sections import ListenerRules
 from dicom_node.system.log import get_logger, printable
 
 # Threads of connections that have not (or not yet) become associations, beyond those that are.
 SPARE_CONNECTIONS = 200
-_REJECT_VERSION = (0x01, 0x02, 0x02)
-_REJECT_BUSY = (0x02, 0x03, 0x02)
-# A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
-_ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for an association: the titles of its request, one line of printable characters, and its IP address."""
+
+    calling_ae: str
+    called_ae: str
+    address: str
+
+    @staticmethod
+    def of(request: bytes, address: str) -> Caller:
+        """The titles of an A-ASSOCIATE-RQ (PS3.8 9.3.2: bytes 11 to 26 and 27 to 42)."""
+        called, calling = (title(request[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
+        return Caller(calling, called, address)
+
+
+class Doorkeeper(Protocol):
+    """Decides who gets an association, and is told of those who get none."""
+
+    def judge(self, caller: Caller) -> Refusal | None:
+        """Why an association is refused; None if the caller may have one."""
+
+    def most_associations(self, calling_ae: str) -> int:
+        """How many associations someone of this AE title may have at once."""
+
+    def refused(self, caller: Caller, refusal: Refusal) -> None:
+        """A caller was refused: by the doorkeeper, or because there was no place."""
+
+    def tls_failed(self, address: str) -> None:
+        """Someone at this IP address did not come to TLS."""
 
 
 class GuardedDimse(BoundedDimse):
@@ -62,7 +92,7 @@ class GuardedDimse(BoundedDimse):
                 time.sleep(0.01)
             elif message.is_valid_request:
                 self.assoc._serve_request(message, cast("int", context_id))
-                # Serving ends with the opposite, as in the association's own thread, which is still held.
+                # Serving a request lets the association's own thread go on; it must be held until the response is here.
                 self.assoc._is_paused = True
             else:
                 return context_id, message
@@ -111,21 +141,15 @@ class GuardedServer(ThreadedAssociationServer):
         *args: Any,
         listener: ListenerRules,
         tls: ssl.SSLContext | None,
-        judge: Callable[[str, str, str], tuple[int, int, int] | None],
-        refuse: Callable[[str, str, str, str], None],
-        most_of: Callable[[str], int],
-        tls_failed: Callable[[str], None],
+        doorkeeper: Doorkeeper,
         **kwargs: Any,
     ) -> None:
         self.pdu_timeout_s = listener.pdu_timeout_s
         self.pdu_cap = max(SMALLEST_PDU_CAP, listener.max_pdu + 6)
         self.budget = Budget.of(listener)
         self._tls = tls
-        self._judge = judge
-        self._refuse = refuse
-        self._tls_failed = tls_failed
+        self._doorkeeper = doorkeeper
         self._most_associations = listener.max_associations
-        self._most_of = most_of
         # Connections that have not asked for an association yet, the oldest first.
         self._waiting: dict[socket.socket, None] = {}
         self._slots: list[Slot] = []
@@ -159,7 +183,7 @@ class GuardedServer(ThreadedAssociationServer):
         with self._lock:
             self._waiting.pop(request, None)
         if not first:
-            self._answer(request, _ABORT)
+            self._answer(request, ABORT)
             return
         slot = self._admit(first, client_address[0])
         if isinstance(slot, bytes):
@@ -174,25 +198,27 @@ class GuardedServer(ThreadedAssociationServer):
 
     def _admit(self, first: bytes, address: str) -> Slot | bytes:
         """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
-        called, calling = (title(first[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
-        code = self._judge(calling, called, address) if is_version_1(first) else _REJECT_VERSION
-        if code is None:
+        if not is_version_1(first):
+            return reject(UNKNOWN_VERSION)
+        caller = Caller.of(first, address)
+        refusal = self._doorkeeper.judge(caller)
+        if refusal is None:
             with self._lock:
                 self._slots = [slot for slot in self._slots if slot.is_used()]
-                reason = self._too_many(calling)
-                if not reason:
-                    self._slots.append(Slot(calling))
+                refusal = self._too_many(caller.calling_ae)
+                if refusal is None:
+                    self._slots.append(Slot(caller.calling_ae))
                     return self._slots[-1]
-            self._refuse(calling, called, address, reason)
-        return b"\x03\x00\x00\x00\x00\x04\x00" + bytes(code or _REJECT_BUSY)
+        self._doorkeeper.refused(caller, refusal)
+        return reject(refusal.rejection)
 
-    def _too_many(self, calling: str) -> str:
-        """Why there is no place for one more association; empty if there is."""
+    def _too_many(self, calling: str) -> Refusal | None:
+        """Why there is no place for one more association; None if there is."""
         if len(self._slots) >= self._most_associations:
-            return "too many associations"
-        if sum(slot.calling == calling for slot in self._slots) >= self._most_of(calling):
-            return "too many associations of this peer"
-        return ""
+            return Refusal.TOO_MANY
+        if sum(slot.calling == calling for slot in self._slots) >= self._doorkeeper.most_associations(calling):
+            return Refusal.TOO_MANY_OF_PEER
+        return None
 
     def _answer(self, connection: Any, pdu: bytes) -> None:
         """A last word, and the end."""
@@ -208,7 +234,7 @@ class GuardedServer(ThreadedAssociationServer):
                 connection.do_handshake()
         except (OSError, ValueError) as error:
             get_logger().warning("tls_failed", address=address, error=type(error).__name__)
-            self._tls_failed(address)
+            self._doorkeeper.tls_failed(address)
             # Without TLS there is no last word: to send one would begin the handshake again.
             self._cut(connection)
             return b""
@@ -234,4 +260,5 @@ class GuardedServer(ThreadedAssociationServer):
 
 
 def title(value: object) -> str:
+    """An AE title from outside: one line of at most 16 printable characters."""
     return printable(str(value).strip(), 16)

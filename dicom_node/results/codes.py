@@ -1,10 +1,13 @@
-"""Coded concepts of our reports (PS3.16) and our own coding scheme."""
+"""Coded concepts of our reports: by name from pydicom's dictionary (PS3.16) where it holds them, else spelled out.
+
+The dictionary's names are used wherever value, scheme and meaning are what the standard prints. A test holds every one
+of them against its text, so that another edition of the dictionary never changes a report unseen.
+"""
 
 from __future__ import annotations
 
-from highdicom.sr import (
-    CodedConcept,
-)
+from highdicom.sr import CodedConcept
+from pydicom.sr.codedict import codes
 
 from spineone_core.anatomy import READING_ORDER
 
@@ -12,47 +15,50 @@ CODING_SCHEME = "99SPINEONE"
 
 
 def coded(value: str, scheme: str, meaning: str) -> CodedConcept:
-    """A coded concept (PS3.3 8)."""
+    """A coded concept (PS3.3 8) that the dictionary does not hold, or with another meaning."""
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 
-TITLE = coded("126000", "DCM", "Imaging Measurement Report")
+TITLE = CodedConcept.from_code(codes.DCM.ImagingMeasurementReport)
 LANGUAGE = coded("en-US", "RFC5646", "English (United States)")
-PROCEDURE = coded("25056-3", "LN", "MRI unspecified body region")
-LUMBAR_SPINE = coded("122496007", "SCT", "Lumbar spine")
-NORMALITY = coded("121402", "DCM", "Normality")
-NORMAL = coded("17621005", "SCT", "Normal")
-ABNORMAL = coded("263654008", "SCT", "Abnormal")
-UNDETERMINED = coded("371934000", "SCT", "Normality Undetermined")
-CERTAINTY = coded("111012", "DCM", "Certainty of Finding")
+PROCEDURE = CodedConcept.from_code(codes.LN.MRIUnspecifiedBodyRegion)
+LUMBAR_SPINE = CodedConcept.from_code(codes.SCT.LumbarSpine)
+NORMALITY = CodedConcept.from_code(codes.DCM.Normality)
+NORMAL = CodedConcept.from_code(codes.SCT.Normal)
+ABNORMAL = CodedConcept.from_code(codes.SCT.Abnormal)
+UNDETERMINED = CodedConcept.from_code(codes.SCT.NormalityUndetermined)
+CERTAINTY = CodedConcept.from_code(codes.DCM.CertaintyOfFinding)
 PROBABILITY = coded("DEGENPROB", CODING_SCHEME, "Probability of degeneration")
-PERCENT = coded("%", "UCUM", "Percent")
-COMMENT = coded("121106", "DCM", "Comment")
-SUMMARY_OF_ANALYSES = coded("111065", "DCM", "Summary of Analyses")
-FAILED = coded("111224", "DCM", "Failed")
-NOT_ATTEMPTED = coded("111225", "DCM", "Not Attempted")
+PERCENT = CodedConcept.from_code(codes.UCUM.Percent)
+COMMENT = CodedConcept.from_code(codes.DCM.Comment)
+COMMENTS = coded("C0034375", "UMLS", "Qualitative Evaluations")
+SUMMARY_OF_ANALYSES = CodedConcept.from_code(codes.DCM.SummaryOfAnalyses)
+FAILED = CodedConcept.from_code(codes.DCM.Failed)
+NOT_ATTEMPTED = CodedConcept.from_code(codes.DCM.NotAttempted)
 
 # CID 7603 and CID 7604. 75782005 ("disc of fifth lumbar vertebra") is in neither: L5-S1 is 715056000.
 SITES = {
-    "L1": coded("66794005", "SCT", "L1 vertebra"),
-    "L2": coded("14293000", "SCT", "L2 vertebra"),
-    "L3": coded("36470004", "SCT", "L3 vertebra"),
-    "L4": coded("11994002", "SCT", "L4 vertebra"),
-    "L5": coded("49668003", "SCT", "L5 vertebra"),
-    "L1-L2": coded("80064006", "SCT", "L1/L2 disc"),
-    "L2-L3": coded("67459009", "SCT", "L2/L3 disc"),
-    "L3-L4": coded("62551000", "SCT", "L3/L4 disc"),
-    "L4-L5": coded("84020006", "SCT", "L4/L5 disc"),
-    "L5-S1": coded("715056000", "SCT", "L5/S1 disc"),
+    "L1": CodedConcept.from_code(codes.SCT.L1Vertebra),
+    "L2": CodedConcept.from_code(codes.SCT.L2Vertebra),
+    "L3": CodedConcept.from_code(codes.SCT.L3Vertebra),
+    "L4": CodedConcept.from_code(codes.SCT.L4Vertebra),
+    "L5": CodedConcept.from_code(codes.SCT.L5Vertebra),
+    "L1-L2": CodedConcept.from_code(codes.SCT.L1L2Disc),
+    "L2-L3": CodedConcept.from_code(codes.SCT.L2L3Disc),
+    "L3-L4": CodedConcept.from_code(codes.SCT.L3L4Disc),
+    "L4-L5": CodedConcept.from_code(codes.SCT.L4L5Disc),
+    "L5-S1": CodedConcept.from_code(codes.SCT.L5S1Disc),
 }
 
 SITES_IN_READING_ORDER = tuple(SITES[landmark.level] for landmark in READING_ORDER)
 
+# The dictionary's meaning is "Source (attribute)".
+SOURCE = coded("260753009", "SCT", "Source")
 PIXELS = coded("{pixels}", "UCUM", "Pixels")
-MILLIMETRE = coded("mm", "UCUM", "mm")
+MILLIMETRE = CodedConcept.from_code(codes.UCUM.Millimeter)
 COSINE = coded("{-1:1}", "UCUM", "{-1:1}")
 MODALITIES = {
-    "MR": coded("MR", "DCM", "Magnetic Resonance"),
-    "CT": coded("CT", "DCM", "Computed Tomography"),
-    "OT": coded("OT", "DCM", "Other Modality"),
+    "MR": CodedConcept.from_code(codes.DCM.MagneticResonance),
+    "CT": CodedConcept.from_code(codes.DCM.ComputedTomography),
+    "OT": CodedConcept.from_code(codes.DCM.OtherModality),
 }

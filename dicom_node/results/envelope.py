@@ -22,6 +22,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 from pydicom.valuerep import validate_value
@@ -32,8 +34,10 @@ from dicom_node.dicom.identifiers import (
     MANUFACTURER,
     MODEL_NAME,
     SOFTWARE_VERSION,
+    ResultKey,
     model_device_uid,
 )
+from dicom_node.results.kinds import ObjectKind
 from spineone_core.findings import ModelIdentity
 
 RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
@@ -67,37 +71,31 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 
 
 def start_result(
-    header: Dataset,
-    *,
-    sop_class_uid: str,
-    sop_instance_uid: str,
-    series_uid: str,
-    series_number: int,
-    series_description: str,
-    modality: str,
-    created: datetime,
+    header: Dataset, kind: ObjectKind, *, key: ResultKey, created: datetime, supersedes: str = ""
 ) -> Dataset:
     """A new object of the study that ``header`` (any instance of it) belongs to.
 
     ``created`` is written as it stands (the site's local time); where the source states its offset from UTC and
     ``created`` is aware, it is converted, because one offset holds for all times of an object (PS3.3 C.12.1.1.8).
+    An object that supersedes an earlier one (by its SOP Instance UID) has another UID than one that does not.
     """
+    name = f"{kind.uid_name} after {supersedes}" if supersedes else kind.uid_name
     result = Dataset()
     copy_patient_and_study(header, result)
     moment = _in_zone(created, str(result.get("TimezoneOffsetFromUTC", "") or ""))
-    result.SOPClassUID = sop_class_uid
-    result.SOPInstanceUID = sop_instance_uid
+    result.SOPClassUID = kind.sop_class
+    result.SOPInstanceUID = key.uid(name)
     result.InstanceCreationDate = result.SeriesDate = result.ContentDate = f"{moment:%Y%m%d}"
     result.InstanceCreationTime = result.SeriesTime = result.ContentTime = f"{moment:%H%M%S}"
-    result.Modality = modality
-    result.SeriesInstanceUID = series_uid
-    result.SeriesNumber = series_number
-    result.SeriesDescription = series_description
-    result.InstanceNumber = 1
+    result.Modality = kind.series.modality
+    result.SeriesInstanceUID = key.uid(kind.series.uid_name)
+    result.SeriesNumber = kind.series.number
+    result.SeriesDescription = kind.series.description
+    result.InstanceNumber = kind.instance_number
     result.Manufacturer = MANUFACTURER
     result.ManufacturerModelName = MODEL_NAME
     result.SoftwareVersions = SOFTWARE_VERSION
-    result.file_meta = _file_meta(sop_class_uid, sop_instance_uid)
+    result.file_meta = _file_meta(result.SOPClassUID, result.SOPInstanceUID)
     result.preamble = b"\0" * 128
     return result
 
@@ -122,18 +120,23 @@ def _in_zone(created: datetime, offset: str) -> datetime:
 
 def processing_equipment(model: ModelIdentity, created: datetime) -> Dataset:
     """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm; equal to the report's TID 4019 rows."""
-    purpose = Dataset()
-    purpose.CodeValue = "109102"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Processing Equipment"
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    item.PurposeOfReferenceCodeSequence = Sequence([code_item(codes.DCM.ProcessingEquipment)])
     item.Manufacturer = MANUFACTURER
     item.ManufacturerModelName = plain(model.name, 64)
     item.SoftwareVersions = plain(model.version, 64)
     item.DeviceUID = model_device_uid(model.digest)
     item.ContributionDateTime = f"{created:%Y%m%d%H%M%S%z}"
     item.ContributionDescription = f"Model package SHA-256 {model.digest}. {RESEARCH_USE}"
+    return item
+
+
+def code_item(code: Code) -> Dataset:
+    """An item of a code sequence (PS3.3 8.8)."""
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
     return item
 
 

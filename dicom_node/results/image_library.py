@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from highdicom.sr import (
     CodeContentItem,
@@ -16,18 +17,12 @@ from highdicom.sr import (
     UIDRefContentItem,
 )
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from dicom_node.dicom.headers import is_valid_uid
-from dicom_node.results.codes import (
-    COSINE,
-    MILLIMETRE,
-    MODALITIES,
-    PIXELS,
-    coded,
-)
-from dicom_node.results.sr_document import (
-    sop_class_of,
-)
+from dicom_node.results.codes import COSINE, MILLIMETRE, MODALITIES, PIXELS, SOURCE
+from dicom_node.results.sr_document import sop_class_of
 
 
 def image_library(sources: list[Dataset]) -> list[ContainerContentItem]:
@@ -38,20 +33,16 @@ def image_library(sources: list[Dataset]) -> list[ContainerContentItem]:
     images = [source for source in sources if "Rows" in source]
     if not images:
         return []
-    group = ContainerContentItem(
-        name=coded("126200", "DCM", "Image Library Group"), relationship_type=RelationshipTypeValues.CONTAINS
-    )
+    group = ContainerContentItem(name=codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
     group.ContentSequence = ContentSequence([_library_entry(image) for image in images])
-    library = ContainerContentItem(
-        name=coded("111028", "DCM", "Image Library"), relationship_type=RelationshipTypeValues.CONTAINS
-    )
+    library = ContainerContentItem(name=codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS)
     library.ContentSequence = ContentSequence([group])
     return [library]
 
 
 def _library_entry(image: Dataset) -> ImageContentItem:
     entry = ImageContentItem(
-        name=coded("260753009", "SCT", "Source"),
+        name=SOURCE,
         referenced_sop_class_uid=sop_class_of(image),
         referenced_sop_instance_uid=str(image.SOPInstanceUID),
         relationship_type=RelationshipTypeValues.CONTAINS,
@@ -64,46 +55,56 @@ def _descriptors(image: Dataset) -> list[ContentItem]:
     """TID 1602 and 1604 rows for which the image has values."""
     context = RelationshipTypeValues.HAS_ACQ_CONTEXT
     modality = MODALITIES.get(str(image.get("Modality") or "MR"), MODALITIES["OT"])
-    items: list[ContentItem] = [
-        CodeContentItem(name=coded("121139", "DCM", "Modality"), value=modality, relationship_type=context)
-    ]
+    items: list[ContentItem] = [CodeContentItem(name=codes.DCM.Modality, value=modality, relationship_type=context)]
     frame = frame_of_reference(image)
     if frame:
-        name = coded("112227", "DCM", "Frame of Reference UID")
-        items.append(UIDRefContentItem(name=name, value=frame, relationship_type=context))
+        items.append(UIDRefContentItem(name=codes.DCM.FrameOfReferenceUID, value=frame, relationship_type=context))
     return items + [
-        NumContentItem(name=coded(value, "DCM", meaning), value=number, unit=unit, relationship_type=context)
-        for (value, meaning), unit, number in _image_numbers(image)
+        NumContentItem(name=row.name, value=number, unit=row.unit, relationship_type=context)
+        for row in _NUMBERS
+        if (number := _number(image, row)) is not None
     ]
 
 
-def _image_numbers(image: Dataset) -> list[tuple[tuple[str, str], CodedConcept, float]]:
-    rows: list[tuple[tuple[str, str], CodedConcept, float | None]] = [
-        (("110910", "Pixel Data Rows"), PIXELS, _number(image, "Rows")),
-        (("110911", "Pixel Data Columns"), PIXELS, _number(image, "Columns")),
-        (("111026", "Horizontal Pixel Spacing"), MILLIMETRE, _number(image, "PixelSpacing", 1, 2)),
-        (("111066", "Vertical Pixel Spacing"), MILLIMETRE, _number(image, "PixelSpacing", 0, 2)),
-        (("112225", "Slice Thickness"), MILLIMETRE, _number(image, "SliceThickness")),
-        (("112226", "Spacing between slices"), MILLIMETRE, _number(image, "SpacingBetweenSlices")),
-    ]
-    for index, axis in enumerate("XYZ"):
-        position = _number(image, "ImagePositionPatient", index, 3)
-        rows.append(((f"{110901 + index}", f"Image Position (Patient) {axis}"), MILLIMETRE, position))
-    for index, name in enumerate(("Row X", "Row Y", "Row Z", "Column X", "Column Y", "Column Z")):
-        cosine = _number(image, "ImageOrientationPatient", index, 6)
-        rows.append(((f"{110904 + index}", f"Image Orientation (Patient) {name}"), COSINE, cosine))
-    return [(code, unit, number) for code, unit, number in rows if number is not None]
+@dataclass(frozen=True, slots=True)
+class _NumberRow:
+    """A number of TID 1602 or 1604: one value of an attribute that has ``count``."""
+
+    name: Code
+    unit: CodedConcept
+    keyword: str
+    index: int = 0
+    count: int = 1
 
 
-def _number(image: Dataset, keyword: str, index: int = 0, count: int = 1) -> float | None:
-    """One value of an attribute; None where it is absent, no number, or has another multiplicity than ``count``."""
+_NUMBERS = (
+    _NumberRow(codes.DCM.PixelDataRows, PIXELS, "Rows"),
+    _NumberRow(codes.DCM.PixelDataColumns, PIXELS, "Columns"),
+    _NumberRow(codes.DCM.HorizontalPixelSpacing, MILLIMETRE, "PixelSpacing", 1, 2),
+    _NumberRow(codes.DCM.VerticalPixelSpacing, MILLIMETRE, "PixelSpacing", 0, 2),
+    _NumberRow(codes.DCM.SliceThickness, MILLIMETRE, "SliceThickness"),
+    _NumberRow(codes.DCM.SpacingBetweenSlices, MILLIMETRE, "SpacingBetweenSlices"),
+    _NumberRow(codes.DCM.ImagePositionPatientX, MILLIMETRE, "ImagePositionPatient", 0, 3),
+    _NumberRow(codes.DCM.ImagePositionPatientY, MILLIMETRE, "ImagePositionPatient", 1, 3),
+    _NumberRow(codes.DCM.ImagePositionPatientZ, MILLIMETRE, "ImagePositionPatient", 2, 3),
+    _NumberRow(codes.DCM.ImageOrientationPatientRowX, COSINE, "ImageOrientationPatient", 0, 6),
+    _NumberRow(codes.DCM.ImageOrientationPatientRowY, COSINE, "ImageOrientationPatient", 1, 6),
+    _NumberRow(codes.DCM.ImageOrientationPatientRowZ, COSINE, "ImageOrientationPatient", 2, 6),
+    _NumberRow(codes.DCM.ImageOrientationPatientColumnX, COSINE, "ImageOrientationPatient", 3, 6),
+    _NumberRow(codes.DCM.ImageOrientationPatientColumnY, COSINE, "ImageOrientationPatient", 4, 6),
+    _NumberRow(codes.DCM.ImageOrientationPatientColumnZ, COSINE, "ImageOrientationPatient", 5, 6),
+)
+
+
+def _number(image: Dataset, row: _NumberRow) -> float | None:
+    """The value of a row; None where it is absent, no number, or of another multiplicity."""
     try:
-        value = image.get(keyword)
-        values = [value] if count == 1 else list(value)
-        number = float(values[index])
+        value = image.get(row.keyword)
+        values = [value] if row.count == 1 else list(value)
+        number = float(values[row.index])
     except (TypeError, ValueError, IndexError):
         return None
-    return number if len(values) == count and math.isfinite(number) else None
+    return number if len(values) == row.count and math.isfinite(number) else None
 
 
 def frame_of_reference(image: Dataset | None) -> str:

@@ -7,26 +7,21 @@ from datetime import datetime
 from highdicom.sr import ContainerContentItem, ContentSequence, RelationshipTypeValues, TextContentItem
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import KeyObjectSelectionDocumentStorage
+from pydicom.sr.codedict import codes
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.codes import coded
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.kinds import KEY_OBJECT
 from dicom_node.results.sr_document import add_content, evidence, observer, sop_class_of
 from spineone_core.findings import Detection
 
-SOP_CLASS = str(KeyObjectSelectionDocumentStorage)
-SERIES_NUMBER = 9804
-SERIES_DESCRIPTION = "SpineOne analysed slice (research)"
-
-TITLE = coded("113000", "DCM", "Of Interest")
-DESCRIPTION = coded("113012", "DCM", "Key Object Description")
+TITLE = codes.DCM.OfInterest
 
 
 def build_key_object(
     *, detection: Detection, header: Dataset, slice_header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    """Note that points at the slice the findings lie on; arguments as in ``reports.build_report``.
+    """Note that points at the slice the findings lie on; arguments as in ``report.build_report``.
 
     Raises
     ------
@@ -39,16 +34,7 @@ def build_key_object(
         raise ValueError("the headers are of another study than the detection")
     if str(slice_header.get("SOPInstanceUID")) != detection.sop_instance_uid:
         raise ValueError("the slice header is not that of the slice the findings lie on")
-    note = start_result(
-        header,
-        sop_class_uid=SOP_CLASS,
-        sop_instance_uid=key.uid("key-object"),
-        series_uid=key.uid("key-object-series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        modality="KO",
-        created=created,
-    )
+    note = start_result(header, KEY_OBJECT, key=key, created=created)
     note.ContributingEquipmentSequence = Sequence([processing_equipment(detection.model, created)])
     note.ReferencedPerformedProcedureStepSequence = Sequence()
     note.CurrentRequestedProcedureEvidenceSequence = Sequence([evidence(detection.study_uid, [slice_header])])
@@ -61,7 +47,11 @@ def _content(detection: Detection) -> ContainerContentItem:
     model = detection.model
     text = plain(f"Slice analysed by model {model.name} {model.version}. {RESEARCH_USE}")
     items = ContentSequence(observer(model))
-    items.append(TextContentItem(name=DESCRIPTION, value=text, relationship_type=RelationshipTypeValues.CONTAINS))
+    items.append(
+        TextContentItem(
+            name=codes.DCM.KeyObjectDescription, value=text, relationship_type=RelationshipTypeValues.CONTAINS
+        )
+    )
     root = ContainerContentItem(name=TITLE, template_id="2010")
     root.ContentSequence = items
     return root

@@ -13,27 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage
+from pydicom.sr.codedict import codes
+from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import RESEARCH_USE, code_item, plain, processing_equipment, settled, start_result
+from dicom_node.results.kinds import OVERLAY, SHEET, TABLE, ObjectKind
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.pages import render_sheet, render_table
 from spineone_core.drawing.slices import direction_letters, png_bytes, slice_index
 from spineone_core.findings import Detection
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
-SOP_CLASS = str(SecondaryCaptureImageStorage)
-SERIES_NUMBER = 9802
-SERIES_DESCRIPTION = "SpineOne overlay (research)"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Page:
     """One picture of the series: (rows, columns, 3) uint8, mm between its rows and columns or None, what it was made from."""
 
-    number: int
-    role: str
+    kind: ObjectKind
     image: NDArray[np.uint8]
     pixel_spacing: tuple[float, float] | None
     sources: Sequence[SliceSource]
@@ -56,7 +53,7 @@ def build_overlay(
     rendered = render_overlay(volume, detection)
     source = volume.sources[rendered.slice_index]
     words = "Slice enlarged, findings of model {} drawn on it"
-    page = _Page(1, "overlay", rendered.image, rendered.pixel_spacing, [source], words)
+    page = _Page(OVERLAY, rendered.image, rendered.pixel_spacing, [source], words)
     return _secondary_capture(page, detection, volume, header, key, created)
 
 
@@ -66,7 +63,7 @@ def build_table(
     """The series' second picture: the levels as a table. Arguments and errors as of ``build_overlay``."""
     _check_study(detection, volume, header)
     source = volume.sources[slice_index(volume, detection)]
-    page = _Page(2, "table", render_table(volume, detection), None, [source], "Findings of model {} as a table")
+    page = _Page(TABLE, render_table(volume, detection), None, [source], "Findings of model {} as a table")
     return _secondary_capture(page, detection, volume, header, key, created)
 
 
@@ -77,7 +74,7 @@ def build_sheet(
     _check_study(detection, volume, header)
     image, spacing = render_sheet(volume, detection)
     words = "All slices of the series that model {} analysed"
-    page = _Page(3, "sheet", image, spacing, volume.sources, words)
+    page = _Page(SHEET, image, spacing, volume.sources, words)
     return _secondary_capture(page, detection, volume, header, key, created)
 
 
@@ -90,17 +87,7 @@ def _check_study(detection: Detection, volume: SagittalVolume, header: Dataset) 
 def _secondary_capture(
     page: _Page, detection: Detection, volume: SagittalVolume, header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    capture = start_result(
-        header,
-        sop_class_uid=SOP_CLASS,
-        sop_instance_uid=key.uid(page.role),
-        series_uid=key.uid("overlay-series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        modality="OT",
-        created=created,
-    )
-    capture.InstanceNumber = page.number
+    capture = start_result(header, page.kind, key=key, created=created)
     capture.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
     _add_derivation(capture, page, detection)
     _add_orientation(capture, page, volume)
@@ -143,17 +130,13 @@ def _by_object(sources: Sequence[SliceSource]) -> list[list[SliceSource]]:
 
 
 def _source_image(slices: list[SliceSource]) -> Dataset:
-    purpose = Dataset()
-    purpose.CodeValue = "121322"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
     item = Dataset()
     item.ReferencedSOPClassUID = slices[0].sop_class_uid or MRImageStorage
     item.ReferencedSOPInstanceUID = slices[0].sop_instance_uid
     frames = [s.frame_number for s in slices if s.frame_number is not None]
     if frames:
         item.ReferencedFrameNumber = frames if len(frames) > 1 else frames[0]
-    item.PurposeOfReferenceCodeSequence = DicomSequence([purpose])
+    item.PurposeOfReferenceCodeSequence = DicomSequence([code_item(codes.DCM.SourceImageForImageProcessingOperation)])
     return item
 
 

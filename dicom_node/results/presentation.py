@@ -9,10 +9,11 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage, MRImageStorage
+from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.kinds import PRESENTATION
 from spineone_core.drawing.overlay import spread
 from spineone_core.drawing.slices import display_window, percentile_window, slice_index
 from spineone_core.drawing.style import class_word
@@ -20,9 +21,6 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.pixels import rescale_of
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
-SOP_CLASS = str(GrayscaleSoftcopyPresentationStateStorage)
-SERIES_NUMBER = 9803
-SERIES_DESCRIPTION = "SpineOne annotations (research)"
 CONTENT_LABEL = "SPINEONE"
 
 # Layer of each class and its colour (that of the overlay) as CIELab of PS3.3 C.10.7.1.1.
@@ -58,16 +56,7 @@ def build_presentation(
         If the study was not analysed, or header, volume and detection do not belong together.
     """
     _check_arguments(detection, volume, header, slice_header)
-    state = start_result(
-        header,
-        sop_class_uid=SOP_CLASS,
-        sop_instance_uid=key.uid("presentation"),
-        series_uid=key.uid("presentation-series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        modality="PR",
-        created=created,
-    )
+    state = start_result(header, PRESENTATION, key=key, created=created)
     state.ContributingEquipmentSequence = Sequence([processing_equipment(detection.model, created)])
     index = slice_index(volume, detection)
     _add_identification(state)

@@ -33,7 +33,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
+from pydicom.sr.codedict import codes
 
 from dicom_node.dicom.identifiers import ResultKey, tracking_identifier, tracking_uid
 from dicom_node.results.codes import (
@@ -52,10 +52,10 @@ from dicom_node.results.codes import (
     SUMMARY_OF_ANALYSES,
     TITLE,
     UNDETERMINED,
-    coded,
 )
 from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
 from dicom_node.results.image_library import frame_of_reference, image_library
+from dicom_node.results.kinds import REPORT, ObjectKind
 from dicom_node.results.sr_document import (
     Predecessor,
     add_content,
@@ -66,27 +66,7 @@ from dicom_node.results.sr_document import (
 )
 from dicom_node.results.wording import comments
 from spineone_core.anatomy import Structure
-from spineone_core.findings import Detection, Finding, ModelIdentity, Reason
-
-SOP_CLASS = str(Comprehensive3DSRStorage)
-SOP_CLASS_2D = str(ComprehensiveSRStorage)
-# What the UIDs of each form are derived from. Viewers show one report a series, so each form has its own.
-FORMS = {SOP_CLASS: "sr", SOP_CLASS_2D: "sr-2d"}
-SERIES_NUMBER = 9801
-SERIES_DESCRIPTION = "SpineOne lumbar findings (research)"
-
-
-# Reasons found before the detector ran; after all others it ran and its answer was not usable.
-_BEFORE_ANALYSIS = frozenset(
-    {
-        Reason.NO_IMAGES,
-        Reason.NO_SAGITTAL_T2,
-        Reason.TOO_FEW_SLICES,
-        Reason.UNREADABLE_PIXELS,
-        Reason.INVALID_GEOMETRY,
-        Reason.FIELD_OF_VIEW_TOO_LARGE,
-    }
-)
+from spineone_core.findings import Detection, Finding, ModelIdentity, Stage
 
 
 def build_report(
@@ -97,7 +77,7 @@ def build_report(
     key: ResultKey,
     created: datetime,
     images: Sequence[Dataset] = (),
-    sop_class: str = SOP_CLASS,
+    kind: ObjectKind = REPORT,
     predecessor: Predecessor | None = None,
     degenerative: Mapping[Structure, CodedConcept] = MappingProxyType({}),
     in_space: bool = False,
@@ -118,8 +98,8 @@ def build_report(
         Time of the job, for all dates of the object (see ``envelope.start_result``).
     images
         Headers of the source series, for the image library; the slice alone where absent.
-    sop_class
-        Comprehensive 3D SR or, with the same content, Comprehensive SR.
+    kind
+        Which form: Comprehensive 3D SR (`kinds.REPORT`) or, with the same content, Comprehensive SR (`kinds.REPORT_2D`).
     predecessor
         The study's report before this one; it is part of what names the object.
     degenerative
@@ -135,21 +115,13 @@ def build_report(
     """
     _check_arguments(detection, header, slice_header)
     sources = _unique([*images, *([slice_header] if slice_header is not None else [])] or [header])
-    report = start_result(
-        header,
-        sop_class_uid=sop_class,
-        sop_instance_uid=key.uid(_role(sop_class, predecessor)),
-        series_uid=key.uid(f"{FORMS[sop_class]}-series"),
-        series_number=SERIES_NUMBER,
-        series_description=SERIES_DESCRIPTION,
-        modality="SR",
-        created=created,
-    )
+    supersedes = predecessor.sop_instance_uid if predecessor is not None else ""
+    report = start_result(header, kind, key=key, created=created, supersedes=supersedes)
     add_document(report, detection, sources)
     if predecessor is not None:
         report.PredecessorDocumentsSequence = DicomSequence([predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
-    frame = frame_of_reference(slice_header) if in_space and sop_class == SOP_CLASS else ""
+    frame = frame_of_reference(slice_header) if in_space and kind is REPORT else ""
     content = _content(detection, slice_header, sources, predecessor is not None, degenerative, frame)
     add_content(report, content)
     return settled(report)
@@ -172,13 +144,6 @@ def _unique(headers: Sequence[Dataset]) -> list[Dataset]:
     return list({str(h.SOPInstanceUID): h for h in headers}.values())
 
 
-# ---------------------------------------------------------------- document
-
-
-def _role(sop_class: str, predecessor: Predecessor | None) -> str:
-    return FORMS[sop_class] if predecessor is None else f"{FORMS[sop_class]} after {predecessor.sop_instance_uid}"
-
-
 # ---------------------------------------------------------------- content tree
 
 
@@ -196,7 +161,7 @@ def _content(
     items.extend(observer(detection.model))
     items.append(
         CodeContentItem(
-            name=coded("121058", "DCM", "Procedure reported"),
+            name=codes.DCM.ProcedureReported,
             value=PROCEDURE,
             relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
         )
@@ -215,7 +180,7 @@ def _measurements(
     frame_of_reference: str,
 ) -> ContainerContentItem:
     container = ContainerContentItem(
-        name=coded("126010", "DCM", "Imaging Measurements"), relationship_type=RelationshipTypeValues.CONTAINS
+        name=codes.DCM.ImagingMeasurements, relationship_type=RelationshipTypeValues.CONTAINS
     )
     container.ContentSequence = ContentSequence()
     if slice_header is None or not detection.analysed:
@@ -300,7 +265,7 @@ def _point_in_space(finding: Finding, frame_of_reference: str) -> ImageRegion3D:
 def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluations:
     """TID 1501 about the whole lumbar spine: viewers that demand a group find one, and it claims nothing."""
     assert detection.reason is not None
-    status = NOT_ATTEMPTED if detection.reason in _BEFORE_ANALYSIS else FAILED
+    status = NOT_ATTEMPTED if detection.reason.stage is Stage.BEFORE_ANALYSIS else FAILED
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(detection.study_uid, None), identifier="Lumbar spine: not analysable"

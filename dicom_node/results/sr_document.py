@@ -12,13 +12,11 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
+from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import MANUFACTURER, model_device_uid
-from dicom_node.results.codes import (
-    CODING_SCHEME,
-    coded,
-)
+from dicom_node.results.codes import CODING_SCHEME
 from dicom_node.results.envelope import plain
 from spineone_core.findings import Detection, ModelIdentity
 
@@ -106,7 +104,7 @@ def observer(model: ModelIdentity) -> ObservationContext:
         manufacturer_name=MANUFACTURER,
         model_name=plain(model.name, 64),
     )
-    device = ObserverContext(observer_type=coded("121007", "DCM", "Device"), observer_identifying_attributes=attributes)
+    device = ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=attributes)
     return ObservationContext(observer_device_context=device)
 
 

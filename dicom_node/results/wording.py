@@ -10,15 +10,13 @@ from highdicom.sr import (
 )
 
 from dicom_node.dicom.identifiers import tracking_identifier
-from dicom_node.results.codes import COMMENT, coded
+from dicom_node.results.codes import COMMENT, COMMENTS
 from dicom_node.results.envelope import RESEARCH_USE, plain
-from spineone_core.findings import REASON_TEXT, Detection, Finding
+from spineone_core.findings import Detection, Finding
 
 
 def comments(detection: Detection, superseding: bool) -> ContainerContentItem:
-    container = ContainerContentItem(
-        name=coded("C0034375", "UMLS", "Qualitative Evaluations"), relationship_type=RelationshipTypeValues.CONTAINS
-    )
+    container = ContainerContentItem(name=COMMENTS, relationship_type=RelationshipTypeValues.CONTAINS)
     container.ContentSequence = ContentSequence(
         [
             TextContentItem(name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
@@ -49,6 +47,6 @@ def _summary(finding: Finding) -> str:
 
 def _refusal(detection: Detection) -> str:
     assert detection.reason is not None
-    text = REASON_TEXT[detection.reason]
+    text = detection.reason.text
     detail = f" ({detection.reason_detail})" if detection.reason_detail not in ("", text) else ""
     return plain(f"Not analysable [{detection.reason.value}]: {text}{detail}")

@@ -49,7 +49,7 @@ class NodeSettings(BaseSettings):
     database_url: Annotated[str, AfterValidator(check_database_url)] = setting(
         "", "database; empty: SQLite in the data folder; PostgreSQL: postgresql+psycopg://user:password@host/name"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "least level that is logged")
+    log_level: Literal["debug", "info", "warning", "error"] = setting("info", "lowest level that is logged")
     listener: ListenerRules = Field(default_factory=ListenerRules)
     peers: tuple[Peer, ...] = ()
     study: StudyRules = Field(default_factory=StudyRules)

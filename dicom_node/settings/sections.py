@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dicom_node.settings.types import (
     AETitle,
-    AlertKind,
     Code,
     ExistingFile,
+    KindOfAlert,
     Mailbox,
     Name,
     Network,
@@ -33,14 +33,16 @@ class ListenerRules(Section):
     max_pdu: int = setting(131072, "largest PDU to receive", unit="bytes", ge=4096, le=16777216)
     max_object_mb: int = setting(1000, "largest object to receive; larger ones are refused", unit="MB", ge=1, le=100000)
     max_memory_mb: int = setting(
-        2000, "objects that are being received may hold so much memory together", unit="MB", ge=1, le=1000000
+        2000, "memory that all objects being received may hold together", unit="MB", ge=1, le=1000000
     )
-    require_called_ae: bool = setting(True, "refuse associations that call another AE title than ours")
+    require_called_ae: bool = setting(True, "refuse associations that call an AE title other than the node's")
     idle_timeout_s: float = setting(60.0, "silence after which an association is aborted", unit="s", gt=0, le=3600)
-    pdu_timeout_s: float = setting(30.0, "time a peer has for one whole PDU", unit="s", gt=0, le=3600)
+    pdu_timeout_s: float = setting(30.0, "time that a peer has to send one whole PDU", unit="s", gt=0, le=3600)
     tls_cert: ExistingFile | None = setting(None, "certificate (PEM) of the node; turns TLS on")
     tls_key: ExistingFile | None = setting(None, "private key (PEM) of the certificate")
-    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) that peers' certificates must come from")
+    tls_ca: ExistingFile | None = setting(
+        None, "CA certificates (PEM); each peer must then show a certificate from one of them"
+    )
 
     @model_validator(mode="after")
     def _complete_tls(self) -> ListenerRules:
@@ -54,16 +56,21 @@ class ListenerRules(Section):
 class Peer(Section):
     """Who may send to the node."""
 
-    ae_title: AETitle = setting(..., "AE title the peer calls itself", example="ROUTER")
-    addresses: tuple[Network, ...] = setting((), "addresses or networks it may come from; empty: any")
-    host: str = setting("", "where answers to its commitment requests go; empty: on the association of the request")
+    ae_title: AETitle = setting(..., "AE title that the peer uses for itself (calling AE title)", example="ROUTER")
+    addresses: tuple[Network, ...] = setting((), "addresses or networks that it may connect from; empty: any")
+    host: str = setting(
+        "", "host that answers to its commitment requests go to; empty: they go on the association of the request"
+    )
     port: Port | None = setting(None, "TCP port for those answers")
     archive: str = setting(
         "",
-        "name in [[archives]]: asked how many MR images a study has that this peer sends; when they are here, it is complete",
+        "name of the archive in [[archives]] that says how many MR images this peer's studies have; with these one is complete",
     )
     max_associations: int = setting(
-        0, "associations it may have at the same time; 0: as many as `[listener] max_associations` leaves", ge=0, le=500
+        0,
+        "associations that it may have at the same time; 0: as many as `[listener] max_associations` leaves",
+        ge=0,
+        le=500,
     )
 
     @model_validator(mode="after")
@@ -76,23 +83,25 @@ class Peer(Section):
 class StudyRules(Section):
     """When a study is complete, and what is analysed."""
 
-    quiet_seconds: float = setting(30.0, "a study is complete when no image came for so long", unit="s", ge=0, le=86400)
+    quiet_seconds: float = setting(
+        30.0, "a study is complete when no image has come for this long", unit="s", ge=0, le=86400
+    )
     max_wait_seconds: float = setting(
-        900.0, "or when its first image is so old, whatever still comes", unit="s", ge=0, le=604800
+        900.0, "or when its first image is this old, even if more images are coming", unit="s", ge=0, le=604800
     )
     quiet_seconds_after_release: float | None = setting(
         None,
-        "quiet time once the sender has released its association, more than its pauses between associations; "
-        "without: quiet_seconds",
+        "quiet time once the sender has released its association; must exceed the sender's pauses between associations; "
+        "unset: quiet_seconds",
         unit="s",
         ge=0,
         le=86400,
     )
     max_images: int = setting(
-        20000, "images of a study that are kept, every version of an image counts; further ones are refused", ge=1
+        20000, "images of a study that are kept; every version of an image counts; further ones are refused", ge=1
     )
     max_gb: float = setting(50.0, "size of a study; further images of it are refused", unit="GB", gt=0)
-    min_slices: int = setting(5, "slices a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
+    min_slices: int = setting(5, "slices that a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
 
 
 class ModelRules(Section):
@@ -106,54 +115,62 @@ class ModelRules(Section):
 
 
 class ResultsRules(Section):
-    """What is made of a detection."""
+    """Which objects are made of a detection."""
 
     structured_report: bool = setting(True, "make a Structured Report (TID 1500)")
     scoord3d: bool = setting(
-        False, "points of the report in patient coordinates (SCOORD3D) where it is sent as Comprehensive 3D SR"
+        False, "write the report's points in patient coordinates (SCOORD3D) where it is sent as Comprehensive 3D SR"
     )
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
-    table_page: bool = setting(True, "add the levels as a table, the second picture of the overlay's series")
-    slice_sheet: bool = setting(False, "add all slices of the series side by side, another picture of it")
+    table_page: bool = setting(True, "add a table of the levels to the overlay's series as its second picture")
+    slice_sheet: bool = setting(
+        False, "add another picture to it that shows all slices of the analysed series side by side"
+    )
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
     key_object: bool = setting(False, "make a key object note (KOS) that points at the analysed slice")
     degenerative_disc: Code = setting(
-        "", 'code of a degenerative disc as "value, scheme, meaning"; empty: Abnormal, of Normality (121402, DCM)'
+        "",
+        'code of a degenerative disc as "value, scheme, meaning"; empty: the value Abnormal of Normality (121402, DCM)',
     )
-    degenerative_vertebra: Code = setting("", "code of a degenerative vertebra, in the same way")
+    degenerative_vertebra: Code = setting("", "code of a degenerative vertebra, in the same form")
 
 
 class Partner(Section):
     """Another application entity that the node calls."""
 
     name: Name = setting(..., "short unique name", example="pacs")
-    ae_title: AETitle = setting(..., "AE title of it", example="PACS")
-    host: str = setting(..., "host name or address", example="192.0.2.10", min_length=1)
-    port: Port = setting(..., "TCP port", example=104)
+    ae_title: AETitle = setting(..., "its AE title", example="PACS")
+    host: str = setting(..., "its host name or address", example="192.0.2.10", min_length=1)
+    port: Port = setting(..., "its TCP port", example=104)
     tls: bool = setting(False, "use TLS")
-    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; without: the system's")
+    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; unset: the system's")
 
 
 class Destination(Partner):
     """Who gets the results."""
 
+    # The way there, a row of `delivery.channels`. No key of the file says it, as long as there is one way.
+    channel: ClassVar[str] = "c-store"
+
     storage_commitment: bool = setting(
-        False, "ask it for storage commitment of what was sent; its answer may come to the listener"
+        False, "ask it for storage commitment of what was sent; it may send its answer to the listener"
     )
     read_back: bool = setting(
         False,
-        "look by C-FIND whether it keeps what was sent, where it is not asked for commitment or does not offer it",
+        "check by C-FIND that it keeps what was sent, where it is not asked for commitment or does not offer it",
     )
 
 
 class Archive(Partner):
-    """Where `dicom-node pull` finds studies, and who knows when a study is complete. It may send to the listener."""
+    """An archive that `dicom-node pull` asks for studies and that knows when one is complete. It may send to the listener."""
 
     retrieve: Literal["move", "get"] = setting(
-        "move", 'how images are fetched: "move" (it opens an association to the listener) or "get" (on our own)'
+        "move",
+        'how images are fetched: "move" (the archive opens an association to the listener) or "get" (on the node\'s own)',
     )
     fetch_missing: bool = setting(
-        False, "fetch by itself what is missing of a study after its quiet time, where a peer names this archive"
+        False,
+        "after the quiet time of a study whose sender names this archive, fetch what is missing without being asked",
     )
 
 
@@ -163,9 +180,9 @@ class DeliveryRules(Section):
     timeout_s: float = setting(30.0, "time for a connection, an answer or a block of data", unit="s", gt=0, le=3600)
     retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
     retry_max_s: float = setting(1800.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
-    poll_seconds: float = setting(2.0, "how often the outbox is looked at", unit="s", gt=0, le=3600)
+    poll_seconds: float = setting(2.0, "how often delivery looks at the outbox", unit="s", gt=0, le=3600)
     commitment_timeout_s: float = setting(
-        3600.0, "time for the answer to a commitment request; then it is asked again", unit="s", gt=0, le=604800
+        3600.0, "time for the answer to a commitment request; after it the node asks again", unit="s", gt=0, le=604800
     )
 
 
@@ -174,8 +191,10 @@ class WorkerRules(Section):
 
     processes: int = setting(1, "worker processes that `serve` starts", ge=1, le=64)
     poll_seconds: float = setting(1.0, "how often an idle worker looks for a job", unit="s", gt=0, le=3600)
-    heartbeat_s: float = setting(10.0, "how often a worker says that it lives", unit="s", gt=0, le=3600)
-    lease_s: float = setting(120.0, "silence after which a worker's job is given to another", unit="s", gt=0, le=86400)
+    heartbeat_s: float = setting(10.0, "how often a worker reports that it is alive", unit="s", gt=0, le=3600)
+    lease_s: float = setting(
+        120.0, "silence after which a worker's job goes to another worker", unit="s", gt=0, le=86400
+    )
     max_attempts: int = setting(5, "attempts at a job before it is put aside with an alert", ge=1, le=100)
     retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
     retry_max_s: float = setting(600.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
@@ -200,17 +219,20 @@ class RetentionRules(Section):
 
     keep_days: int = setting(
         0,
-        "days after its last image at which a study's images are deleted, if the evidence allows; 0: never",
+        "days from a study's last image until its images are deleted, if the evidence allows it; 0: never",
         unit="days",
         ge=0,
     )
     evidence: Literal["proven", "sent", "analysed"] = setting(
         "proven",
-        'what images are deleted on: "proven" (every destination proved that it keeps the results), "sent" (acknowledged), '
-        '"analysed" (a result was made; what has destinations must have reached them)',
+        'evidence that deletion needs: "proven" (every destination proved that it keeps the results), "sent" (acknowledged), '
+        '"analysed" (a result was made; a result that has destinations must have reached them)',
     )
     purge_below_gb: float = setting(
-        0.0, "free space below which the oldest such studies are deleted before their time; 0: never", unit="GB", ge=0
+        0.0,
+        "free space below which the oldest studies with that evidence are deleted before their time; 0: never",
+        unit="GB",
+        ge=0,
     )
     disk_reserve_gb: float = setting(1.0, "free space below which nothing more is accepted", unit="GB", ge=0)
 
@@ -224,42 +246,42 @@ class RetentionRules(Section):
 
 
 class AlertsRules(Section):
-    """How often the receivers of alerts ([[emails]] and [[webhooks]]) are told."""
+    """When the receivers of alerts ([[emails]] and [[webhooks]]) get a message."""
 
     collect_seconds: float = setting(
         60.0,
-        "an alert is told after so long, in one message with all that came in the meantime",
+        "wait before an alert is sent, in one message with all that came in the meantime",
         unit="s",
         ge=0,
         le=86400,
     )
     interval_seconds: float = setting(300.0, "least time between two messages to a receiver", unit="s", ge=0, le=86400)
     remind_hours: float = setting(
-        24.0, "an alert that is still open is told again after so long; 0: never", unit="h", ge=0, le=8784
+        24.0, "time after which an alert that is still open is sent again; 0: never", unit="h", ge=0, le=8784
     )
 
 
 class Receiver(Section):
-    """Someone who is told of alerts."""
+    """Someone who gets alerts."""
 
     name: Name = setting(..., "short unique name", example="pacs-team")
-    kinds: tuple[AlertKind, ...] = setting((), "kinds of alerts to tell; empty: all")
-    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for its server; without: the system's")
+    kinds: tuple[KindOfAlert, ...] = setting((), "kinds of alerts to send; empty: all")
+    tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for its server; unset: the system's")
 
 
 class Email(Receiver):
-    """Who is told of alerts by e-mail."""
+    """Who gets alerts by e-mail."""
 
     to: tuple[Mailbox, ...] = setting(..., "addresses to write to", example=("pacs@hospital.example",))
-    sender: Mailbox = setting(..., "address it comes from", example="spineone@hospital.example")
+    sender: Mailbox = setting(..., "address that messages come from", example="spineone@hospital.example")
     host: str = setting(..., "mail server (SMTP): host name or address", example="mail.hospital.example", min_length=1)
-    port: Port = setting(587, 'its TCP port: mostly 587 for "starttls", 465 for "tls", 25 for "none"')
+    port: Port = setting(587, 'its TCP port: usually 587 for "starttls", 465 for "tls", 25 for "none"')
     security: Literal["starttls", "tls", "none"] = setting(
         "starttls", 'how the connection is encrypted; "none" only inside a trusted network'
     )
     user: str = setting("", "user to log in as; empty: no login")
-    password_file: ExistingFile | None = setting(None, "file that holds the user's password alone")
-    password_env: str = setting("", "or the name of an environment variable that holds it")
+    password_file: ExistingFile | None = setting(None, "file that holds the user's password and nothing else")
+    password_env: str = setting("", "or the name of an environment variable that holds the password")
 
     @model_validator(mode="after")
     def _complete_login(self) -> Email:
@@ -277,16 +299,17 @@ class Email(Receiver):
 
 
 class Webhook(Receiver):
-    """Who is told of alerts by an HTTP POST of JSON."""
+    """Who gets alerts by an HTTP POST of JSON."""
 
     name: Name = setting(..., "short unique name", example="pager")
     url: Annotated[str, AfterValidator(check_url)] = setting(
         ..., "where to post", example="https://alerts.hospital.example/hook"
     )
     secret_file: ExistingFile | None = setting(
-        None, "file that holds a key alone: the header X-SpineOne-Signature is the body's HMAC-SHA256 with it"
+        None,
+        "file that holds a key and nothing else; the header X-SpineOne-Signature is the body's HMAC-SHA256 with it",
     )
-    secret_env: str = setting("", "or the name of an environment variable that holds it")
+    secret_env: str = setting("", "or the name of an environment variable that holds the key")
 
     @model_validator(mode="after")
     def _one_secret(self) -> Webhook:
@@ -300,17 +323,22 @@ class AuditRules(Section):
 
     enabled: bool = setting(True, "whether an audit log is written")
     patient: bool = setting(
-        False, "name the patient (ID and name) in it, as the standard asks for; without: Study Instance UIDs alone"
+        False, "name the patient (ID and name) in it, as the standard asks; false: Study Instance UIDs alone"
     )
     site: Annotated[str, Field(max_length=64)] = setting("", "hospital or department (AuditEnterpriseSiteID)")
-    file_mb: float = setting(20.0, "size at which a new file is begun", unit="MB", gt=0, le=10000)
+    file_mb: float = setting(20.0, "size at which a new file is started", unit="MB", gt=0, le=10000)
     keep_files: int = setting(
-        100, "files that are kept; those that the repository has not got yet are kept too; 0: all", ge=0, le=100000
+        100,
+        "newest files that are kept; files that the repository has not got yet are kept too; 0: all",
+        ge=0,
+        le=100000,
     )
     repository_host: str = setting("", "audit repository that gets every message by syslog too; empty: none")
-    repository_port: Port = setting(6514, "its port")
+    repository_port: Port = setting(6514, "TCP or UDP port of the repository")
     repository_transport: Literal["tls", "tcp", "udp"] = setting(
         "tls", 'syslog over TLS (RFC 5425), "tcp" (the same without TLS) or "udp" (RFC 5426; it may lose messages)'
     )
-    repository_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; without: the system's")
-    repository_timeout_s: float = setting(10.0, "time for it to connect or to take data", unit="s", gt=0, le=600)
+    repository_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for the repository; unset: the system's")
+    repository_timeout_s: float = setting(
+        10.0, "time that the repository has to accept a connection or to take data", unit="s", gt=0, le=600
+    )

@@ -11,15 +11,20 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
-from dicom_node.database.words import KINDS
+from dicom_node.database.words import AlertKind
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 _MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# As SQLAlchemy's `make_url` splits it; settings are read without loading SQLAlchemy.
+_DATABASE_URL = re.compile(
+    r"(?P<name>[\w+]+)://"
+    r"(?:[^:/]*(?::[^@]*)?@)?"  # user and password
+    r"(?:\[[^/?]+\]|[^/:?]+)?"  # host
+    r"(?::(?P<port>[^/?]*))?"
+)
 # The folder that relative paths count from, while a file is being read.
 base_folder: ContextVar[Path] = ContextVar("base_folder", default=Path())
 
@@ -41,6 +46,7 @@ def _check_network(value: str) -> str:
 
 
 def absolute(value: Path) -> Path:
+    """The path, counted from `base_folder` where it is relative; ``~`` is the user's home."""
     return (base_folder.get() / value.expanduser()).resolve()
 
 
@@ -54,6 +60,7 @@ def _existing_file(value: Path) -> Path:
 
 
 def model_path(value: str) -> str:
+    """``"default"``, or the absolute path of a model package's folder; ValueError if there is no such folder."""
     if value == "default":
         return value
     path = absolute(Path(value))
@@ -63,26 +70,36 @@ def model_path(value: str) -> str:
 
 
 def check_device(value: str) -> str:
+    """The device as it is; ValueError if it has another form than the detector knows."""
     if not _DEVICE.fullmatch(value):
         raise ValueError('must be "auto", "cpu", "cuda" or "cuda:N"')
     return value
 
 
 def check_database_url(value: str) -> str:
+    """The URL as it is, or empty; ValueError if SQLAlchemy could not read it or it is of another database."""
     if not value:
         return value
-    try:
-        backend = make_url(value).get_backend_name()
-    except ArgumentError:
-        raise ValueError('must be a database URL such as "sqlite:////var/lib/spineone/node.db"') from None
+    match = _DATABASE_URL.match(value)
+    if match is None or not _is_number(match.groupdict("0")["port"]):
+        raise ValueError('must be a database URL such as "sqlite:////var/lib/spineone/node.db"')
+    backend = match["name"].split("+")[0]
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
     return value
 
 
+def _is_number(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_kind(value: str) -> str:
-    if value not in KINDS:
-        raise ValueError(f"there is no such kind of alert; there are {', '.join(KINDS)}")
+    if value not in list(AlertKind):
+        raise ValueError(f"there is no such kind of alert; there are {', '.join(AlertKind)}")
     return value
 
 
@@ -93,6 +110,7 @@ def _check_mailbox(value: str) -> str:
 
 
 def check_url(value: str) -> str:
+    """The URL as it is; ValueError if it is none of HTTP, or holds a user."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or " " in value:
         raise ValueError('must be a URL such as "https://alerts.hospital.example/hook"')
@@ -117,7 +135,7 @@ def code_parts(value: str) -> list[str]:
 
 
 Code = Annotated[str, AfterValidator(_check_code)]
-AlertKind = Annotated[str, AfterValidator(_check_kind)]
+KindOfAlert = Annotated[str, AfterValidator(_check_kind)]
 Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]

@@ -22,12 +22,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_node.analysis import jobs
+from dicom_node.analysis.jobs import JobState
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import SOURCE
 from dicom_node.audit.people import person
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Instance, Job, ResultRow
+from dicom_node.database.tables import Instance, ResultRow
 from dicom_node.errors import NodeError
 from dicom_node.images.records import inputs_of, is_intact, of_newest_patient
 from dicom_node.settings.node import NodeSettings
@@ -196,13 +198,8 @@ def read_key(path: Path) -> bytes:
 
 def _newest_result(session: Session, study_uid: str) -> ResultRow | None:
     """Of the study's last finished job."""
-    query = (
-        select(ResultRow)
-        .join(Job, Job.result_id == ResultRow.id)
-        .where(Job.study_uid == study_uid, Job.state == "done")
-        .order_by(Job.id.desc())
-    )
-    return session.scalar(query.limit(1))
+    job = jobs.newest(session, study_uid, state=JobState.DONE)
+    return None if job is None or job.result_id is None else session.get_one(ResultRow, job.result_id)
 
 
 def _point(finding: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import Participant
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.tables import Instance, OutboxRow, ResultFile, ResultRow, StudyRow
 from dicom_node.database.words import EVIDENCE
 from dicom_node.images.records import delete_purged
 from dicom_node.settings.node import NodeSettings
@@ -97,7 +97,7 @@ class Retention:
             rows = _on_disk(session, study_uid)
             for row in rows:
                 row.purged_at = utc_now()
-            job = _last_job(session, study_uid)
+            job = jobs.newest(session, study_uid)
             assert job is not None
             jobs.note_purge(
                 session, job.id, f"{verdict.files} files, {verdict.size} bytes; evidence: {self._rules.evidence}"
@@ -115,7 +115,7 @@ class Retention:
         return Verdict(study_uid, len(rows), sum(row.size for row in rows), reason)
 
     def _kept_because(self, session: Session, study_uid: str) -> str:
-        study, job = session.get(StudyRow, study_uid), _last_job(session, study_uid)
+        study, job = session.get(StudyRow, study_uid), jobs.newest(session, study_uid)
         if study is None or study.state != "complete":
             return "its images are still coming"
         if job is None or job.state != "done" or job.generation != study.generation or job.result_id is None:
@@ -157,7 +157,3 @@ class Retention:
 def _on_disk(session: Session, study_uid: str) -> list[Instance]:
     query = select(Instance).where(Instance.study_uid == study_uid, Instance.purged_at.is_(None))
     return list(session.scalars(query.order_by(Instance.id)))
-
-
-def _last_job(session: Session, study_uid: str) -> Job | None:
-    return session.scalar(select(Job).where(Job.study_uid == study_uid).order_by(Job.id.desc()).limit(1))

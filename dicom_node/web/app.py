@@ -6,9 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -19,18 +17,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.database.connection import Database
-from dicom_node.dicom.identifiers import SOFTWARE_VERSION
-from dicom_node.health import overview
-from dicom_node.health.heartbeats import running
 from dicom_node.health.metrics import NodeCollector
 from dicom_node.health.readiness import Check, checks
 from dicom_node.settings.node import NodeSettings
-from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
+from dicom_node.web.status_page import render_page
 
 # Pages are made at most this often, however many ask.
 KEEP_S = 2.0
-STUDIES_SHOWN = 25
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -115,33 +109,4 @@ def _unexpected(request: Request, error: Exception) -> Response:
     get_logger().error("page_failed", path=request.url.path, exc_info=error)
     return PlainTextResponse(
         "this page cannot be made now; the node's log says why (/readyz may too)\n", status_code=503
-    )
-
-
-# ---------------------------------------------------------------- the status page
-
-# Autoescape for every template: reasons and subjects may hold what a peer sent.
-_templates = Environment(
-    loader=PackageLoader("dicom_node.web"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters["when"] = lambda text: "" if text is None else str(text)[:19].replace("T", " ")
-_templates.filters["words"] = lambda text: str(text).replace("_", " ")
-
-
-def render_page(settings: NodeSettings, database: Database) -> str:
-    """The status page as HTML."""
-    now = utc_now()
-    with database.read() as session:
-        state: dict[str, Any] = overview.status(session, settings, studies=STUDIES_SHOWN)
-        processes = running(session, now=now)
-    return _templates.get_template("status.html").render(
-        state=state,
-        processes=processes,
-        checks=checks(settings, database),
-        now=now.isoformat(),
-        version=SOFTWARE_VERSION,
     )

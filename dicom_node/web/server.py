@@ -7,8 +7,9 @@ import threading
 
 import uvicorn
 
-from dicom_node.alerts.record import close_alert, raise_alert
+from dicom_node.alerts.record import try_to_close, try_to_raise
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import WebRules
 from dicom_node.system.lifecycle import StopFlag, notify_ready
@@ -64,12 +65,12 @@ def _listen_patiently(web: WebRules, database: Database, stop: StopFlag) -> sock
             if not told:
                 why = f"cannot listen on {where}: {error.strerror or error}; receiving goes on, set another [web] port"
                 get_logger().error("web_unavailable", host=web.host, port=web.port, why=why)
-                _tell(database, where, why)
+                try_to_raise(database, AlertKind.WEB_UNAVAILABLE, where, why)
                 notify_ready()
             told = True
             stop.wait(_TRY_AGAIN_S)
             continue
-        _tell(database, where, "")
+        try_to_close(database, AlertKind.WEB_UNAVAILABLE, where)
         return listening
     return None
 
@@ -85,15 +86,3 @@ def _listen(web: WebRules) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-def _tell(database: Database, where: str, why: str) -> None:
-    """Open the alert, or close it where there is nothing to say."""
-    try:
-        with database.write() as session:
-            if why:
-                raise_alert(session, "web_unavailable", where, why)
-            else:
-                close_alert(session, "web_unavailable", where)
-    except Exception:  # the log has it
-        get_logger().exception("alert_failed")

@@ -1,6 +1,6 @@
 """CenterNet (Zhou et al. 2019, "Objects as points") on a ResNet: three deconvolutions to stride 4.
 
-The original's deformable convolutions are plain 3 x 3 here (reading 28).
+The deformable convolutions of the original are plain 3 x 3 convolutions here (reading 28).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spineone_core.backbones.resnet import ResNet
 
 
 class CenterNet(nn.Module):
-    """ResNet + three times (3 x 3, deconvolution 4 x 4 of stride 2).
+    """A ResNet, then three times a 3 x 3 convolution and a 4 x 4 deconvolution of stride 2.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class CenterNet(nn.Module):
     out_channels
         Channels of U at stride 4 (64 in the paper and the original).
     channels
-        Of the first deconvolution (256 in the original); the second has half.
+        Channels of the first deconvolution (256 in the original); the second has half as many.
     """
 
     def __init__(self, trunk: ResNet, *, out_channels: int, channels: int) -> None:

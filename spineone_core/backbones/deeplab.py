@@ -12,7 +12,7 @@ from spineone_core.backbones.resnet import ResNet
 
 
 def conv_bn_relu(in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> nn.Sequential:
-    """Convolution without bias, batch normalisation, ReLU; keeps the size."""
+    """Convolution without bias, batch normalisation and ReLU; the size stays the same."""
     padding = dilation * (kernel // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, 1, padding, dilation, bias=False),
@@ -28,7 +28,7 @@ class ASPP(nn.Module):
         super().__init__()
         self.branches = nn.ModuleList([conv_bn_relu(in_channels, out_channels, 1)])
         self.branches.extend(conv_bn_relu(in_channels, out_channels, 3, rate) for rate in rates)
-        # No batch normalisation: the pooled map is 1 x 1 and a batch may be one exam.
+        # No batch normalisation here: the pooled map is 1 x 1, and a batch may be a single exam.
         self.pooled = nn.Conv2d(in_channels, out_channels, 1) if pooling else None
         count = len(self.branches) + int(pooling)
         self.project = conv_bn_relu(count * out_channels, out_channels, 1)
@@ -42,7 +42,7 @@ class ASPP(nn.Module):
 
 
 class DeepLabV3Plus(nn.Module):
-    """ResNet + ASPP + decoder.
+    """A ResNet, ASPP and the decoder.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class DeepLabV3Plus(nn.Module):
     out_channels
         Channels of U at stride 4 (64 in the paper).
     channels
-        Of ASPP and decoder (256 in the original).
+        Channels of ASPP and decoder (256 in the original).
     low_level_channels
-        Of the reduced stride-4 features (48 in the original).
+        Channels of the reduced stride-4 features (48 in the original).
     """
 
     def __init__(

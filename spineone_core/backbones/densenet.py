@@ -14,7 +14,7 @@ BOTTLENECK = 4
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU, 1 x 1, BN, ReLU, 3 x 3; its ``growth`` channels are appended to the input."""
+    """BN, ReLU, 1 x 1, BN, ReLU and 3 x 3; the resulting ``growth`` channels are appended to the input."""
 
     def __init__(self, in_channels: int, growth: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class DenseLayer(nn.Module):
 
 
 def _transition(in_channels: int) -> nn.Sequential:
-    """Halves channels and size between two blocks."""
+    """What halves channels and size between two blocks."""
     parts: OrderedDict[str, nn.Module] = OrderedDict(
         norm=nn.BatchNorm2d(in_channels),
         relu=nn.ReLU(inplace=True),
@@ -57,7 +57,7 @@ class DenseNet(nn.Module):
     in_channels
         Number of slices.
     width
-        Channels of the stem: 64 is the standard network; the growth is half of it (32).
+        Channels of the stem. 64 is the standard network; the growth is half as many (32).
     """
 
     def __init__(self, depth: str, *, in_channels: int, width: int = 64) -> None:

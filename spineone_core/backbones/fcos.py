@@ -1,4 +1,4 @@
-"""FCOS (Tian et al. 2019) as a keypoint backbone: towers on P3 to P5, brought to stride 4 (reading 26)."""
+"""FCOS (Tian et al. 2019) as a keypoint backbone: towers on P3 to P5, whose outputs are brought to stride 4 (reading 26)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROUPS = 32
 
 
 class FCOS(nn.Module):
-    """ResNet + FPN + one tower shared by all levels, whose outputs are upsampled and summed.
+    """A ResNet, an FPN and one tower that all levels share; its outputs are upsampled and summed.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class FCOS(nn.Module):
     out_channels
         Channels of U at stride 4 (64 in the paper).
     channels
-        Of pyramid and tower (256 in the original).
+        Channels of pyramid and tower (256 in the original).
     """
 
     def __init__(self, trunk: ResNet, *, out_channels: int, channels: int) -> None:

@@ -11,18 +11,18 @@ from spineone_core.backbones.deeplab import conv_bn_relu
 
 
 class FPN(nn.Module):
-    """Trunk + pyramid; U is the finest level, into which all coarser ones have been summed.
+    """A trunk and a pyramid; U is the finest level, to which all coarser ones have been added.
 
     Parameters
     ----------
     trunk
-        Gives features at strides 4, 8, 16, 32.
+        A network that gives features at strides 4, 8, 16 and 32.
     in_channels
         Channels of these features, finest first.
     out_channels
         Channels of U at stride 4 (64 in the paper).
     channels
-        Of the pyramid (256 in the original).
+        Channels of the pyramid (256 in the original).
     """
 
     def __init__(self, trunk: nn.Module, in_channels: Sequence[int], *, out_channels: int, channels: int) -> None:
@@ -39,7 +39,7 @@ class FPN(nn.Module):
 
 
 def top_down(laterals: Sequence[Tensor]) -> list[Tensor]:
-    """Each level plus everything coarser, finest first."""
+    """Each level plus everything coarser, the finest first."""
     merged = list(laterals)
     for i in range(len(merged) - 2, -1, -1):
         merged[i] = merged[i] + F.interpolate(merged[i + 1], size=merged[i].shape[-2:], mode="nearest")

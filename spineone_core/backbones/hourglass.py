@@ -1,4 +1,4 @@
-"""Stacked hourglass (Newell et al. 2016) in the form of Hourglass-52 / 104: one / two modules of depth 5, loss on each."""
+"""Stacked hourglass (Newell et al. 2016), as Hourglass-52 and 104: one or two modules of depth 5 with a loss on each."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Residual(nn.Module):
 
 
 def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution without bias and batch normalisation; halves the size at stride 2."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
     )
@@ -39,7 +40,7 @@ def _residuals(count: int, in_channels: int, out_channels: int, stride: int = 1)
 
 
 class Level(nn.Module):
-    """One level: a branch at its own size, and one at half the size that holds the next level."""
+    """One level: a branch at its own size, and a branch at half the size that holds the next level."""
 
     def __init__(self, channels: tuple[int, ...], counts: tuple[int, ...]) -> None:
         super().__init__()
@@ -52,12 +53,12 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         skip = self.skip(x)
-        # Sizes that do not halve evenly are met again here.
+        # Interpolation restores sizes that do not halve evenly.
         return skip + F.interpolate(self.up(self.inner(self.down(x))), size=skip.shape[-2:], mode="nearest")
 
 
 class Hourglass(nn.Module):
-    """Stem to stride 4 and one or two hourglasses.
+    """A stem to stride 4 and one or two hourglasses.
 
     Parameters
     ----------
@@ -83,13 +84,13 @@ class Hourglass(nn.Module):
         self.levels = nn.ModuleList(Level(channels, COUNTS) for _ in range(stacks))
         self.outs = nn.ModuleList(conv_bn_relu(here, here, 3) for _ in range(stacks))
         self.projects = nn.ModuleList(conv_bn_relu(here, out_channels, 1) for _ in range(stacks))
-        # What the next hourglass sees: the former one's input and output, merged.
+        # The next hourglass sees the merged input and output of the one before.
         self.merge_in = nn.ModuleList(conv_bn(here, here, 1) for _ in range(stacks - 1))
         self.merge_out = nn.ModuleList(conv_bn(here, here, 1) for _ in range(stacks - 1))
         self.between = nn.ModuleList(Residual(here, here) for _ in range(stacks - 1))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """(B, n, H, W) -> U (B, out_channels, H/4, W/4) of every hourglass, the last one's last."""
+        """(B, n, H, W) -> U (B, out_channels, H/4, W/4) of every hourglass, in their order."""
         x = self.stem(x)
         found = []
         for i, (level, out, project) in enumerate(zip(self.levels, self.outs, self.projects, strict=True)):
@@ -100,5 +101,5 @@ class Hourglass(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """U of the last hourglass."""
+        """(B, n, H, W) -> U of the last hourglass."""
         return self.stages(x)[-1]

@@ -1,4 +1,4 @@
-"""HRNet (Sun et al. 2019), the pose form: four parallel resolutions, the finest one's features come out."""
+"""HRNet (Sun et al. 2019), in its form for poses: four parallel resolutions, of which the finest is the output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spineone_core.backbones.deeplab import conv_bn_relu
 from spineone_core.backbones.resnet import BasicBlock, Bottleneck
 
 WIDTHS: dict[str, int] = {"hrnet_w32": 32, "hrnet_w48": 48}
-# Modules of stages 2, 3 and 4.
+# Number of modules in stages 2, 3 and 4.
 MODULES = (1, 4, 3)
 STEM = 64
 BLOCKS = 4
@@ -25,14 +25,14 @@ def _conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) 
 
 
 class Exchange(nn.Module):
-    """One parallel unit: four basic blocks on every resolution, then each resolution receives the sum of all.
+    """One parallel unit: four basic blocks at every resolution, after which each resolution receives the sum of all.
 
     Parameters
     ----------
     channels
-        Of every resolution, finest first.
+        Channels of every resolution, the finest first.
     outputs
-        How many resolutions come out (1 in the last unit: the finest).
+        How many resolutions come out; in the last unit only the finest.
     """
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
@@ -59,7 +59,7 @@ def _gather(layers: nn.Module, features: Sequence[Tensor], target: int) -> Tenso
 
 
 def _resize(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """What brings resolution ``source`` to ``target``: strided 3 x 3 convolutions down, 1 x 1 (and interpolation) up."""
+    """What brings resolution ``source`` to ``target``: strided 3 x 3 convolutions downwards, 1 x 1 and interpolation upwards."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -74,7 +74,7 @@ def _resize(channels: Sequence[int], source: int, target: int) -> nn.Module:
 
 
 class HRNet(nn.Module):
-    """Stem, four bottlenecks, stages 2 to 4 at strides 4 to 32.
+    """A stem, four bottlenecks, and stages 2 to 4 at strides 4 to 32.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ class HRNet(nn.Module):
             Bottleneck(stem, stem, 1, 1), *(Bottleneck(wide, stem, 1, 1) for _ in range(BLOCKS - 1))
         )
         self.first = conv_bn_relu(wide, channels[0], 3)
-        # The coarser resolution that each stage adds: stage 2 makes it of layer1's features, 3 and 4 of the coarsest so far.
+        # Each stage adds a coarser resolution: stage 2 makes it from layer1's features, 3 and 4 from the coarsest so far.
         sources = (wide, channels[1], channels[2])
         self.added = nn.ModuleList(
             nn.Sequential(*_conv_bn(a, b, 3, 2), nn.ReLU(inplace=True))

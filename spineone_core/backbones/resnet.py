@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3, 1 x 1 (ResNet50, 101); the stride sits in the 3 x 3."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions (ResNet50, 101); the 3 x 3 has the stride."""
 
     expansion: ClassVar[int] = 4
 
@@ -72,9 +72,9 @@ class ResNet(nn.Module):
     in_channels
         Number of slices.
     width
-        Channels of the first stage: 64 is the standard network.
+        Channels of the first stage; 64 is the standard network.
     output_stride
-        32, or 16 with the last stage dilated by 2 (DeepLabv3+).
+        32, or 16, where the last stage is dilated by 2 instead (DeepLabv3+).
     """
 
     def __init__(self, depth: str, *, in_channels: int, width: int = 64, output_stride: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""Calibrated probabilities."""
+"""Calibration: how a structure's raw probability is scaled, and when no class is called."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def calibrate(probability: float, calibration: Calibration | None) -> float:
-    """Platt scaling; unchanged where the package has none for the structure."""
-    if calibration is None:
-        return probability
-    clipped = min(max(probability, 1e-4), 1 - 1e-4)
-    logit = math.log(clipped / (1 - clipped))
-    return 1 / (1 + math.exp(-(calibration.slope * logit + calibration.intercept)))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What is done with a structure's raw probability.
 
-    Platt scaling, sigmoid(slope * logit(p) + intercept); a temperature T is slope 1 / T, intercept 0. No class is called where
-    the scaled probability lies in ``undecided`` (both ends included); None leaves it to ``DecodingConfig.undecided_margin``.
-    ``error_rate`` is the share of a class that may be called the other, for which the band was made.
+    It is scaled as sigmoid(slope * logit(p) + intercept) (Platt); a temperature T is slope 1 / T and intercept 0. No class is
+    called where the scaled probability lies in ``undecided`` (both ends included); None leaves that to
+    ``DecodingConfig.undecided_margin``. The band was made so that at most a share ``error_rate`` of a class
+    is called the other.
     """
 
     slope: float = 1.0
@@ -38,3 +30,12 @@ class Calibration:
     def from_json(cls, data: dict[str, Any]) -> Calibration:
         band = data.get("undecided")
         return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})
+
+
+def calibrate(probability: float, calibration: Calibration | None) -> float:
+    """The scaled probability; unchanged where the package has no calibration for the structure."""
+    if calibration is None:
+        return probability
+    clipped = min(max(probability, 1e-4), 1 - 1e-4)
+    logit = math.log(clipped / (1 - clipped))
+    return 1 / (1 + math.exp(-(calibration.slope * logit + calibration.intercept)))

@@ -1,4 +1,4 @@
-"""Ten neighbouring keypoints down the spine: the chain search that names the levels."""
+"""The search for a chain of ten neighbouring keypoints down the spine, which names the levels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from spineone_core.detection.voting import Candidate
 class ChainPrior:
     """What ten neighbouring lumbar keypoints look like.
 
-    ``step_mm`` and ``step_sd`` of any step, ``step_range`` of possible ones; ``bend_deg`` and ``bend_sd`` of the turn at each of
-    the eight inner keypoints (L1-L2 to L5), positive towards posterior: lordosis and the kink above the sacrum tell levels apart
-    where every disc looks alike. Measured on 114 SPIDER exams of training patients (mean bends, SD 6 to 12 degrees) and made
-    wider; step ratios are SDID-TC's.
+    ``step_mm`` and ``step_sd`` are mean and deviation of a step between neighbours, ``step_range`` holds the possible
+    steps. ``bend_deg`` and ``bend_sd`` describe the turn at each of the eight inner keypoints (L1-L2 to L5), positive
+    towards posterior: lordosis and the kink above the sacrum tell levels apart where every disc looks alike. The bends were
+    measured on 114 SPIDER exams of training patients (mean bends, SD 6 to 12 degrees) and widened; the step ratios come
+    from SDID-TC.
     """
 
     step_mm: float = 18.0
@@ -31,7 +32,7 @@ class ChainPrior:
     bend_deg: tuple[float, ...] = (11.9, -9.8, 11.9, -4.0, 11.5, -1.5, 16.3, -2.5)
     bend_sd: tuple[float, ...] = (9.0, 9.0, 9.0, 9.0, 11.0, 11.0, 16.0, 14.0)
     max_bend: float = 60.0
-    # Weight of one unit of log score against the prior's terms.
+    # How much one unit of log score weighs against the prior's terms.
     score_weight: float = 16.0
 
 
@@ -39,8 +40,9 @@ class ChainPrior:
 class Chain:
     """Ten candidates in reading order.
 
-    ``score`` is the chain's log score, ``margin`` its lead over the best chain shifted by a level or more; ``notes`` are doubts
-    about the levels (see `level_checks`), ``spread_mm`` the largest distance of any test-time view's keypoint, of each level.
+    ``score`` is the chain's log score, ``margin`` its lead over the best chain that is shifted by a level or more.
+    ``notes`` are doubts about the levels (see `level_checks`). ``spread_mm`` holds, for each level, the largest distance
+    between the chain's keypoint and that of any test-time view.
     """
 
     candidates: tuple[Candidate, ...]
@@ -60,8 +62,8 @@ def assign_levels(
 ) -> Chain | None:
     """The best chain L1, L1-L2, ..., L5, L5-S1 down the spine, or None if there is none (readings 16 and 17).
 
-    Vertebrae and discs alternate; steps and bends must be possible and are preferred likely. A second-order Viterbi search over
-    pairs of neighbours; nothing is ever invented.
+    Vertebrae and discs alternate. Steps and bends must be possible, and likely ones are preferred. This is a second-order
+    Viterbi search over pairs of neighbours; no point is ever invented.
     """
     prior = prior or ChainPrior()
     structures = [landmark.structure for landmark in READING_ORDER]
@@ -73,14 +75,14 @@ def assign_levels(
     if best is None:
         return None
     score, path = best
-    # Shifted by whole levels, the chain starts at another vertebra.
+    # A chain that is shifted by whole levels starts at another vertebra.
     others = [search.best(start=k) for k in range(len(layers[0])) if k != path[0]]
     rival = max((o[0] for o in others if o is not None), default=-math.inf)
     return Chain(tuple(layer[k] for layer, k in zip(layers, path, strict=True)), score, score - rival)
 
 
 def check_levels(ten: Sequence[Candidate], spacing_mm: float, prior: ChainPrior | None = None) -> Chain | None:
-    """Ten candidates whose levels are known, in reading order, or None where they cannot be a spine (reading 17)."""
+    """The chain of ten candidates in reading order whose levels are known, or None where they cannot be a spine (reading 17)."""
     best = _Search([[c] for c in ten], spacing_mm, prior or ChainPrior()).best()
     return None if best is None else Chain(tuple(ten), best[0], math.inf)
 
@@ -88,13 +90,13 @@ def check_levels(ten: Sequence[Candidate], spacing_mm: float, prior: ChainPrior 
 def assign_top_five(
     candidates: dict[Structure, list[Candidate]], spacing_mm: float, prior: ChainPrior | None = None
 ) -> Chain | None:
-    """The paper's way (reading 16): the five strongest of each, sorted down the spine; None where they do not alternate."""
+    """The paper's way (reading 16): the five strongest of each structure, down the spine; None where they do not alternate."""
     ten = strongest_ten(candidates)
     return None if ten is None else check_levels(ten, spacing_mm, prior)
 
 
 def strongest_ten(candidates: dict[Structure, list[Candidate]]) -> list[Candidate] | None:
-    """The five strongest of each structure, down the picture, in reading order; None where there are fewer."""
+    """The five strongest of each structure in reading order, sorted down the picture; None where a structure has fewer."""
     five = {s: sorted(sorted(found, key=lambda c: -c.score)[:5], key=lambda c: c.y) for s, found in candidates.items()}
     if any(len(five[landmark.structure]) < 5 for landmark in READING_ORDER):
         return None
@@ -120,7 +122,7 @@ class _Search:
         return np.where(possible, cost, -np.inf)
 
     def _triple_cost(self, i: int) -> FloatArray:
-        """(A, B, C) cost of the bend and of the change of step at B, the keypoint number i + 1 of the chain."""
+        """(A, B, C) cost of the bend and of the change of step at B, which is keypoint number i + 1 of the chain."""
         first, second = (np.degrees(np.arctan2(step[..., 0], step[..., 1])) for step in self.steps[i : i + 2])
         bend = second[None] - first[:, :, None]
         ratio = np.log(self.lengths[i + 1][None] / self.lengths[i][:, :, None])

@@ -1,4 +1,4 @@
-"""From network to ten keypoints: devices, score maps, the chain of levels, calibration. The detector and the trainer share it."""
+"""From prepared pictures to the chain of ten levels: the network's maps of all views, their scores, the chain."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decode(
     device: torch.device,
     options: InferenceOptions | None = None,
 ) -> Chain:
-    """Maps -> candidates -> chain of ten.
+    """The chain of one exam: the network's maps, their candidates, the chain of ten.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def decode_many(
     device: torch.device,
     options: InferenceOptions | None = None,
 ) -> list[Chain | NotAnalysable]:
-    """The chain of each exam, or why there is none. Exams of one size run together; nothing is padded for that."""
+    """The chain of each exam, or why there is none. Exams of the same size run together; no exam is padded for that."""
     options = options or InferenceOptions()
     results: dict[int, Chain | NotAnalysable] = {}
     for indices in batches([exam.images.shape[-2:] for exam in exams], options.batch):
@@ -68,7 +68,7 @@ def _decode_views(
     manifest: Manifest,
     device: torch.device,
 ) -> Chain:
-    """The chain of all views' averaged maps; with more than one view also how far they disagree."""
+    """The chain from the averaged maps of all views; with more than one view it also says how far they disagree."""
     merged = {s: Maps(*_concatenate([view[s] for view in views])) for s in views[0]}
     chain = _chain_of_maps(network, exam, merged, manifest, device)
     if len(views) == 1:
@@ -88,7 +88,7 @@ def _concatenate(maps: Sequence[Maps]) -> tuple[Tensor, Tensor | None]:
 
 
 def _spread(chain: Chain, views: Sequence[Chain | None], spacing_mm: float) -> tuple[float, ...]:
-    """Largest distance in mm of a view's keypoint from the chain's, of each level; infinite where a view refuses."""
+    """For each level, the largest distance in mm of a view's keypoint from the chain's; infinite where a view refuses."""
     if any(view is None for view in views):
         return (math.inf,) * len(chain.candidates)
     return tuple(

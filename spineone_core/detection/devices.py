@@ -11,11 +11,11 @@ from spineone_core.network.spineone import SpineOne
 
 
 class DeviceError(Exception):
-    """The asked-for device is not there; the message names it."""
+    """The device that was asked for is not there; the message names it."""
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is a GPU, the CPU otherwise.
+    """The device of a name; ``auto`` is CUDA where there is a GPU, the CPU otherwise.
 
     Raises
     ------
@@ -30,8 +30,14 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def place_network(network: SpineOne, device: torch.device) -> SpineOne:
+    """The same network on the device, its weights laid out as `view_maps` lays out the pictures (channels last)."""
+    network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def gpu_memory(device: torch.device) -> tuple[str, int, int] | None:
-    """Name of a CUDA device, bytes free and bytes in all, whoever uses them; None where the device is no GPU."""
+    """Name of a CUDA device, its free bytes and its total bytes, counting all programs; None where the device is no GPU."""
     if device.type != "cuda":
         return None
     index = torch.cuda.current_device() if device.index is None else device.index
@@ -40,12 +46,12 @@ def gpu_memory(device: torch.device) -> tuple[str, int, int] | None:
 
 
 def has_compiler(device: torch.device) -> bool:
-    """Whether ``torch.compile`` can build code for the device: on the CPU it calls a C++ compiler, on CUDA it brings its own."""
+    """Whether ``torch.compile`` can build code for the device: on the CPU it needs a C++ compiler, for CUDA it brings its own."""
     return device.type == "cuda" or any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
 
 
 def compile_network(network: SpineOne, device: torch.device) -> None:
-    """``torch.compile`` for pictures of every size; the first picture waits for it, a minute or more.
+    """Compile the network for pictures of any size; the first picture then takes a minute or more.
 
     Raises
     ------

@@ -14,12 +14,12 @@ from spineone_core.network.domain import DomainNetwork
 
 @torch.inference_mode()
 def domain_score(network: DomainNetwork, images: NDArray[np.float32], device: torch.device) -> float:
-    """How foreign an exam's stacks (fused, n, H, W) are: 0 as in training, 1 something else."""
+    """How foreign an exam's stacks (fused, n, H, W) are: 0 is like the training data, 1 is something else."""
     return float(torch.sigmoid(network(torch.from_numpy(images).to(device)).float()).mean())
 
 
 def finite_score(network: DomainNetwork | None, images: NDArray[np.float32], device: torch.device) -> float | None:
-    """The score, None where the package has no domain check.
+    """The score of an exam; None where the package has no domain check.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def finite_score(network: DomainNetwork | None, images: NDArray[np.float32], dev
 
 
 def check_score(network: DomainNetwork | None, score: float | None) -> None:
-    """Refuse what is out of the domain.
+    """Refuse what lies outside the domain.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Doubts about level names: signs of six or four lumbar vertebrae, of sacralisation and lumbarisation.
 
-The detector counts five lumbar levels up from the sacrum. Where the picture speaks for another count, it says so
-and never renames.
+The detector counts five lumbar levels up from the sacrum. Where the picture suggests another count, a warning says so;
+the levels keep their names.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.detection.chain import Chain
 from spineone_core.detection.voting import Candidate
 
-# A further level counts as seen from this share of the chain's median score on.
+# A further level counts as seen if its score is at least this share of the chain's median score.
 RIVAL_SHARE = 0.6
-# A level at the end of the chain is weak under this share of the median score.
+# A level at the end of the chain is weak if its score is below this share of the median score.
 WEAK_SHARE = 0.35
 # Allowed lengths of a step beyond the chain's ends, in units of the chain's median step.
 STEP_SHARE = (0.5, 1.6)
-# A last step shorter than this share of the median speaks for a rudimentary disc.
+# A last step shorter than this share of the median step suggests a rudimentary disc.
 SHORT_SHARE = 0.6
-# Cosine of the largest turn between the chain's end and a further level.
+# Cosine of the largest turn allowed between the chain's end and a further level.
 MIN_COSINE = math.cos(math.radians(45))
 
 
 def level_notes(chain: Chain, candidates: dict[Structure, list[Candidate]]) -> tuple[str, ...]:
-    """Warnings, empty for an ordinary lumbar spine.
+    """Warnings about the levels; empty for an ordinary lumbar spine.
 
     Parameters
     ----------
     chain
-        The ten chosen.
+        The ten chosen candidates.
     candidates
-        All that were found, in the same pixels.
+        All candidates that were found, in the same pixels.
     """
     points = chain.points
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)

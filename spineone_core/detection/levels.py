@@ -12,9 +12,58 @@ from spineone_core.detection.level_checks import level_notes
 from spineone_core.detection.voting import MERGES, Candidate
 from spineone_core.findings import NotAnalysable, Reason
 
+ASSIGNMENTS = ("chain", "top_five")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingConfig:
+    """How maps become findings.
+
+    Parameters
+    ----------
+    radius_px
+        R of targets and voting, in network pixels.
+    suppression_mm
+        Least distance between two keypoints of one structure (reading 16).
+    window_mm
+        Radius within which votes gather.
+    minimum_score
+        Least score of a candidate.
+    minimum_confidence, minimum_mean_confidence
+        Least confidence of each of the ten keypoints, and least mean of all ten.
+    margin_warning
+        A chain with a smaller lead (in log score) over a shifted one gets a warning.
+    undecided_margin
+        No class is called within this distance of one half.
+    merge, assignment
+        How both classes' scores become one (``sum`` or ``max``), and how levels are assigned (``chain``, or the paper's
+        ``top_five``): reading 16.
+    plausible
+        Whether ten points that cannot be a lumbar spine are refused. False, for the paper's tables only, takes the strongest
+        points as they are.
+    """
+
+    radius_px: float = 6.0
+    suppression_mm: float = 10.0
+    window_mm: float = 3.5
+    minimum_score: float = 0.05
+    minimum_confidence: float = 0.05
+    minimum_mean_confidence: float = 0.3
+    margin_warning: float = 2.0
+    undecided_margin: float = 0.1
+    merge: str = "sum"
+    assignment: str = "chain"
+    plausible: bool = True
+
+    def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise ValueError(f"merge {self.merge!r}; allowed: {', '.join(MERGES)}")
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment {self.assignment!r}; allowed: {', '.join(ASSIGNMENTS)}")
+
 
 def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float, decoding: DecodingConfig) -> Chain:
-    """The chain of ten, or the reason why there is none."""
+    """The chain of ten; raises ``NotAnalysable`` with the reason where there is none."""
     discs, vertebrae = len(candidates[Structure.DISC]), len(candidates[Structure.VERTEBRA])
     if discs < 5 or vertebrae < 5:
         raise NotAnalysable(
@@ -27,12 +76,12 @@ def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float
 
 
 def choose_known(ten: Sequence[Candidate], spacing_mm: float, decoding: DecodingConfig) -> Chain:
-    """Ten keypoints of known level, or the reason why they cannot be."""
+    """The chain of ten keypoints of known level; raises ``NotAnalysable`` with the reason where they cannot be one."""
     return _accept(check_levels(ten, spacing_mm) or _as_found(ten, decoding), decoding)
 
 
 def _as_found(ten: Sequence[Candidate] | None, decoding: DecodingConfig) -> Chain | None:
-    """Ten points without a look at whether they can be a spine, where the config asks for that."""
+    """Ten points as they are, where the config does not ask whether they can be a spine."""
     if decoding.plausible or ten is None:
         return None
     return Chain(tuple(ten), -math.inf, math.inf)
@@ -55,38 +104,5 @@ def _accept(chain: Chain | None, decoding: DecodingConfig) -> Chain:
 
 
 def mean_confidence(candidates: Sequence[Candidate]) -> float:
+    """Mean score of the candidates, each counted as at most 1."""
     return sum(min(1.0, c.score) for c in candidates) / len(candidates)
-
-
-ASSIGNMENTS = ("chain", "top_five")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodingConfig:
-    """From maps to findings.
-
-    ``radius_px`` R of targets and voting, network pixels; ``suppression_mm`` least distance of two keypoints of one structure
-    (reading 16); ``window_mm`` radius within which votes gather; ``minimum_score`` of a candidate; ``minimum_confidence`` of
-    each of the ten; ``minimum_mean_confidence`` of all; ``margin_warning`` of the level assignment in log score;
-    ``undecided_margin`` round one half within which a class is not called. ``merge`` of both classes' scores (``sum`` or ``max``)
-    and ``assignment`` of levels (``chain``, or the paper's ``top_five``): reading 16. ``plausible`` refuses ten points that
-    cannot be a lumbar spine; False, for the paper's tables alone, gives the strongest as they are.
-    """
-
-    radius_px: float = 6.0
-    suppression_mm: float = 10.0
-    window_mm: float = 3.5
-    minimum_score: float = 0.05
-    minimum_confidence: float = 0.05
-    minimum_mean_confidence: float = 0.3
-    margin_warning: float = 2.0
-    undecided_margin: float = 0.1
-    merge: str = "sum"
-    assignment: str = "chain"
-    plausible: bool = True
-
-    def __post_init__(self) -> None:
-        if self.merge not in MERGES:
-            raise ValueError(f"merge {self.merge!r}; allowed: {', '.join(MERGES)}")
-        if self.assignment not in ASSIGNMENTS:
-            raise ValueError(f"assignment {self.assignment!r}; allowed: {', '.join(ASSIGNMENTS)}")

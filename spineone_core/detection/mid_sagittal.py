@@ -10,7 +10,7 @@ from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 
-# Positions, the middle among them, one slice step apart: 13.5 mm to each side at 4.5 mm.
+# So many positions are tried, one slice step apart, the middle among them: 13.5 mm to each side at 4.5 mm.
 _POSITIONS = 7
 
 
@@ -19,13 +19,13 @@ def prepare_mid_sagittal(
 ) -> tuple[Prepared, float | None]:
     """The network's input and its out-of-distribution score, None where the package has no domain check.
 
-    Scanned askew, or with scoliosis, the middle of the stack may lie beside the spinal canal. Where the domain check would
-    refuse it, the position within 13.5 mm that the check finds most familiar is taken.
+    If the patient was scanned askew or has scoliosis, the middle of the stack may lie beside the spinal canal. Where the domain
+    check would refuse the middle, the position within 13.5 mm that the check finds most familiar is taken.
 
     Raises
     ------
     NotAnalysable
-        As `prepare` for the middle of the stack, as `finite_score` for every position.
+        As `prepare` does for the middle of the stack, and as `finite_score` does for any position.
     """
     middle = prepare(volume, config)
     score = finite_score(network, middle.images, device)
@@ -44,5 +44,5 @@ def prepare_mid_sagittal(
 
 
 def distance_from_middle_mm(volume: SagittalVolume, prepared: Prepared) -> float:
-    """How far beside the middle of the stack the analysed slice lies."""
+    """Distance in mm of the analysed slice from the middle of the stack."""
     return abs(prepared.slice_index - volume.middle_index) * volume.slice_step

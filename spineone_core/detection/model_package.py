@@ -20,15 +20,16 @@ from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.findings import ModelIdentity
+from spineone_core.network.build import build_network
+from spineone_core.network.config import ConfigError, NetworkConfig
 from spineone_core.network.domain import DomainConfig, DomainNetwork
-from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne
-from spineone_core.network.two_stage import build_network
+from spineone_core.network.spineone import SpineOne
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 CARD = "model-card.md"
-# The domain network's tensors lie in the weights file under this prefix.
+# The names of the domain network's tensors in the weights file begin with this.
 DOMAIN = "domain."
 
 
@@ -38,9 +39,9 @@ class ModelPackageError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything but the weights. ``domain`` is there where the package can tell what it was not trained to read.
+    """Everything but the weights. ``domain`` is set where the package has a check for pictures it was not trained to read.
 
-    ``training``, ``figures`` and ``licence`` are for people: data, recipe, results with their data sets.
+    ``training``, ``figures`` and ``licence`` are for people: the data, the recipe, and the results with their data sets.
     """
 
     name: str
@@ -119,13 +120,13 @@ def load_package(path: str | Path = "default", *, released: bool = False) -> Mod
     Parameters
     ----------
     released
-        Also demand what people at a site must know of a model: licence, training data, figures and a model card.
+        Also require what people at a site must know about a model: licence, training data, figures and a model card.
 
     Raises
     ------
     ModelPackageError
-        If a file is missing, the manifest is not understood, the SHA-256 of weights or card differs from the manifest's, the
-        weights do not fit the architecture, or a released package lacks something.
+        If a file is missing, the manifest is not understood, the SHA-256 of the weights or the card differs from the manifest's,
+        the weights do not fit the architecture, or a released package lacks something.
     """
     folder = locate(path)
     manifest_bytes = _read(folder / MANIFEST)
@@ -200,7 +201,7 @@ def _build(manifest: Manifest, weights: bytes, folder: Path) -> tuple[SpineOne, 
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Batch counters of the norms are not shipped; evaluation does not use them."""
+    """Load the tensors. Batch counters of normalisation layers are not shipped, as evaluation does not use them."""
     counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
     network.load_state_dict({**counters, **state})
     network.eval()
@@ -215,10 +216,10 @@ def save_package(
     dtype: torch.dtype = torch.float16,
     write_card: Callable[[Manifest, str], str] | None = None,
 ) -> ModelIdentity:
-    """Write a package; weights in half precision unless told otherwise.
+    """Write a package; the weights are in half precision unless told otherwise.
 
-    ``write_card`` makes the model card's text of the manifest and the weights' SHA-256; the manifest holds the card's, so that
-    the package's digest covers it.
+    ``write_card`` makes the text of the model card from the manifest and the weights' SHA-256. The manifest holds the
+    SHA-256 of the card, so that the package's digest covers it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = replace(manifest, domain=None if domain is None else domain.config)

@@ -1,7 +1,7 @@
 """Volume -> network input, and the exact way back: orientation, spacing alignment, slice choice, intensity.
 
-The network always sees posterior to the right and inferior down, square pixels of one spacing, whatever way the scanner stored
-the picture. `Grid` is the in-plane affine between that picture and source pixels; pixel centres are at integers on both sides.
+The network always sees posterior to the right and inferior down, in square pixels of one spacing, however the scanner stored
+the picture. `Grid` is the in-plane affine map between that picture and source pixels; both have pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spineone_core.arrays import FloatArray
 from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.imaging.volume import SagittalVolume
-from spineone_core.network.spineone import SIZE_MULTIPLE
+from spineone_core.network.config import SIZE_MULTIPLE
 
 POSTERIOR = np.array([0.0, 1.0, 0.0])
 INFERIOR = np.array([0.0, 0.0, -1.0])
@@ -28,9 +28,9 @@ CLIP_PERCENTILES = (0.5, 99.5)
 class PreprocessingConfig:
     """How a volume becomes input.
 
-    ``spacing_mm`` of the network's pixels (0.4375 in the paper); ``slices`` as channels (7 in the paper), ``slice_step_mm``
-    apart where slices are thinner (reading 21); ``fused`` neighbouring stacks are analysed and their maps averaged (1 in the
-    paper); images larger than ``max_field_mm`` are refused.
+    ``spacing_mm`` is the side of the network's pixels (0.4375 in the paper). ``slices`` are the channels (7 in the paper),
+    about ``slice_step_mm`` apart where slices are thinner (reading 21). ``fused`` neighbouring stacks are analysed and
+    their maps averaged (1 in the paper). Images larger than ``max_field_mm`` are refused.
     """
 
     spacing_mm: float = 0.4375
@@ -58,7 +58,7 @@ class PreprocessingConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """The network's picture: size (rows, columns, before padding) and its affine to source pixels.
+    """The network's picture: its size (rows, columns, before padding) and the affine map to source pixels.
 
     ``matrix`` is (2, 3): source (column, row) = matrix @ (u, v, 1).
     """
@@ -87,7 +87,7 @@ class Orientation:
 
 
 def orientation_of(volume: SagittalVolume) -> Orientation:
-    """Nearest signed permutation of the image axes; in-plane obliquity stays as it is."""
+    """The nearest signed permutation of the image axes; obliquity within the plane stays as it is."""
     row, column = volume.row_direction, volume.column_direction
     straight = abs(row @ POSTERIOR) + abs(column @ INFERIOR)
     crossed = abs(row @ INFERIOR) + abs(column @ POSTERIOR)
@@ -99,7 +99,7 @@ def orientation_of(volume: SagittalVolume) -> Orientation:
 def make_grid(volume: SagittalVolume, spacing_mm: float) -> Grid:
     """The grid that holds the whole image at ``spacing_mm``.
 
-    Edges of the first pixels coincide; the spacing is met to within half a pixel over the whole field.
+    The edges of the first pixels coincide; the spacing is met to within half a pixel over the whole field.
     """
     orientation = orientation_of(volume)
     source_size = np.array(volume.voxels.shape[1:])[::-1]  # columns, rows
@@ -108,7 +108,7 @@ def make_grid(volume: SagittalVolume, spacing_mm: float) -> Grid:
         source_size, source_spacing = source_size[::-1], source_spacing[::-1]
     size = np.maximum(1, np.rint(source_size * source_spacing / spacing_mm)).astype(int)
     factors = source_size / size
-    # Oriented pixel = factor * (u + 1/2) - 1/2, then flips, then transposition.
+    # An oriented pixel is factor * (u + 1/2) - 1/2; flips and transposition follow.
     linear, shift = np.diag(factors), factors / 2 - 0.5
     for axis, flip in enumerate((orientation.flip_columns, orientation.flip_rows)):
         if flip:
@@ -120,7 +120,7 @@ def make_grid(volume: SagittalVolume, spacing_mm: float) -> Grid:
 
 
 def resample(image: NDArray[np.float32], orientation: Orientation, grid: Grid) -> NDArray[np.float32]:
-    """One source slice (rows, columns) on the grid; anti-aliased where the grid is coarser."""
+    """A source slice (rows, columns) on the grid, anti-aliased where the grid is coarser."""
     if orientation.transpose:
         image = image.T
     if orientation.flip_columns:
@@ -134,7 +134,7 @@ def resample(image: NDArray[np.float32], orientation: Orientation, grid: Grid) -
 
 
 def stack_indices(volume: SagittalVolume, centre: int, count: int, step_mm: float) -> list[int]:
-    """Indices of ``count`` slices around ``centre``, near ``step_mm`` apart; edge slices repeat (reading 21)."""
+    """Indices of ``count`` slices around ``centre``, about ``step_mm`` apart; slices at the edge repeat (reading 21)."""
     step = volume.slice_step
     stride = max(1, round(step_mm / step)) if step > 0 else 1
     half = count // 2
@@ -143,7 +143,7 @@ def stack_indices(volume: SagittalVolume, centre: int, count: int, step_mm: floa
 
 
 def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip to the 0.5-99.5 percentiles and z-score, over all given slices together (reading 27)."""
+    """Clip to the 0.5 and 99.5 percentiles and z-score, over all given slices together (reading 27)."""
     low, high = np.percentile(images, CLIP_PERCENTILES)
     clipped = np.clip(images, low, high)
     return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
@@ -153,7 +153,7 @@ def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
 class Prepared:
     """Network input of one volume.
 
-    ``images`` (fused, slices, H, W) z-scored and padded to multiples of 32; findings lie on ``slice_index``.
+    ``images`` (fused, slices, H, W) are z-scored and padded to multiples of 32. Findings lie on slice ``slice_index``.
     """
 
     images: NDArray[np.float32]
@@ -162,7 +162,7 @@ class Prepared:
 
 
 def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | None = None) -> Prepared:
-    """Bring a volume to the network's form: the slices around the index ``middle``; None: the middle of the stack.
+    """Bring the slices around the index ``middle`` to the network's form; None takes the middle of the stack.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | N
 
 
 def pad(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pad right and below to multiples of 32 with the darkest value."""
+    """Pad at the right and below with the darkest value, to multiples of 32."""
     rows, columns = images.shape[-2:]
     amounts = [(0, 0)] * (images.ndim - 2) + [(0, -rows % SIZE_MULTIPLE), (0, -columns % SIZE_MULTIPLE)]
     return np.pad(images, amounts, constant_values=float(images.min()))

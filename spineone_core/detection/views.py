@@ -1,4 +1,4 @@
-"""Score maps of one exam: test-time views of a picture, brought back to its pixels and averaged."""
+"""Test-time views: the network's maps of resized and mirrored pictures, brought back to the original pixels and averaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from spineone_core.anatomy import Structure
 from spineone_core.detection.preprocessing import Prepared
 from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.network.spineone import SIZE_MULTIPLE, BranchOutput, SpineOne
+from spineone_core.network.config import SIZE_MULTIPLE
+from spineone_core.network.spineone import BranchOutput, SpineOne
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -24,9 +25,9 @@ PRECISIONS = ("fp32", "bf16")
 class InferenceOptions:
     """How the network is run; the defaults are the plain way.
 
-    ``precision`` of the network, fp32 or bf16 (channel attention and voting stay in fp32); ``flips`` adds the mirrored picture,
-    ``scales`` resized ones: test-time views, whose maps are averaged; ``compiled`` goes through ``torch.compile``; up to
-    ``batch`` exams of one size run together.
+    ``precision`` of the network is fp32 or bf16 (channel attention and voting stay in fp32). ``flips`` adds the mirrored
+    picture and ``scales`` resized ones; the maps of all these views are averaged. ``compiled`` runs the network through
+    ``torch.compile``. Up to ``batch`` exams of the same size run together.
     """
 
     precision: str = "fp32"
@@ -45,14 +46,14 @@ class InferenceOptions:
 
 
 class Maps(NamedTuple):
-    """Of one structure and every picture of a batch: ``probability`` (B, C, H, W), ``offsets`` (B, 2 L, H, W) in units of R."""
+    """One structure's maps of a batch: ``probability`` (B, C, H, W), ``offsets`` (B, 2 L, H, W) in units of R."""
 
     probability: Tensor
     offsets: Tensor | None
 
 
 def batches(sizes: Sequence[tuple[int, ...]], most: int) -> list[list[int]]:
-    """Indices of exams of one size, at most ``most`` together."""
+    """Indices of exams of the same size, at most ``most`` together."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(sizes):
         groups.setdefault(tuple(size), []).append(index)
@@ -62,7 +63,7 @@ def batches(sizes: Sequence[tuple[int, ...]], most: int) -> list[list[int]]:
 def views_of_exams(
     network: SpineOne, exams: Sequence[Prepared], device: torch.device, options: InferenceOptions
 ) -> list[list[dict[Structure, Maps]]]:
-    """For each exam its views, each with the maps of its fused stacks on the CPU."""
+    """The views of each exam; a view holds the maps of the exam's fused stacks, on the CPU."""
     images = torch.from_numpy(np.concatenate([exam.images for exam in exams])).to(device)
     counts = [len(exam.images) for exam in exams]
     split: list[list[dict[Structure, Maps]]] = [[] for _ in exams]
@@ -86,7 +87,7 @@ def _split(maps: dict[Structure, Maps], counts: Sequence[int]) -> list[dict[Stru
 def view_maps(
     network: SpineOne, images: Tensor, *, scale: float = 1.0, flip: bool = False, precision: str = "fp32"
 ) -> dict[Structure, Maps]:
-    """Maps of a resized, mirrored view, brought back to the given pictures' pixels.
+    """Maps of a resized or mirrored view, brought back to the pixels of the given pictures.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ def view_maps(
 
 
 def _resize(images: Tensor, scale: float) -> Tensor:
-    """To the multiples of 32 nearest to ``scale`` times the size."""
+    """The pictures at ``scale`` times their size, rounded to multiples of 32."""
     if scale == 1.0:
         return images
     size = [max(1, round(n * scale / SIZE_MULTIPLE)) * SIZE_MULTIPLE for n in images.shape[-2:]]
@@ -126,12 +127,12 @@ def _back(output: BranchOutput, flip: bool, factors: tuple[float, float], size: 
 
 
 def _per_axis(offsets: Tensor, x: float, y: float) -> Tensor:
-    """(1, 2 L, 1, 1) factors of the layout (channel, xy)."""
+    """(1, 2 L, 1, 1) factors for offsets in the layout (channel, xy)."""
     return offsets.new_tensor([x, y]).repeat(offsets.shape[1] // 2)[None, :, None, None]
 
 
 def average(maps: Maps) -> Maps:
-    """Mean over the batch (fused stacks, views), offsets weighted by their own probability; a batch of one comes out.
+    """The mean over the batch (fused stacks, views) as a batch of one; offsets are weighted by their own probability.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Hough voting (Eq. 3), peak choice and level assignment."""
+"""Hough voting (Eq. 3), and the choice of peaks as candidates."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Votes of pixels less sure than this change no peak; leaving them out makes voting fast.
+# Votes from pixels that are less sure than this change no peak; leaving them out makes voting fast.
 MIN_VOTE = 0.01
-# How the scores of both classes are brought together before peaks are looked for (reading 16).
+# How the scores of both classes are combined before peaks are looked for (reading 16).
 MERGES = ("sum", "max")
 
 
 def hough_scores(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = MIN_VOTE) -> Tensor:
-    """Hough score map of each class (Eq. 3).
+    """The Hough score map of each class (Eq. 3).
 
-    Every pixel votes with its probability at the place its offset points to, spread bilinearly; votes outside the image are lost.
+    Every pixel votes with its probability at the place that its offset points to. A vote is spread bilinearly; votes
+    outside the image are lost.
 
     Parameters
     ----------
     probability
         (2, H, W) in [0, 1].
     offsets
-        (4, H, W) in units of R, or None: then the vote stays where it is.
+        (4, H, W) in units of R. With None, every vote stays where its pixel is.
     radius
         R in pixels.
 
     Returns
     -------
-    (2, H, W), about 1 at a sure keypoint.
+    (2, H, W); the value is about 1 at a sure keypoint.
     """
     classes, height, width = probability.shape
     scores = torch.zeros(classes, height * width)
@@ -61,7 +62,7 @@ def _spread(flat: Tensor, x: Tensor, y: Tensor, votes: Tensor, height: int, widt
 
 
 def hough_scores_reference(probability: Tensor, offsets: Tensor | None, radius: float) -> Tensor:
-    """The obvious loop over pixels; what `hough_scores` with ``min_vote=0`` must equal."""
+    """The obvious loop over pixels, for tests: `hough_scores` with ``min_vote=0`` must give the same."""
     classes, height, width = probability.shape
     scores = torch.zeros(classes, height, width, dtype=torch.float64)
     for c in range(classes):
@@ -79,9 +80,9 @@ def hough_scores_reference(probability: Tensor, offsets: Tensor | None, radius: 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A peak of the Hough score: column and row in network pixels, score of both classes together, P(degenerative).
+    """A peak of the Hough score: column and row in network pixels, the score of both classes together, P(degenerative).
 
-    The score is about 1 for a keypoint that is found as it was taught; more where pixels around it vote too.
+    The score is about 1 for a keypoint that is found as it was taught, and more where further pixels vote for it too.
     """
 
     x: float
@@ -93,9 +94,10 @@ class Candidate:
 def find_candidates(
     scores: Tensor, *, suppression: float, window: float, minimum: float = 0.05, limit: int = 12, merge: str = "sum"
 ) -> list[Candidate]:
-    """Local maxima of the smoothed score, strongest first, none nearer than ``suppression`` pixels to a stronger one.
+    """The local maxima of the smoothed score, strongest first; none lies nearer than ``suppression`` pixels to a stronger one.
 
-    Place and class come from all votes within ``window`` pixels of the peak: their centroid and the share of degenerative votes.
+    All votes within ``window`` pixels of the peak decide: their centroid is the place, the share of degenerative votes the
+    class.
 
     Parameters
     ----------
@@ -104,12 +106,12 @@ def find_candidates(
     suppression, window
         In pixels.
     minimum
-        Least score of a candidate.
+        The least score of a candidate.
     limit
-        Most candidates.
+        The largest number of candidates.
     merge
-        How two classes become one score: ``sum`` finds a keypoint whose class is in doubt, where either class alone is weak;
-        ``max`` is reading 16.
+        How the scores of two classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
+        alone is weak; ``max`` is reading 16.
     """
     if merge not in MERGES:
         raise ValueError(f"merge {merge!r}; allowed: {', '.join(MERGES)}")
@@ -131,13 +133,13 @@ def find_candidates(
 
 
 def _local_maximum(scores: Tensor, reach: int) -> Tensor:
-    """The largest value within ``reach`` rows and columns; along rows, then along columns, which is many times faster."""
+    """The largest value within ``reach`` rows and columns. It goes along rows first, then along columns, which is much faster."""
     along_rows = F.max_pool2d(scores[None, None], (1, 2 * reach + 1), stride=1, padding=(0, reach))
     return F.max_pool2d(along_rows, (2 * reach + 1, 1), stride=1, padding=(reach, 0))[0, 0]
 
 
 def _smooth(scores: Tensor, window: float) -> Tensor:
-    """Sum under a cone of radius ``window``: votes scatter by a pixel or two, and a peak is their gathering place."""
+    """The sum under a cone of radius ``window``: votes scatter by a pixel or two, and a peak is where they gather."""
     reach = int(window)
     grid = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = (1 - torch.hypot(grid[None], grid[:, None]) / (window + 1)).clamp_min(0)
@@ -162,15 +164,16 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
 
 
 def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius: float) -> list[Candidate]:
-    """The keypoint of each level where every level has a map of its own (reading 15).
+    """The keypoint of each level, for networks that have a map for every level (reading 15).
 
     Parameters
     ----------
     scores
-        (5, H, W) Hough scores, top to bottom; the arg-max of each, smoothed and refined within ``window`` pixels, is its place.
+        (5, H, W) Hough scores, top to bottom. A level's place is the arg-max of its smoothed scores, refined within ``window``
+        pixels.
     classes
-        (2, H, W) probabilities of the class channels, or None where a second stage classifies (then P is one half). The class is
-        that of the higher mean within ``radius`` pixels; P the degenerative share of both means.
+        (2, H, W) probabilities of the class channels, or None where a second stage classifies (P is one half then). P is the
+        degenerative share of the two means within ``radius`` pixels.
     """
     found = []
     for score in scores:

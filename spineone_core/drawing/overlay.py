@@ -1,7 +1,8 @@
-"""Findings drawn on their slice: the one picture that overlay, ``spineone detect --png`` and demo share.
+"""Findings drawn on their slice: the picture that the node's overlay, ``spineone detect --png`` and the demo share.
 
-Anatomy stays visible: markers are a few pixels wide, everything but the level names stands outside the image. Class is
-told by colour and shape (Okabe-Ito colours, safe for colour-blind readers), disc and vertebra by fill. No torch here.
+Anatomy stays visible: markers are a few pixels wide, and everything but the level names stands outside the image. Colour
+and shape tell the class (Okabe-Ito colours, safe for colour-blind readers), fill tells disc from vertebra. Nothing here
+needs torch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.optimize import isotonic_regression
 
-from spineone_core.drawing.marks import draw_marker
+from spineone_core.drawing.marks import SCALE_BAR_MM, draw_marker, draw_scale_bar
 from spineone_core.drawing.panel import draw_footer, draw_panel
 from spineone_core.drawing.slices import direction_letters, draw_slice, slice_index
 from spineone_core.drawing.style import (
@@ -32,11 +33,10 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.volume import SagittalVolume
 
 MIN_CANVAS_HEIGHT = 900
-SCALE_BAR_MM = 50.0
-# Distance of a level name from its centroid: beyond the front edge of a vertebral body (half depth about 17 mm).
+# Distance of a level name from its centroid; this is in front of a vertebral body, whose half depth is about 17 mm.
 LABEL_DISTANCE_MM = 30.0
 LEADER_END_MM = 22.0
-# Between the middles of two level names, in picture pixels: more than the height of one.
+# Least distance between the middles of two level names, in picture pixels: more than the height of a name.
 LABEL_GAP = 24.0
 
 
@@ -44,8 +44,9 @@ LABEL_GAP = 24.0
 class RenderedOverlay:
     """A picture and how source pixels map to it.
 
-    ``image`` is (rows, columns, 3) uint8. ``scale`` is picture pixels per source column and per source row; ``offset`` the
-    picture position (column, row) of the slice's upper left corner; ``pixel_spacing`` mm between picture rows and columns.
+    ``image`` is (rows, columns, 3) uint8. ``scale`` is the number of picture pixels in a source column and in a source row,
+    ``offset`` the picture position (column, row) of the slice's upper left corner, ``pixel_spacing`` the mm between picture
+    rows and between picture columns.
     """
 
     image: NDArray[np.uint8]
@@ -63,14 +64,14 @@ class RenderedOverlay:
 
 
 def render_overlay(volume: SagittalVolume, detection: Detection) -> RenderedOverlay:
-    """Draw the slice that the findings lie on (the middle one for a refused study), findings, legend and model.
+    """Draw the slice that the findings lie on (the middle one for a refused study), the findings, the legend and the model.
 
-    Equal arguments give equal pixels with one version of Pillow.
+    Equal arguments give equal pixels with the same version of Pillow.
 
     Raises
     ------
     ValueError
-        If the detection names a slice that the volume has not.
+        If the detection names a slice that the volume does not have.
     """
     index = slice_index(volume, detection)
     slice_image, spacing = draw_slice(volume, index)
@@ -94,14 +95,8 @@ def render_overlay(volume: SagittalVolume, detection: Detection) -> RenderedOver
     return RenderedOverlay(np.asarray(canvas), rendered.scale, offset, spacing, index)
 
 
-# ---------------------------------------------------------------- the slice
-
-
 def _canvas_size(width: int, height: int) -> tuple[int, int]:
     return width + 2 * MARGIN + PANEL_WIDTH, max(height + 2 * MARGIN + FOOTER_HEIGHT, MIN_CANVAS_HEIGHT)
-
-
-# ---------------------------------------------------------------- orientation and scale
 
 
 def _draw_frame(
@@ -119,21 +114,9 @@ def _draw_frame(
     for place, direction in places.items():
         draw.text(place, direction_letters(direction), font=font, fill=TEXT, anchor="mm")
     length = SCALE_BAR_MM / spacing[1]
-    # Below the image, or, where a narrow image leaves no room before the middle letter, below the panel.
+    # The bar lies below the image, or below the panel where a narrow image leaves no room beside the letter in the middle.
     left = MARGIN if length + 100 < width / 2 else width + 2 * MARGIN
     draw_scale_bar(draw, left, MARGIN + height + MARGIN // 2, spacing[1])
-
-
-def draw_scale_bar(draw: ImageDraw.ImageDraw, left: int, y: int, mm_per_pixel: float) -> None:
-    """5 cm, from ``left`` at height ``y``."""
-    right = left + round(SCALE_BAR_MM / mm_per_pixel)
-    draw.line([(left, y), (right, y)], fill=TEXT, width=2)
-    for x in (left, right):
-        draw.line([(x, y - 6), (x, y + 6)], fill=TEXT, width=2)
-    draw.text((right + 10, y), "5 cm", font=font_of(16), fill=TEXT, anchor="lm")
-
-
-# ---------------------------------------------------------------- markers and labels
 
 
 def _draw_findings(
@@ -150,7 +133,7 @@ def _draw_findings(
 
 
 def _label_side(volume: SagittalVolume, centres: list[tuple[float, float]], size: tuple[int, int]) -> int:
-    """-1 for names left of the spine, 1 for right: in front of it, unless there is no room."""
+    """-1 puts the names left of the spine, 1 right of it: in front of the spine unless there is no room."""
     anterior = -float(volume.row_direction[1])
     side = 1 if anterior > 0 else -1
     room = min(x for x, _ in centres) - MARGIN if side < 0 else MARGIN + size[0] - max(x for x, _ in centres)
@@ -181,9 +164,9 @@ def _draw_labels(
 
 
 def spread(wanted: list[float], gap: float, low: float, high: float) -> list[float]:
-    """The positions nearest to ``wanted`` (least squares) that keep its order, lie ``gap`` apart and from ``low`` to ``high``.
+    """Positions near ``wanted`` (least squares) in the same order, at least ``gap`` apart and between ``low`` and ``high``.
 
-    Where they do not fit, they lie evenly between the two.
+    Where they do not fit, they are spread evenly between the two.
     """
     steps = np.arange(len(wanted)) * min(gap, (high - low) / max(len(wanted) - 1, 1))
     placed = isotonic_regression(np.asarray(wanted, dtype=float) - steps).x

@@ -1,4 +1,4 @@
-"""Further pages beside the picture of the findings: the levels as a table, and a sheet of all slices."""
+"""Two more pages besides the picture of the findings: the levels as a table, and a sheet of all slices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from spineone_core.drawing.marks import draw_marker
-from spineone_core.drawing.overlay import draw_scale_bar
+from spineone_core.drawing.marks import draw_marker, draw_scale_bar
 from spineone_core.drawing.panel import Panel, draw_footer, draw_legend, wrap
 from spineone_core.drawing.slices import (
     MAX_IMAGE_SIDE,
@@ -34,7 +33,7 @@ from spineone_core.findings import Detection, Finding
 from spineone_core.imaging.volume import SagittalVolume
 
 TABLE_WIDTH = 1200
-# Of a slice on the sheet, at most; less where there are many.
+# Largest side of a slice on the sheet, in pixels; it is smaller where there are many slices.
 TILE_SIDE = 400
 # Heights in pixels: of the line under each slice, and of what stands above the first row.
 CAPTION, HEADING = 30, 70
@@ -56,7 +55,7 @@ _NOTES = (
 
 
 def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uint8]:
-    """The levels as a table, (rows, 1200, 3) uint8: class, probability, place; legend, all warnings, the model.
+    """The levels as a table with class, probability and place; below it legend, warnings and model. (rows, 1200, 3) uint8.
 
     Raises
     ------
@@ -117,9 +116,10 @@ def _cells(finding: Finding) -> tuple[str, ...]:
 
 
 def render_sheet(volume: SagittalVolume, detection: Detection) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """All slices side by side, the analysed one framed, (rows, columns, 3) uint8; and mm between rows and columns.
+    """All slices side by side, the analysed one framed, (rows, columns, 3) uint8; and the mm between rows and columns.
 
-    All slices have one scale and one window. A slice is never shown larger than ``TILE_SIDE``, nor the sheet than 2048 pixels.
+    All slices have the same scale and window. No slice is larger than ``TILE_SIDE`` and the sheet is not larger than 2048
+    pixels.
     """
     chosen = slice_index(volume, detection)
     count, shape = len(volume.voxels), volume.voxels.shape[1:]

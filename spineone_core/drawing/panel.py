@@ -1,4 +1,4 @@
-"""The text beside the picture: findings, legend, model, or why there are none."""
+"""The text beside the picture: findings, legend and model, or why there are no findings."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ from spineone_core.drawing.style import (
     colour_of,
     font_of,
 )
-from spineone_core.findings import REASON_TEXT, Detection, Finding, Reason
+from spineone_core.findings import Detection, Finding, Reason
 
 
 class Panel:
-    """Text written downwards beside the image."""
+    """Writes text downwards on a canvas, from ``left`` to near its right edge; ``y`` is where the next line begins."""
 
     def __init__(self, canvas: Image.Image, left: int) -> None:
         self.canvas, self.draw = canvas, ImageDraw.Draw(canvas)
         self.left, self.right, self.y = left, canvas.width - 24, MARGIN
 
     def line(self, text: str, size: int, colour: Colour = TEXT, *, bold: bool = False, after: int = 8) -> None:
+        """One line of text, ``size`` pixels high, and ``after`` pixels of room."""
         self.draw.text((self.left, self.y), text, font=font_of(size, bold=bold), fill=colour, anchor="lt")
         self.y += size + after
 
     def paragraph(self, text: str, size: int, colour: Colour, *, lines: int = 4) -> None:
+        """Text wrapped to the panel's width, cut after so many lines."""
         wrapped = wrap(text, font_of(size), self.right - self.left)
         for row in wrapped[:lines]:
             self.line(row, size, colour, after=5)
 
     def rule(self) -> None:
+        """A thin line across the panel."""
         self.y += 6
         self.draw.line([(self.left, self.y), (self.right, self.y)], fill=RULE, width=1)
         self.y += 14
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
-    """Words in lines no wider than ``width`` pixels; a word that is too long is cut."""
+    """The text in lines of at most ``width`` pixels; a word that is too long is cut."""
     lines = [""]
     for word in text.split():
         while font.getlength(word) > width:
@@ -60,6 +63,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
 
 
 def draw_panel(canvas: Image.Image, detection: Detection, left: int, position: tuple[int, int]) -> None:
+    """The whole panel from column ``left`` on; ``position`` is the slice's number (from 1) and the number of slices."""
     panel = Panel(canvas, left)
     panel.line("SpineOne", 26, bold=True, after=6)
     panel.line("Lumbar spine, sagittal T2" if detection.analysed else "Sagittal MRI", 16, FAINT)
@@ -92,6 +96,7 @@ def _draw_table(panel: Panel, findings: tuple[Finding, ...]) -> None:
 
 
 def draw_legend(panel: Panel) -> None:
+    """What the marks mean."""
     font = font_of(15)
     rows = [
         [("normal", Structure.DISC, "normal"), ("degenerative", Structure.DISC, "degenerative")],
@@ -109,8 +114,8 @@ def draw_legend(panel: Panel) -> None:
 def _draw_refusal(panel: Panel, detection: Detection) -> None:
     panel.line("NOT ANALYSABLE", 22, AMBER, bold=True, after=12)
     reason = detection.reason or Reason.INVALID_OUTPUT
-    panel.paragraph(REASON_TEXT[reason], 17, TEXT)
-    if detection.reason_detail != REASON_TEXT[reason]:
+    panel.paragraph(reason.text, 17, TEXT)
+    if detection.reason_detail != reason.text:
         panel.paragraph(detection.reason_detail, 15, FAINT)
 
 
@@ -126,6 +131,7 @@ def _draw_model(panel: Panel, detection: Detection) -> None:
 
 
 def draw_footer(canvas: Image.Image) -> None:
+    """The bar along the lower edge that says "research use only"."""
     draw = ImageDraw.Draw(canvas)
     top = canvas.height - FOOTER_HEIGHT
     draw.rectangle([0, top, canvas.width, canvas.height], fill=AMBER)

@@ -1,4 +1,4 @@
-"""A slice as an 8-bit picture: window, size and the letters of its directions."""
+"""A slice as an 8-bit picture: which slice, its window, its size and the letters of its directions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_IMAGE_SIDE = 2048
 
 
 def slice_index(volume: SagittalVolume, detection: Detection) -> int:
-    """Index of the detection's slice in the volume; the middle one where a refused study names none."""
+    """Index of the detection's slice in the volume; the middle slice where a refused study names none."""
     for index, source in enumerate(volume.sources):
         if (source.sop_instance_uid, source.frame_number) == (detection.sop_instance_uid, detection.frame_number):
             return index
@@ -33,7 +33,7 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 
 def draw_slice(volume: SagittalVolume, index: int) -> tuple[Image.Image, tuple[float, float]]:
-    """The slice, windowed, with square pixels, and its mm between rows and columns."""
+    """The slice, windowed and in square pixels, and its mm between rows and between columns."""
     plane = volume.voxels[index]
     rows, columns = plane.shape
     width, height = _picture_size(rows, columns, volume.pixel_spacing)
@@ -42,13 +42,13 @@ def draw_slice(volume: SagittalVolume, index: int) -> tuple[Image.Image, tuple[f
 
 
 def slice_picture(plane: NDArray[np.float32], size: tuple[int, int], limits: tuple[float, float]) -> Image.Image:
-    """A slice as grey RGB picture of a width and height, from the darkest to the brightest value of ``limits``."""
+    """A slice as a grey RGB picture of the given width and height; ``limits`` are its darkest and brightest value."""
     resized = Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)
     return Image.fromarray(_windowed(np.asarray(resized), limits)).convert("RGB")
 
 
 def _picture_size(rows: int, columns: int, spacing: tuple[float, float]) -> tuple[int, int]:
-    """Width and height in pixels: about ``IMAGE_HEIGHT`` high, never below the native resolution, bounded."""
+    """Width and height in pixels: about ``IMAGE_HEIGHT`` high, at least the native resolution, at most ``MAX_IMAGE_SIDE``."""
     height_mm, width_mm = rows * spacing[0], columns * spacing[1]
     per_mm = max(IMAGE_HEIGHT / height_mm, 1 / min(spacing))
     per_mm = min(per_mm, MAX_IMAGE_SIDE / max(height_mm, width_mm))
@@ -56,12 +56,12 @@ def _picture_size(rows: int, columns: int, spacing: tuple[float, float]) -> tupl
 
 
 def scaled_size(shape: tuple[int, ...], spacing: tuple[float, float], per_mm: float) -> tuple[int, int]:
-    """Width and height in square pixels, ``per_mm`` of them in a millimetre, of a slice of (rows, columns)."""
+    """Width and height of a slice of (rows, columns) in square pixels, of which a millimetre has ``per_mm``."""
     return max(1, round(shape[1] * spacing[1] * per_mm)), max(1, round(shape[0] * spacing[0] * per_mm))
 
 
 def display_window(plane: NDArray[np.float32], window: tuple[float, float] | None) -> tuple[float, float]:
-    """Lowest and highest value shown: the series' own window (PS3.3 C.11.2.1.2), or percentiles where that is nonsense."""
+    """Lowest and highest value shown: the series' own window (PS3.3 C.11.2.1.2), or percentiles where that shows no picture."""
     low, high = percentile_window(plane)
     if window is not None:
         centre, width = window
@@ -80,7 +80,7 @@ def percentile_window(plane: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _shows_picture(plane: NDArray[np.float32], low: float, high: float, value_range: float) -> bool:
-    """Neither mostly clipped nor crushed into a few grey levels."""
+    """Whether the window neither clips most of the picture nor crushes it into a few grey levels."""
     clipped_high, clipped_low = float(np.mean(plane >= high)), float(np.mean(plane <= low))
     return clipped_high < 0.25 and clipped_low < 0.9 and value_range > 0.15 * (high - low)
 
@@ -92,7 +92,7 @@ def _windowed(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArr
 
 
 def direction_letters(direction: NDArray[np.float64]) -> str:
-    """Patient letters of a direction in LPS (PS3.3 C.7.6.1.1.1), strongest first; second only where oblique."""
+    """Patient letters of a direction in LPS (PS3.3 C.7.6.1.1.1), the strongest first; a second one only where it is oblique."""
     names = (("L", "R"), ("P", "A"), ("H", "F"))
     strong = sorted(((abs(v), names[axis][int(v < 0)]) for axis, v in enumerate(direction)), reverse=True)
     return "".join(letter for size, letter in strong[:2] if size > 0.35)

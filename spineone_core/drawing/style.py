@@ -1,4 +1,4 @@
-"""Colours, sizes and the font of every picture."""
+"""Colours, sizes and fonts that all pictures share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def class_word(finding: Finding) -> str:
 
 @cache
 def font_of(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The project's own font at a size in pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     path = Path(__file__).parents[1] / "fonts" / name
-    # The basic layout engine is the same everywhere; the complex one depends on system libraries.
+    # The basic layout engine gives the same everywhere; the complex one depends on system libraries.
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

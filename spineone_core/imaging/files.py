@@ -1,4 +1,4 @@
-"""Files on disk: finding and reading DICOM objects, and sorting them by study."""
+"""DICOM files on disk: finding them, reading them and sorting them by study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Unreadable:
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """All regular files in ``paths`` and below their folders, sorted."""
+    """All regular files among ``paths`` and below the folders among them; those of a folder are sorted."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -31,7 +31,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_dataset(path: Path, *, pixels: bool) -> Dataset:
-    """Read one file; a missing preamble or file meta group is tolerated.
+    """Read one file; it may lack the preamble or the file meta group.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
 
 
 def _syntax_found(dataset: Dataset) -> UID:
-    """The transfer syntax of a file that does not say, as pydicom found it to be."""
+    """The transfer syntax that pydicom found in a file that does not state it."""
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -59,9 +59,9 @@ def _syntax_found(dataset: Dataset) -> UID:
 
 
 def files_by_study(paths: Iterable[Path]) -> tuple[dict[str, list[Path]], list[Unreadable]]:
-    """DICOM files below ``paths`` by StudyInstanceUID, and what is no DICOM file.
+    """DICOM files below ``paths`` by StudyInstanceUID, and the files that are not DICOM.
 
-    Objects without pixels belong to their study too: reading it says what they are.
+    Objects without pixels belong to their study too; reading the study says what they are.
     """
     studies: dict[str, list[Path]] = {}
     unreadable: list[Unreadable] = []

@@ -19,7 +19,7 @@ from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageSt
 from spineone_core.arrays import FloatArray
 from spineone_core.imaging.files import Unreadable, find_files, read_dataset
 
-# MR, Enhanced MR and Legacy Converted Enhanced MR Image Storage: what is analysed, and what an export takes.
+# MR, Enhanced MR and Legacy Converted Enhanced MR Image Storage: these are analysed and exported.
 MR_IMAGES = frozenset(map(str, (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)))
 MAX_FRAMES = 20_000
 
@@ -65,13 +65,13 @@ class FrameHeader:
 
 
 def read_headers(paths: Iterable[Path]) -> tuple[list[FrameHeader], list[Unreadable]]:
-    """Headers of all frames of all image files; what is no image is returned with its reason, never raised."""
+    """The headers of all frames of all image files; a file that is no image is returned with the reason, never raised."""
     headers: list[FrameHeader] = []
     unreadable: list[Unreadable] = []
     for path in find_files(paths):
         try:
             headers += frame_headers(read_dataset(path, pixels=False), path)
-        except Exception as error:  # hostile headers fail in many ways; each is one unreadable file
+        except Exception as error:  # hostile headers fail in many ways; each makes one unreadable file
             unreadable.append(Unreadable(path, str(error) or type(error).__name__))
     return headers, unreadable
 
@@ -164,6 +164,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
 
 
 def first_number(value: Any) -> float | None:
+    """The first value of an element as a finite number, None where there is none."""
     values = _as_list(value)
     numbers = _numbers(values[:1], 1)
     return numbers[0] if numbers else None

@@ -1,7 +1,7 @@
-"""Decodes compressed pixel data in a child process, so that a decoder that aborts or grows takes only the child along.
+"""Decodes compressed pixel data in a child process, so that only the child dies where a decoder aborts or uses up memory.
 
-The decoders of JPEG, JPEG-LS and JPEG 2000 are C and C++ libraries: a hostile file can make them abort the process or ask
-for all memory, which no ``except`` catches. The child has a cap on memory and on time; what it does not return is refused.
+The decoders of JPEG, JPEG-LS and JPEG 2000 are C and C++ libraries. A hostile file can make them abort the process or ask
+for all memory, which no ``except`` catches. The child has limits on memory and time; what it does not return is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIME_LIMIT_S = 120
 
 
 class DecoderError(Exception):
-    """The child could not decode; the message says why and holds no free text of the file."""
+    """The child could not decode; the message says why and quotes no free text of the file."""
 
 
 def decode_isolated(paths: Sequence[Path]) -> list[NDArray[np.float32]]:
@@ -36,7 +36,7 @@ def decode_isolated(paths: Sequence[Path]) -> list[NDArray[np.float32]]:
     Raises
     ------
     DecoderError
-        If any file cannot be decoded, or the child is killed by a signal, by its memory cap or by its time limit.
+        If a file cannot be decoded, or the child is killed by a signal, its memory limit or its time limit.
     """
     command = [sys.executable, "-m", "spineone_core.imaging.isolation"]
     # The child finds this package where the parent found it, installed or not.
@@ -75,7 +75,7 @@ def _read_answers(output: bytes, count: int, status: int) -> list[NDArray[np.flo
 
 
 def _answer(path: Path, output: BinaryIO) -> bool:
-    """Write one file's pixels, or why not; False ends the conversation."""
+    """Write one file's pixels, or why they cannot be decoded; False ends the conversation."""
     try:
         pixels = decode_file(path)
     except NotAnalysable as error:
@@ -84,7 +84,7 @@ def _answer(path: Path, output: BinaryIO) -> bool:
     except MemoryError:
         output.write(b"Epixel data need more memory than the decoder may have")
         return False
-    answer = io.BytesIO()  # numpy would write to a pipe's descriptor past its buffer
+    answer = io.BytesIO()  # numpy writes to a pipe's descriptor directly, past its buffer
     np.save(answer, pixels, allow_pickle=False)
     output.write(b"A")
     output.write(answer.getbuffer())
@@ -92,10 +92,10 @@ def _answer(path: Path, output: BinaryIO) -> bool:
 
 
 def main() -> None:
-    """Paths as a JSON list on standard input, answers on standard output."""
+    """Reads paths as a JSON list from standard input and writes answers to standard output."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Libraries print to descriptor 1; keep that channel for answers only.
+    # Libraries may print to descriptor 1; keep this channel for answers only.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     for path in json.load(sys.stdin):

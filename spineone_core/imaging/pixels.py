@@ -1,4 +1,4 @@
-"""Pixel data of a file as modality values."""
+"""The pixel data of a file as modality values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spineone_core.imaging.files import read_dataset
 from spineone_core.imaging.headers import MAX_FRAMES, first_number
 
 MAX_PIXELS_PER_FRAME = 4096 * 4096
-# All frames of a file together: 1 GiB as float32.
+# For all frames of a file together: 1 GiB as float32.
 MAX_PIXELS_PER_FILE = 2**28
 
 
@@ -45,7 +45,7 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     try:
         _check_pixel_module(dataset)
         if dataset.file_meta.TransferSyntaxUID == RLELossless:
-            # Else pydicom falls back on a native decoder, which may abort on what its own refuses.
+            # Otherwise pydicom falls back on a native decoder, which may abort on data that pydicom's own refuses.
             dataset.pixel_array_options(decoding_plugin="pydicom")
         pixels = np.asarray(dataset.pixel_array)
     except NotAnalysable:
@@ -62,7 +62,7 @@ def _check_pixel_module(dataset: Dataset) -> None:
         raise NotAnalysable(Reason.UNREADABLE_PIXELS, "colour image (SamplesPerPixel is not 1)")
     photometric = str(dataset.get("PhotometricInterpretation") or "")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        # Of a palette the stored values are no intensities.
+        # The stored values of a palette image are not intensities.
         raise NotAnalysable(Reason.UNREADABLE_PIXELS, "not a greyscale image (PhotometricInterpretation)")
     _check_bits(dataset)
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
@@ -79,7 +79,7 @@ def _check_pixel_module(dataset: Dataset) -> None:
 
 
 def _check_bits(dataset: Dataset) -> None:
-    """PS3.5 8.1.1: the bits stored lie within the bits allocated. Decoders do not look at High Bit."""
+    """The bits stored must lie within the bits allocated (PS3.5 8.1.1); decoders do not look at High Bit."""
     allocated, stored = int(dataset.get("BitsAllocated", 0) or 0), int(dataset.get("BitsStored", 0) or 0)
     high = int(dataset.get("HighBit", stored - 1))
     if not (0 < stored <= allocated and stored - 1 <= high < allocated):
@@ -88,10 +88,10 @@ def _check_bits(dataset: Dataset) -> None:
 
 
 def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float32]:
-    """Undo MONOCHROME1, then rescale each frame; intensities are normalised per series later."""
+    """Undo MONOCHROME1, then rescale each frame. Intensities are normalised later, for a whole series."""
     values = frames.astype(np.float32)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        # About the middle of the stored range, the same for every image of a series.
+        # Mirrored at the middle of the stored range, which is the same for every image of a series.
         bits, signed = int(dataset.get("BitsStored", 16)), bool(dataset.get("PixelRepresentation", 0))
         values = np.float32(-1 if signed else 2**bits - 1) - values
     for index, value in enumerate(values):
@@ -103,7 +103,7 @@ def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float
 
 
 def rescale_of(dataset: Dataset, index: int) -> tuple[float, float]:
-    """Slope and intercept of a frame (counted from 0); an impossible slope is left out of account."""
+    """Slope and intercept of a frame (counted from 0); an impossible slope is ignored."""
     per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
     groups = list(per_frame[index : index + 1]) + list(dataset.get("SharedFunctionalGroupsSequence") or [])
     items = [

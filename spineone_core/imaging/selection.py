@@ -1,8 +1,8 @@
-"""Which series of a study to read: the sagittal T2 of the lumbar spine, and why each other one was left.
+"""Which series of a study to read, the sagittal T2 of the lumbar spine, and why each other series was not chosen.
 
-The rules come from real headers: descriptions and protocol names are free text of a hundred sites, TE and TR are absent
+The rules come from real headers: descriptions and protocol names are free text from a hundred sites, TE and TR are missing
 in some files, BodyPartExamined is empty or wrong in many (so it excludes nothing). Explanations never quote free text,
-which may hold a patient's name; they name the keyword's meaning only.
+which may hold a patient's name; they only say what a keyword means.
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from spineone_core.imaging.weighting import Weighting, mentions, plain_text, rea
 
 # A plane is sagittal where its normal's x exceeds this (up to 37 degrees of obliquity, as with scoliosis).
 SAGITTAL_COSINE = 0.8
-# More slices than these make no series better; a field of view outside these is no single lumbar view.
+# More slices than this make no series better. A field of view outside this range is not a single lumbar view.
 ENOUGH_SLICES = 11
 USUAL_VIEW_MM = (180.0, 450.0)
-# A localiser: so few slices, so far apart.
+# A series is a localiser if it has at most so many slices, more than so far apart.
 LOCALISER_SLICES, LOCALISER_GAP_MM = 5, 12.0
-
-
 # Each keyword is a whole word (or a marked beginning) of the text with its separators turned into spaces:
 # "FS" is not in "FSE", "IR" not in "FIRST", "LOC" not in "BLOCK".
 _LOCALISER = (
@@ -42,18 +40,18 @@ _SIDE_REGION = r"SACR|\b(ISG|SIJ|SI ?JOINTS?|COCCYX|PELVIS|WHOLE|TOTAL|GANZ\w*|C
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The outcome: a series, or a coded reason why none.
+    """The outcome: the chosen series, or a coded reason why there is none.
 
     Parameters
     ----------
     chosen, reason
         Exactly one of them is set. ``reason`` is ``no_images``, ``no_sagittal_t2`` or ``too_few_slices``.
     detail
-        One sentence for a person; holds no free text of the files.
+        One sentence for a person, without free text from the files.
     explanations
         One line for each series, in the order given.
     warnings
-        What a reader of the result should know of the chosen series.
+        What a reader of the result should know about the chosen series.
     """
 
     chosen: Series | None
@@ -64,7 +62,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidate:
+class _JudgedSeries:
     series: Series
     excluded: str | None
     weighting: Weighting
@@ -79,16 +77,16 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     Parameters
     ----------
     series
-        All series of one study, as `dicom_series.group_series` gives them.
+        All series of a study, as `spineone_core.imaging.series.group_series` gives them.
     min_slices
         A series with fewer slices at distinct positions is refused.
 
     Returns
     -------
     Selection
-        Plain T2 is preferred to fat-suppressed, a lumbar description to a silent one, contrast from the description to
-        contrast from AcquisitionContrast to contrast from TE and TR, then more slices, then finer pixels, then the later
-        series (repeats replace what moved).
+        In this order, plain T2 is preferred to fat-suppressed, a lumbar description to none, contrast from the description to
+        contrast from AcquisitionContrast and that to contrast from TE and TR, more slices to fewer, finer pixels to coarser,
+        and the later series to the earlier one (a series is repeated where the patient moved).
 
     Raises
     ------
@@ -110,7 +108,7 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     return Selection(best.series, None, _describe(best), lines, _warnings(best))
 
 
-def _none_found(candidates: list[_Candidate]) -> Selection:
+def _none_found(candidates: list[_JudgedSeries]) -> Selection:
     lines = tuple(_line(c, f"not chosen: {c.excluded}") for c in candidates)
     if not any(_is_mr_image(c.series.first) for c in candidates):
         return Selection(None, Reason.NO_IMAGES, "no MR image among the files", lines)
@@ -122,15 +120,15 @@ def _none_found(candidates: list[_Candidate]) -> Selection:
 # ---------------------------------------------------------------- one series
 
 
-def _judge(series: Series, study: Sequence[Series]) -> _Candidate:
+def _judge(series: Series, study: Sequence[Series]) -> _JudgedSeries:
     weighting = read_weighting(series.first)
     slices, step, placed = _stack(series)
     excluded = _exclusion(series, weighting, slices, step, study)
-    return _Candidate(series, excluded, weighting, slices, step, placed)
+    return _JudgedSeries(series, excluded, weighting, slices, step, placed)
 
 
 def _exclusion(series: Series, weighting: Weighting, slices: int, step: float, study: Sequence[Series]) -> str | None:
-    """Why a series cannot be the one, or None."""
+    """Why a series cannot be chosen, or None."""
     first = series.first
     if not _is_mr_image(first):
         return "not an MR image"
@@ -154,7 +152,7 @@ def _contrast_text(weighting: Weighting) -> str:
 
 
 def _is_mr_image(header: FrameHeader) -> bool:
-    """MR by modality and by SOP class; either may be empty, both may not."""
+    """Whether modality and SOP class say MR; one of them may be empty, but not both."""
     if header.modality.upper() not in ("MR", "") or (header.sop_class_uid and header.sop_class_uid not in MR_IMAGES):
         return False
     return bool(header.modality or header.sop_class_uid)
@@ -205,7 +203,7 @@ def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Seri
 # ---------------------------------------------------------------- rank and words
 
 
-def _rank(candidate: _Candidate, min_slices: int) -> tuple[object, ...]:
+def _rank(candidate: _JudgedSeries, min_slices: int) -> tuple[object, ...]:
     """Greater is better."""
     first = candidate.series.first
     rows_mm, columns_mm = first.pixel_spacing or (0.0, 0.0)
@@ -233,13 +231,13 @@ def _region(header: FrameHeader) -> int:
     return 0 if mentions(_SIDE_REGION, text) or mentions(_OTHER_REGION, text) else 1
 
 
-def _describe(candidate: _Candidate) -> str:
+def _describe(candidate: _JudgedSeries) -> str:
     fat = "fat-suppressed " if candidate.weighting.fat_suppressed else ""
     slices = "1 slice" if candidate.slices == 1 else f"{candidate.slices} slices"
     return f"sagittal, {fat}T2 by {candidate.weighting.source}, {slices}"
 
 
-def _outcome(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
+def _outcome(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
     if candidate is best:
         return f"chosen: {_describe(candidate)}"
     if candidate.excluded:
@@ -247,8 +245,8 @@ def _outcome(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
     return f"not chosen: {_describe(candidate)}, but {_lost(candidate, best, min_slices)}"
 
 
-def _lost(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
-    """In what the chosen series is better."""
+def _lost(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
+    """In what respect the chosen series is better."""
     reasons = (
         "its geometry is incomplete",
         "it has too few slices",
@@ -266,13 +264,13 @@ def _lost(candidate: _Candidate, best: _Candidate, min_slices: int) -> str:
     return next((why for mine, theirs, why in pairs if mine != theirs), "another came first")
 
 
-def _line(candidate: _Candidate, outcome: str) -> str:
+def _line(candidate: _JudgedSeries, outcome: str) -> str:
     first = candidate.series.first
     number = "without number" if first.series_number is None else str(first.series_number)
     return f"series {number} (…{first.series_uid[-12:]}): {outcome}"
 
 
-def _warnings(candidate: _Candidate) -> tuple[str, ...]:
+def _warnings(candidate: _JudgedSeries) -> tuple[str, ...]:
     first = candidate.series.first
     warnings = []
     if candidate.slices == 1:

@@ -1,8 +1,4 @@
-"""DICOM files -> headers -> series -> `SagittalVolume`: geometry, slice order, pixel decoding.
-
-Classic single-frame images and enhanced multi-frame images become the same thing here: a list of `FrameHeader`, one for
-each frame. Geometry follows PS3.3 C.7.6.2.1.1 (Image Plane) and C.7.6.16 (Multi-frame Functional Groups).
-"""
+"""From frame headers to series, and from a series to a `SagittalVolume`: grouping, order of slices, decoding."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 # Two slices closer than this (mm along the normal) are the same position.
 SAME_POSITION_MM = 0.05
-# Directions whose cosine differs by less are one orientation (about 2.5 degrees).
+# Directions are one orientation where the cosine between them is larger than this (about 2.5 degrees).
 SAME_ORIENTATION_COSINE = 0.999
 
 
@@ -48,13 +44,10 @@ class Series:
         return len(self.frames)
 
 
-# ---------------------------------------------------------------- series
-
-
 def group_series(headers: Iterable[FrameHeader]) -> list[Series]:
-    """Split frames into series of one matrix, spacing, orientation and echo each; largest first within one UID.
+    """Split frames into series that share matrix, spacing, orientation and echo; within one UID the largest comes first.
 
-    Files of a study often mix a scout and the diagnostic slices, or two echoes, under one UID.
+    Studies often mix a scout and the diagnostic slices, or two echoes, under one UID.
     """
     groups: dict[tuple[Any, ...], list[FrameHeader]] = defaultdict(list)
     orientations: list[FloatArray] = []
@@ -79,7 +72,7 @@ def _orientation_index(header: FrameHeader, known: list[FloatArray]) -> int | No
 
 
 def order_frames(series: Series) -> tuple[list[FrameHeader], list[str]]:
-    """Frames by position along the normal, never by InstanceNumber; of duplicates at one position the first stays.
+    """Frames ordered by position along the normal, never by InstanceNumber. Of several at one position the first is kept.
 
     Raises
     ------
@@ -108,17 +101,14 @@ def _step_warnings(frames: list[FrameHeader], normal: FloatArray) -> list[str]:
     return ["slices are missing or unevenly spaced"] if steps.max() > 1.5 * np.median(steps) else []
 
 
-# ---------------------------------------------------------------- pixels
-
-
 def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
     """Decode a series into a volume.
 
     Parameters
     ----------
     isolate
-        Decode JPEG, JPEG-LS and JPEG 2000 in a child process (about half a second a series). Only for trusted files may
-        it be off.
+        Decode JPEG, JPEG-LS and JPEG 2000 in a child process (about half a second for a series). Turn it off for trusted
+        files only.
 
     Raises
     ------
@@ -157,7 +147,7 @@ def _decode(frames: list[FrameHeader], isolate: bool) -> NDArray[np.float32]:
 
 
 def _decode_files(paths: list[Path], isolate: bool) -> dict[Path, NDArray[np.float32]]:
-    """Compressed files in a child process, unless told otherwise; the others here."""
+    """The frames of each file. Compressed files are decoded in a child process unless told otherwise, the others here."""
     apart = [path for path in paths if isolate and _needs_library(path)]
     try:
         decoded = dict(zip(apart, decode_isolated(apart), strict=True)) if apart else {}
@@ -167,7 +157,7 @@ def _decode_files(paths: list[Path], isolate: bool) -> dict[Path, NDArray[np.flo
 
 
 def _needs_library(path: Path) -> bool:
-    """Whether pixel data must go through a native decoder (pydicom itself decodes RLE, in Python)."""
+    """Whether the pixel data need a native decoder (pydicom decodes RLE itself, in Python)."""
     try:
         syntax = UID(read_dataset(path, pixels=False).file_meta.TransferSyntaxUID)
     except (OSError, ValueError):

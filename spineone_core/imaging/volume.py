@@ -41,7 +41,7 @@ class SagittalVolume:
     sources
         One for each slice.
     window
-        Centre and width of the series' own display window, where it has one.
+        Centre and width of the display window that the series itself has, or None.
 
     Raises
     ------
@@ -82,12 +82,12 @@ class SagittalVolume:
 
     @property
     def slice_step(self) -> float:
-        """Median distance of neighbouring slices in mm; 0 for a single slice."""
+        """Median distance between neighbouring slices in mm; 0 for a single slice."""
         return float(np.median(np.diff(self.positions))) if len(self.voxels) > 1 else 0.0
 
     @property
     def middle_index(self) -> int:
-        """Index of the slice nearest to the middle of the stack by position (reading 21); of two as near, the first."""
+        """Index of the slice nearest to the middle of the stack by position (reading 21); the first where two are as near."""
         return middle_of(self.positions)
 
     def to_patient(self, slice_index: int, x: float, y: float) -> FloatArray:
@@ -98,7 +98,7 @@ class SagittalVolume:
         return self.origins[slice_index] + along_row + along_column
 
     def from_patient(self, xyz_mm: Sequence[float] | FloatArray, slice_index: int) -> tuple[float, float]:
-        """Column and row on a slice of the orthogonal projection of a patient point."""
+        """Column and row of a patient point that is projected onto a slice at right angles."""
         between_rows, between_columns = self.pixel_spacing
         offset = np.asarray(xyz_mm, dtype=float) - self.origins[slice_index]
         x = offset @ self.row_direction / between_columns
@@ -107,7 +107,7 @@ class SagittalVolume:
 
 
 def middle_of(positions: FloatArray) -> int:
-    """Index of the position (mm) nearest to the middle of the first and last; ties, to the micrometre, go to the first."""
+    """Index of the position (mm) nearest to the middle of the first and the last; of those equal to the micrometre, the first."""
     middle = (positions[0] + positions[-1]) / 2
     return int(np.argmin(np.round(np.abs(positions - middle), 3)))
 

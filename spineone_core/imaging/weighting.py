@@ -1,4 +1,4 @@
-"""The contrast of a series, from its descriptions, its sequence and its times."""
+"""The contrast of a series, judged by its descriptions, its sequence and its times."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ _GRADIENT_SEQUENCE = r"^\*?(fl|fi|tfl|tfi|me|qfl|ep|de|swi)\d*d"
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """What a header says of the contrast: ``kind`` is "T2", another one's name or "unknown"; ``source`` says from what."""
+    """What a header says about the contrast.
+
+    ``kind`` is "T2", the name of another contrast or "unknown"; ``source`` names what says so.
+    """
 
     kind: str
     source: str
@@ -50,9 +53,9 @@ class Weighting:
 
 
 def read_weighting(header: FrameHeader) -> Weighting:
-    """Contrast from the description, else the protocol name, else AcquisitionContrast, else TE and TR.
+    """The contrast by the description, else by the protocol name, else by AcquisitionContrast, else by TE and TR.
 
-    A description of T2 is not believed where TE and TR are plainly those of T1 or the sequence is a gradient echo.
+    A description as T2 is not believed where TE and TR are clearly those of T1 or the sequence is a gradient echo.
     """
     description, protocol = plain_text(header.series_description), plain_text(header.protocol_name)
     suppressed = _is_fat_suppressed(header, description, protocol)
@@ -69,22 +72,23 @@ def read_weighting(header: FrameHeader) -> Weighting:
 
 
 def plain_text(value: str) -> str:
-    """Upper case, separators as single spaces; the signs of T2* and of TR/TE stay."""
+    """The text in upper case with single spaces for separators; the signs in T2* and TR/TE stay."""
     return re.sub(r"[^A-Z0-9*/.]+", " ", value.upper()).strip()
 
 
 def mentions(pattern: str, text: str) -> bool:
+    """Whether a `plain_text` holds a match of the pattern."""
     return re.search(pattern, text) is not None
 
 
 def _named_kind(text: str, header: FrameHeader) -> str | None:
-    """The contrast a text names, or None where it names none; T1 is looked for first."""
+    """The contrast that a text names, or None; T1 is looked for first."""
     for kind, pattern in _OTHER_KINDS:
         if mentions(pattern, text):
             return kind
     t1, t2 = mentions(_T1, text), mentions(_T2, text)
     if t1 and t2:
-        # "T1 T2 SAG": only the times can tell; if they are silent it stays a T1.
+        # "T1 T2 SAG": only the times can tell; without them it counts as T1.
         return _kind_by_times(header.echo_time, header.repetition_time) or "T1-weighted"
     if t1:
         return "T1-weighted"
@@ -112,7 +116,7 @@ def _acquisition_kind(value: str) -> str | None:
 
 
 def _kind_by_times(echo: float | None, repetition: float | None) -> str | None:
-    """Contrast by echo and repetition time in ms; zero counts as absent."""
+    """The contrast by echo and repetition time in ms; zero counts as missing."""
     if not echo or echo < 0:
         return None
     long_repetition = repetition is None or repetition <= 0 or repetition >= T2_REPETITION_MS
@@ -128,7 +132,7 @@ def _kind_by_times(echo: float | None, repetition: float | None) -> str | None:
 
 
 def _contradiction(header: FrameHeader) -> str | None:
-    """What a series named T2 really is by its sequence name, times and inversion time, or None."""
+    """What a series named T2 really is, judged by sequence name, times and inversion time; None where nothing contradicts."""
     if mentions(_GRADIENT_SEQUENCE, header.sequence_name.lower()):
         return "gradient echo"
     inversion = header.inversion_time or 0.0
@@ -140,7 +144,7 @@ def _contradiction(header: FrameHeader) -> str | None:
 
 
 def _is_fat_suppressed(header: FrameHeader, description: str, protocol: str) -> bool:
-    """By keyword, scan option, inversion time (a STIR may be named T2) or sequence name; Dixon in phase is plain."""
+    """Judged by keyword, scan option, inversion time (a STIR may be named T2) or sequence name; in-phase Dixon is plain."""
     low, high = STIR_INVERSION_MS
     if header.inversion_time is not None and low <= header.inversion_time <= high:
         return True

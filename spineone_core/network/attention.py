@@ -1,8 +1,8 @@
-"""Position and channel attention (Fig. 3; DANet): the fast forms and the obvious references they are tested against.
+"""Position and channel attention (Fig. 3; DANet): the fast forms and the obvious references that they are tested against.
 
-The obvious position attention holds a (HW) x (HW) map, 2.6 GB at 160 x 160 in fp32. The fast form never holds it: queries go
-through in chunks on the CPU, through scaled-dot-product attention on CUDA. Both use scale 1 (no 1/sqrt(d)), as DANet does.
-Memory and time: docs/attention.md.
+The obvious position attention holds a (HW) x (HW) map, 2.6 GB at 160 x 160 in fp32. The fast form never holds it: on the CPU it
+takes the queries in chunks, on CUDA it uses scaled-dot-product attention. Both use scale 1 (no 1/sqrt(d)), as DANet does.
+docs/attention.md has memory and time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Bytes of one block of the attention map on the CPU; a few such blocks are alive at a time, whatever the number of positions.
+# Bytes of one block of the attention map on the CPU. Only a few such blocks exist at a time, however many positions there are.
 BLOCK_BYTES = 32 * 2**20
 
 
@@ -27,7 +27,7 @@ def position_attention(query: Tensor, key: Tensor, value: Tensor, chunk: int | N
     value
         (B, N, C) tokens.
     chunk
-        Queries handled at a time on the CPU; None takes as many as fit ``BLOCK_BYTES``.
+        Number of queries handled at a time on the CPU; None takes as many as fit into ``BLOCK_BYTES``.
 
     Returns
     -------
@@ -45,22 +45,23 @@ def position_attention(query: Tensor, key: Tensor, value: Tensor, chunk: int | N
 
 
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Scaled-dot-product attention; its fused kernels want (B, heads, N, d) with one d, hence the head and the zeros."""
+    """Scaled-dot-product attention. Its fused kernels need (B, heads, N, d) with one d, hence the single head and the zeros."""
     query, key = (F.pad(t, (0, value.shape[-1] - t.shape[-1])) for t in (query, key))
     mixed = F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=1.0)
     return mixed[:, 0]
 
 
 class _ChunkedAttention(torch.autograd.Function):
-    """Attention over blocks of queries. Backward makes each block of the map again from the log of its row sums.
+    """Attention over blocks of queries. Backward computes each block of the map again from the log of its row sums.
 
-    Blocks live in buffers made once: freed and made again, they would leave holes in the heap that add up to the whole map.
+    Blocks live in buffers that are made once. Freed and made again, they would leave holes in the heap as large as the
+    whole map.
     """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, chunk: int) -> Tensor:
         mixed = torch.empty_like(value)
-        logs = torch.empty((*query.shape[:2], 1), device=query.device)  # fp32, as all sums over a row
+        logs = torch.empty((*query.shape[:2], 1), device=query.device)  # fp32, like all sums over a row
         buffer, across = _buffer(query, key, chunk), key.transpose(1, 2)
         for start in range(0, query.shape[1], chunk):
             rows = slice(start, min(start + chunk, query.shape[1]))
@@ -78,7 +79,7 @@ class _ChunkedAttention(torch.autograd.Function):
         query, key, value, mixed, logs = ctx.saved_tensors
         gradient = gradients[0].contiguous()
         to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        # Softmax's backward needs sum_j P_ij dP_ij, which is the product of output and gradient.
+        # The backward pass of softmax needs sum_j P_ij dP_ij, which is the product of output and gradient.
         products = (gradient * mixed).sum(dim=-1, keepdim=True, dtype=torch.float32)
         buffers = _buffer(query, key, ctx.chunk), _buffer(query, key, ctx.chunk)
         for start in range(0, query.shape[1], ctx.chunk):
@@ -106,7 +107,7 @@ def _block(buffer: Tensor, part: Tensor, key: Tensor) -> Tensor:
 
 
 def position_attention_reference(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The obvious form, with the whole (N, N) map in memory."""
+    """The obvious form for tests, with the whole (N, N) map in memory."""
     energy = torch.einsum("bid,bjd->bij", query, key)
     return torch.einsum("bij,bjc->bic", energy.softmax(dim=-1), value)
 
@@ -120,7 +121,7 @@ def channel_attention(features: Tensor) -> Tensor:
         (B, C, H, W).
     """
     batch, channels = features.shape[:2]
-    # Autocast knows no meta device, on which only work is counted.
+    # Autocast does not know the meta device, on which work is only counted.
     device = "cpu" if features.is_meta else features.device.type
     with torch.autocast(device_type=device, enabled=False):
         flat = features.float().reshape(batch, channels, -1)  # (B, C, N)
@@ -131,7 +132,7 @@ def channel_attention(features: Tensor) -> Tensor:
 
 
 class PositionAttention(nn.Module):
-    """PAM (Fig. 3a): ``gamma * attention(x) + x``, gamma 0 at the start; query and key have C/8 channels."""
+    """PAM (Fig. 3a): ``gamma * attention(x) + x``; gamma starts at 0, query and key have C/8 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -149,7 +150,7 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """CAM (Fig. 3b): ``gamma * attention(x) + x``, gamma 0 at the start."""
+    """CAM (Fig. 3b): ``gamma * attention(x) + x``; gamma starts at 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,17 +161,17 @@ class ChannelAttention(nn.Module):
 
 
 class DualAttention(nn.Module):
-    """PAM(U) + CAM(U), either of them alone, or U unchanged.
+    """PAM(U) + CAM(U), only one of them, or U unchanged.
 
     Parameters
     ----------
     channels
-        Of U (64 in the paper).
+        Channels of U (64 in the paper).
     pam, cam
-        Which modules are in.
+        Which modules are there.
     reduction
-        1 works at the resolution of U, as in the paper. k > 1 lets the attention see U averaged over k x k cells and adds
-        what it changes, upsampled: the shipped model's saving on a CPU (the cost of PAM falls with k^4).
+        1 works at the resolution of U, as in the paper. With k > 1 the attention sees U averaged over k x k cells, and what it
+        changes is upsampled and added. The shipped model uses this to save time on a CPU (the cost of PAM falls with k^4).
     """
 
     def __init__(self, channels: int, *, pam: bool, cam: bool, reduction: int = 1) -> None:

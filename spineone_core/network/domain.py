@@ -1,6 +1,6 @@
-"""Does a picture show what the detector was trained to read? A small network of its own answers before levels are named.
+"""Does a picture show what the detector was trained to read? A small separate network answers before levels are named.
 
-The detector's maps cannot tell: anatomy looks alike in T1, where the detector finds all ten levels and classes mean nothing.
+The detector's own maps cannot tell: anatomy looks the same in T1, where it finds all ten levels but classes mean nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ STAGES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainConfig:
-    """``width`` of the first stage's channels; scores above ``limit`` are refused as ``not_lumbar``.
+    """``width`` is the number of channels of the first stage; scores above ``limit`` are refused as ``not_lumbar``.
 
     Raises
     ------
     ValueError
-        If the width is under 4 or the limit outside 0 to 1.
+        If the width is under 4 or the limit is outside 0 to 1.
     """
 
     width: int = 16
@@ -43,7 +43,7 @@ class DomainConfig:
 
 
 class DomainNetwork(nn.Module):
-    """Five halving stages, mean and maximum over the picture, one logit: above 0 is no sagittal T2 lumbar MRI."""
+    """Five halving stages, mean and maximum over the picture, and one logit, above 0 for what is no sagittal T2 lumbar MRI."""
 
     def __init__(self, config: DomainConfig) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class DomainNetwork(nn.Module):
         self.head = nn.Linear(2 * widths[-1], 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, n, H, W) z-scored, at the detector's spacing -> (B,) logits; only the middle slice is looked at."""
+        """(B, n, H, W) z-scored, at the detector's spacing -> (B,) logits; it looks at the middle slice only."""
         middle = images[:, images.shape[1] // 2, None]
         maps = self.stages(F.avg_pool2d(middle, SHRINK))
         return self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))[:, 0]

@@ -1,4 +1,4 @@
-"""Every detector that the paper measures: the rows of Tables I, III and IV and the points of Fig. 7, as named configs."""
+"""Every detector that the paper measures, as named configs: the rows of Tables I, III and IV and the points of Fig. 7."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 
-# Published order of Table I.
+# In the published order of Table I.
 TWO_STAGE: tuple[tuple[str, str, str], ...] = (
     ("two-stage-hourglass52-resnet18", "hourglass", "hourglass52"),
     ("two-stage-hourglass104-resnet18", "hourglass", "hourglass104"),
@@ -29,7 +29,7 @@ SLICES: tuple[int, ...] = (3, 5, 7, 9, 11)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One training of the paper. ``association`` is OA, which acts on the loss only; ``table`` is I, III, IV or Fig. 7."""
+    """One training of the paper. ``association`` is OA, which changes the loss only; ``table`` is I, III, IV or Fig. 7."""
 
     name: str
     table: str
@@ -38,23 +38,23 @@ class Row:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything but name and table: rows of one digest are one training."""
+        """SHA-256 of everything but name and table: rows with the same digest are the same training."""
         content = {"network": self.network.to_json(), "association": self.association}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
     def batch(self) -> int:
-        """The paper's: 64 without attention, 16 with it (Section IV-C)."""
+        """The paper's batch size: 64 without attention, 16 with it (Section IV-C)."""
         return 16 if self.network.pam or self.network.cam else 64
 
     @property
     def learning_rate(self) -> float:
-        """The paper's: .04 without attention, .01 with it."""
+        """The paper's learning rate: .04 without attention, .01 with it."""
         return 0.01 if self.batch == 16 else 0.04
 
 
 def table_one() -> list[Row]:
-    """The sixteen detectors of Table I in its order."""
+    """The sixteen detectors of Table I, in its order."""
     rows = [_two_stage(*entry) for entry in TWO_STAGE]
     rows += [_one_stage(f"one-stage-{name}", a, b) for name, a, b in ONE_STAGE]
     rows += [
@@ -80,7 +80,7 @@ def table_three() -> list[Row]:
 
 
 def table_four() -> list[Row]:
-    """Pairs without and with the offset, for OCPC alone and with both attention modules; OA needs the offset and is out."""
+    """Pairs without and with the offset, for OCPC alone and with both attention modules; OA needs the offset and is left out."""
     rows = []
     for backbone in ABLATED:
         for attention in (False, True):
@@ -101,12 +101,12 @@ def figure_seven() -> list[Row]:
 
 
 def all_rows() -> list[Row]:
-    """Every row and point, repeated trainings included."""
+    """Every row and point, including repeated trainings."""
     return [*table_one(), *table_three(), *table_four(), *figure_seven()]
 
 
 def distinct_rows() -> list[Row]:
-    """The forty distinct trainings, each under its first name."""
+    """The forty different trainings, each under its first name."""
     found: dict[str, Row] = {}
     for row in all_rows():
         found.setdefault(row.digest, row)
@@ -114,7 +114,7 @@ def distinct_rows() -> list[Row]:
 
 
 def find_row(name: str) -> Row:
-    """Raises ``ValueError`` naming what is allowed."""
+    """The row of a name; raises ``ValueError`` that says what is allowed."""
     rows = {row.name: row for row in reversed(all_rows())}
     if name not in rows:
         raise ValueError(f"unknown detector {name!r}; allowed: {', '.join(dict.fromkeys(r.name for r in all_rows()))}")

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.backbones.resnet import ResNet
-from spineone_core.network.spineone import CLASSES, STRUCTURES, ConfigError, NetworkConfig, SpineOne
+from spineone_core.network.config import CLASSES, STRUCTURES, ConfigError, NetworkConfig
+from spineone_core.network.spineone import SpineOne
 
 KEYPOINTS = len(READING_ORDER)
 
 
 def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tensor:
-    """Square crops around keypoints, bilinear, edge pixels repeated outside.
+    """Square crops around keypoints, bilinear; outside the picture its edge pixels repeat.
 
     Parameters
     ----------
@@ -23,9 +24,9 @@ def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tenso
     points
         (B, K, 2) column and row, pixel centres at integers.
     side
-        Of a crop in pixels of ``images``.
+        Side of a crop, in pixels of ``images``.
     pixels
-        Of a crop's side.
+        Side of a crop, in its own pixels.
 
     Returns
     -------
@@ -45,9 +46,10 @@ def cut_crops(images: Tensor, points: Tensor, side: float, pixels: int) -> Tenso
 
 
 class CropClassifier(nn.Module):
-    """ResNet18 with torchvision's names (``trunk``) and two classes for each structure.
+    """A ResNet18 (``trunk``, with torchvision's names) that gives two classes for each structure.
 
-    One network serves both structures (the paper names one classifier): four outputs, of which a crop's structure picks two.
+    One network serves both structures, as the paper names one classifier. It has four outputs, and a crop's structure picks
+    two.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -62,7 +64,7 @@ class CropClassifier(nn.Module):
 
 
 class TwoStage(SpineOne):
-    """A localiser (heatmap ``levels``) and a classifier on 50 x 50 mm crops. They share no weight."""
+    """A localiser (heatmap ``levels``) and a classifier of 50 x 50 mm crops. They share no weights."""
 
     def __init__(self, config: NetworkConfig) -> None:
         if not config.two_stage:
@@ -73,16 +75,16 @@ class TwoStage(SpineOne):
         self.register_buffer("structure_of", torch.tensor(rows), persistent=False)
 
     def classify(self, images: Tensor, points: Tensor, spacing_mm: float) -> Tensor:
-        """Class logits of keypoints.
+        """The class logits of keypoints.
 
         Parameters
         ----------
         images
             (B, slices, H, W).
         points
-            (B, 10, 2) column and row in reading order, training's or the localiser's.
+            (B, 10, 2) column and row in reading order, from the training data or from the localiser.
         spacing_mm
-            Of the pixels.
+            Side of a pixel.
 
         Returns
         -------
@@ -93,8 +95,3 @@ class TwoStage(SpineOne):
         crops = cut_crops(images, points, self.config.crop_mm / spacing_mm, self.config.crop_px)
         logits = self.classifier(crops).reshape(len(images), KEYPOINTS, len(STRUCTURES), CLASSES)
         return logits[:, torch.arange(KEYPOINTS), self.structure_of]
-
-
-def build_network(config: NetworkConfig) -> SpineOne:
-    """The detector of a config."""
-    return TwoStage(config) if config.two_stage else SpineOne(config)

@@ -1,9 +1,9 @@
 """The patient behind a phantom: a procedural lumbar spine with degenerative changes, as numbers.
 
 Coordinates are anatomical millimetres: x to the patient's left, y to the back, z to the head; the centre of L3 is the
-origin. Going down the spine the axis of a part is ``(sin a, -cos a)`` in (y, z), its posterior direction ``(cos a, sin a)``,
-with ``a`` the part's angle. Sizes and rates follow measurements of 201 annotated exams (SDID-TC): 36.6 +- 2.5 mm from disc
-to disc, degenerative discs L1-L2 .. L5-S1 in 35, 52, 70, 87, 76 %, vertebrae L1 .. L5 in 69, 76, 84, 90, 86 %.
+origin. A part with the angle ``a`` has the axis ``(sin a, -cos a)`` in (y, z), which goes down the spine, and the posterior
+direction ``(cos a, sin a)``. Sizes and rates follow measurements of 201 annotated exams (SDID-TC): 36.6 +- 2.5 mm from disc
+to disc; the discs L1-L2 .. L5-S1 are degenerative in 35, 52, 70, 87 and 76 %, the vertebrae L1 .. L5 in 69, 76, 84, 90, 86 %.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from spineone_core.phantom.parts import COLUMN, SACRAL, THORACIC, Body, Disc, Pa
 DISC_RATES = dict(zip(DISCS, (0.35, 0.52, 0.70, 0.87, 0.76), strict=True))
 VERTEBRA_RATES = dict(zip(VERTEBRAE, (0.69, 0.76, 0.84, 0.90, 0.86), strict=True))
 
-# Rim height of bodies and discs, and depth front to back, in mm for a spine of 36.6 mm from disc to disc.
+# Rim height of bodies and discs and their depth from front to back, in mm, for a spine with 36.6 mm from disc to disc.
 _BODY_HEIGHT = {"L1": 26.6, "L2": 27.2, "L3": 27.4, "L4": 27.2, "L5": 26.4, "S1": 28.0, "S2": 22.0, "S3": 19.0}
 _BODY_DEPTH = {"L1": 31.5, "L2": 32.5, "L3": 33.5, "L4": 34.0, "L5": 34.0, "S1": 29.0, "S2": 18.0, "S3": 13.0}
 _DISC_HEIGHT = {"L1": 7.6, "L2": 8.8, "L3": 9.8, "L4": 10.4, "L5": 9.6, "S1": 2.6, "S2": 1.4, "S3": 1.0, "S4": 1.0}
-# Wedge of the disc below and of the body itself, in degrees; positive is lordotic (open to the front).
+# Wedge of the disc below a body and of the body itself, in degrees; positive is lordotic (open to the front).
 _DISC_WEDGE = {"L1": 3.5, "L2": 5.0, "L3": 6.5, "L4": 9.5, "L5": 12.0, "S1": -3.0, "S2": -8.0, "S3": -10.0, "S4": -12.0}
 _BODY_WEDGE = {"L1": -2.0, "L2": -0.5, "L3": 1.0, "L4": 2.5, "L5": 8.0, "S1": -4.0, "S2": -6.0, "S3": -6.0}
-# What a lumbarised S1 grows into: heights and depths of S1 and S2, height and wedges of the disc between them.
+# What a lumbarised S1 grows into: heights and depths of S1 and S2, the height of the disc between them, and wedges.
 _LUMBAR_HEIGHT = {"S1": 27.0, "S2": 26.0}
 _LUMBAR_DEPTH = {"S1": 33.0, "S2": 27.0}
 _LUMBAR_GAP, _LUMBAR_GAP_WEDGE, _LUMBAR_BODY_WEDGE = 8.5, 7.0, 3.0
@@ -72,9 +72,9 @@ def make_patient(
     Parameters
     ----------
     disc_rates, vertebra_rates
-        Chance of each level to be degenerative.
+        The chance of each level to be degenerative.
     lumbarisation
-        How far S1 looks lumbar: 0 an ordinary sacrum, 1 a square S1 above a tall S1-S2 disc. Names stay as they are.
+        How lumbar S1 looks: 0 is an ordinary sacrum, 1 a square S1 above a tall S1-S2 disc. Names stay as they are.
     """
     age = float(rng.normal())
     severity = {name: _severity(rng, age, rate) for name, rate in {**disc_rates, **vertebra_rates}.items()}
@@ -91,7 +91,7 @@ def make_patient(
 
 
 def _severity(rng: np.random.Generator, age: float, rate: float) -> float:
-    """How far beyond the threshold of "degenerative" a level is, in standard deviations; age links the levels."""
+    """How far a level lies beyond the threshold of "degenerative", in standard deviations; age links the levels."""
     if rate <= 0 or rate >= 1:
         return math.copysign(0.3 + abs(float(rng.normal())), rate - 0.5)
     latent = 0.65 * age + 0.76 * float(rng.normal())
@@ -151,7 +151,7 @@ def _sizes(rng: np.random.Generator, severity: dict[str, float], lumbarisation: 
         depth *= scale * slender * float(rng.normal(1, 0.02))
         gap *= scale * float(np.clip(rng.normal(1, 0.08), 0.7, 1.3))
         wedge = math.radians(gap_wedge * lordosis + float(rng.normal(0, 1.5)))
-        # A narrow disc cannot be much wedged: its lower end keeps two fifths of the height.
+        # A narrow disc cannot have a strong wedge: its lower end keeps two fifths of the height.
         steepest = 2 * math.atan(0.6 * gap / depth)
         sizes[name] = _Sizes(
             height=height * scale * float(rng.normal(1, 0.025)),
@@ -175,14 +175,14 @@ def _narrowing(rng: np.random.Generator, severity: float | None) -> float:
 
 
 def _collapse(rng: np.random.Generator, severity: float | None) -> float:
-    """Height loss: rare, as after an old compression fracture."""
+    """Factor of the height: a rare loss of height, as after an old compression fracture."""
     if severity is None or severity <= 0.5 or rng.random() > 0.06:
         return 1.0
     return float(rng.uniform(0.55, 0.88))
 
 
 def _slip(rng: np.random.Generator, name: str, severity: float | None) -> float:
-    """Spondylolisthesis in mm: the part below lies behind (positive) the one above."""
+    """Spondylolisthesis in mm; positive where the part below lies behind the one above."""
     base = float(rng.normal(0, 0.5))
     if severity is None or severity <= 0.3 or name not in ("L3", "L4", "L5"):
         return base
@@ -190,7 +190,7 @@ def _slip(rng: np.random.Generator, name: str, severity: float | None) -> float:
 
 
 def _column(rng: np.random.Generator, severity: dict[str, float], lumbarisation: float) -> dict[str, Part]:
-    """Stack bodies and discs down from the topmost, then move the centre of L3 to the origin."""
+    """Stack bodies and discs downwards from the topmost, then move the centre of L3 to the origin."""
     sizes = _sizes(rng, severity, lumbarisation)
     parts: dict[str, Part] = {}
     angle, place = 0.0, np.zeros(2)
@@ -236,7 +236,7 @@ def _posed(rng: np.random.Generator, parts: dict[str, Part]) -> dict[str, Part]:
     posed = {}
     for name, part in parts.items():
         y, z = part.y - middle.y, part.z - middle.z
-        # The angle grows towards the back going down: a turn from -z to +y.
+        # Going down, a growing angle turns towards the back: from -z to +y.
         new_y, new_z = cosine * y - sine * z, sine * y + cosine * z
         bend = math.sin(2 * math.pi * new_z / wave + phase) - math.sin(phase)
         posed[name] = Part(

@@ -1,4 +1,4 @@
-"""The anatomy as a coarse block, from which pictures in other planes are cut."""
+"""Pictures in other planes: the localiser and the axial series."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spineone_core.phantom.sequences import SAGITTAL, Picture
 
 
 class Block:
-    """The anatomy as a coarse block, from which pictures in any plane are cut."""
+    """The anatomy as a coarse block of signal, from which pictures in any plane are cut."""
 
     _STEP = 3.0
     _HALF_WIDTH = 99.0

@@ -1,4 +1,4 @@
-"""Shapes of bodies and discs: osteophytes, marrow bands, bulges, Schmorl's nodes."""
+"""Random bodies and discs: osteophytes, marrow bands, bulges, Schmorl nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from spineone_core.phantom.parts import SACRAL, Band, Body, Disc, Node, Part
 
 
 def make_body(rng: np.random.Generator, part: Part, severity: float | None) -> Body:
+    """A body of the given severity (in standard deviations beyond the threshold; None where nobody grades it)."""
     degenerative = severity is not None and severity > 0
     strength = min(severity, 2.5) if degenerative and severity is not None else 0.0
     base = 0.8 if part.name in SACRAL else 1.6
@@ -30,7 +31,7 @@ def _pair(rng: np.random.Generator, mean: float, spread: float) -> tuple[float, 
 
 
 def _osteophytes(rng: np.random.Generator, strength: float) -> tuple[float, float, float, float]:
-    """Length at the front upper, front lower, back upper and back lower corner."""
+    """Lengths at the front upper, front lower, back upper and back lower corner, mm."""
     if strength <= 0:
         small = rng.uniform(0, 0.5, 4)
         return float(small[0]), float(small[1]), 0.0, 0.0
@@ -61,7 +62,7 @@ def make_disc(
     age: float,
     sacral: float,
 ) -> Disc:
-    """``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
+    """A disc of the given severity, as `make_body`; ``sacral`` is 0 for a free disc, 1 for one between fused vertebrae."""
     if severity is None:
         # Neighbours above L1 and below S1 follow the patient's age; nobody grades them.
         severity = 0.6 * age + float(rng.normal(-0.5, 0.6))
@@ -87,12 +88,12 @@ def _nucleus(rng: np.random.Generator, strength: float, degenerative: bool) -> f
     if not degenerative:
         return float(rng.uniform(0.62, 1.0))
     if strength < 1 and rng.random() < 0.12:
-        return float(rng.uniform(0.6, 0.9))  # graded for its bulge, not for its signal
+        return float(rng.uniform(0.6, 0.9))  # called degenerative for its bulge, not for its signal
     return float(np.clip(0.46 - 0.25 * strength + rng.normal(0, 0.12), 0.0, 0.65))
 
 
 def _bulge(rng: np.random.Generator, strength: float, sacral: float) -> tuple[float, float]:
-    """mm beyond the front and the back wall."""
+    """How far the disc bulges beyond the front and the back wall, mm."""
     if sacral:
         return -2.5 * sacral, -1.0 * sacral
     front = float(rng.normal(0.3, 0.5)) + float(rng.uniform(0, 1.2)) * strength

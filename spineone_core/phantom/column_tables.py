@@ -1,4 +1,4 @@
-"""Walls, depths and angles along the spine, for each half millimetre."""
+"""Tables along the spine: walls, depths and angles for each half millimetre of height."""
 
 from __future__ import annotations
 
@@ -8,47 +8,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spineone_core.arrays import AnyFloats
 from spineone_core.phantom.anatomy import Patient
 from spineone_core.phantom.parts import Part
-from spineone_core.phantom.plane import Floats, Plane
+from spineone_core.phantom.plane import Plane
 
-# Tables along the spine have one row for each of these steps, from TOP downwards (mm).
+# The tables have a row for each of these steps, from TOP downwards (mm).
 STEP = 0.5
 TOP, _BOTTOM = 330.0, -330.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Tables:
+class ColumnTables:
     """Values for each half millimetre of z, from the top: walls, depths and angles (mm)."""
 
-    back: Floats
-    front: Floats
-    cosine: Floats
-    lateral: Floats
-    canal_depth: Floats
-    fat_in_front: Floats
-    narrowing: Floats
-    fascia: Floats
-    skin: Floats
-    belly: Floats
+    back: AnyFloats
+    front: AnyFloats
+    cosine: AnyFloats
+    lateral: AnyFloats
+    canal_depth: AnyFloats
+    fat_in_front: AnyFloats
+    narrowing: AnyFloats
+    fascia: AnyFloats
+    skin: AnyFloats
+    belly: AnyFloats
     sac_end: float
 
-    def lateral_offset(self, plane: Plane) -> Floats:
-        """How far beside the canal's middle a plane runs at each height."""
+    def lateral_offset(self, plane: Plane) -> AnyFloats:
+        """How far beside the middle of the canal a plane lies at each height, mm."""
         top, bottom = plane.x_at(0, TOP), plane.x_at(0, _BOTTOM)
         return np.linspace(top, bottom, len(self.lateral), dtype=np.float32) - self.lateral
 
 
-def z_table() -> Floats:
+def z_table() -> AnyFloats:
     """z of each row of the tables, mm."""
     return np.arange(TOP, _BOTTOM, -STEP, dtype=np.float32)
 
 
-def z_of(index: NDArray[np.intp]) -> Floats:
+def z_of(index: NDArray[np.intp]) -> AnyFloats:
+    """z of the given rows of the tables, mm."""
     return np.float32(TOP) - np.float32(STEP) * index.astype(np.float32)
 
 
-def column_tables(patient: Patient) -> _Tables:
+def column_tables(patient: Patient) -> ColumnTables:
+    """The tables of a patient's column, canal and outlines."""
     z = z_table()
     back, front = (_wall(patient, side, z) for side in (1, -1))
     slope = np.gradient(back, -STEP)
@@ -61,7 +64,7 @@ def column_tables(patient: Patient) -> _Tables:
     fascia = np.minimum(fascia, _smooth(back, 30) + patient.canal_depth + patient.muscle_depth + 4)
     buttock = np.clip((sacrum.z - z) / 70, 0, 1) ** 2 * 22
     skin = _smooth(fascia + patient.fat_behind + buttock, 50)
-    return _Tables(
+    return ColumnTables(
         back=back,
         front=front,
         cosine=(1 / np.sqrt(1 + slope**2)).astype(np.float32),
@@ -81,7 +84,7 @@ def _along(patient: Patient, value: Callable[[Part], float]) -> tuple[list[float
     return [-p.z for p in parts], [value(p) for p in parts]
 
 
-def _wall(patient: Patient, side: int, z: Floats) -> Floats:
+def _wall(patient: Patient, side: int, z: AnyFloats) -> AnyFloats:
     """y of the column's back (+1) or front (-1) wall for each z."""
     points = []
     for body in patient.bodies:
@@ -93,7 +96,7 @@ def _wall(patient: Patient, side: int, z: Floats) -> Floats:
     return _smooth(wall, 8).astype(np.float32)
 
 
-def _narrowing(patient: Patient, z: Floats) -> Floats:
+def _narrowing(patient: Patient, z: AnyFloats) -> AnyFloats:
     """How much thick ligaments behind degenerate discs take from the sac, mm."""
     total = np.zeros_like(z)
     for disc in patient.discs:
@@ -104,7 +107,7 @@ def _narrowing(patient: Patient, z: Floats) -> Floats:
     return np.minimum(total, patient.canal_depth * 0.45).astype(np.float32)
 
 
-def _smooth(values: Floats, length_mm: float) -> Floats:
+def _smooth(values: AnyFloats, length_mm: float) -> AnyFloats:
     size = max(1, round(length_mm / STEP)) | 1
     padded = np.pad(values, size // 2, mode="edge")
     total = np.cumsum(np.concatenate([[0.0], padded]))

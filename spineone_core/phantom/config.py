@@ -1,4 +1,4 @@
-"""What a phantom shall be like."""
+"""What a phantom should be like."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Contrast = Literal["t1", "t2"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhantomConfig:
-    """What a phantom exam is drawn from. Lengths in mm, angles in degrees; pairs are ranges.
+    """Ranges that a phantom exam is drawn from at random. Lengths are in mm, angles in degrees; pairs are ranges.
 
     Parameters
     ----------
     contrast
         ``"t2"`` (bright fluid) or ``"t1"`` (dark fluid, bright fat); patient and geometry are the same.
     matrix
-        Rows of the square matrix are drawn from these.
+        Choices for the number of rows of the square matrix.
     field_of_view
         Range of the height of the picture.
     spacing
-        Pixel spacing is held within this range.
+        The pixel spacing is kept within this range.
     slices, step
-        Choices for the number of slices and for the distance of their centres.
+        Choices for the number of slices and for the distance between their centres.
     tilt, obliquity
-        Largest turn of the patient in the picture, and of the slice plane out of the sagittal plane.
+        Largest turn of the patient within the picture, and of the slice plane out of the sagittal plane.
     artefacts
-        Strength of coil fall-off, noise, blur, ghosts and dark borders: 0 none, 1 usual.
+        Strength of coil fall-off, noise, blur, ghosts and dark borders: 0 is none, 1 is usual.
     disc_rates, vertebra_rates
-        Chance of each level to be degenerative.
+        The chance of each level to be degenerative.
     lumbarised
         Share of patients whose S1 looks more or less lumbar above a well-formed S1-S2 disc.
     """

@@ -1,7 +1,7 @@
 """A phantom exam as a DICOM study on disk: sagittal T2 and T1, a three-plane localiser and an axial T2.
 
-All headers are complete and valid, all UIDs follow from the seed, the patient is PHANTOM^SPINEONE. The companions exist
-to be left alone by series selection; the truth comes back with the files.
+All headers are complete and valid, all UIDs follow from the seed, and the patient is PHANTOM^SPINEONE. The other series are
+there so that series selection can pass them over. The truth is returned with the files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spineone_core.phantom.sequences import AXIAL, CORONAL, SAGITTAL, SEQUENCES,
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WrittenExam:
-    """A study on disk and its truth.
+    """A study on disk with its truth.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class WrittenExam:
     exam
         The T2 volume with its points and grades.
     series_uid, sop_instance_uid, frame_number
-        The T2 series and the slice the points lie on; ``frame_number`` counts from 1, None for single-frame images.
+        The T2 series and the slice that the points lie on; ``frame_number`` counts from 1 and is None for single-frame images.
     """
 
     directory: Path
@@ -69,18 +69,18 @@ def write_exam(
     Parameters
     ----------
     slices
-        Only this many slices of the sagittal series, around the middle; None writes all.
+        Write only this many slices of the sagittal series, around the middle; None writes all.
     companions
         Also write T1, localiser and axial series (about two seconds).
     transfer_syntax
-        Of the T2 series: explicit VR little endian, RLE, JPEG-LS lossless or JPEG 2000 lossless.
+        Transfer syntax of the T2 series: explicit VR little endian, RLE, JPEG-LS lossless or JPEG 2000 lossless.
     enhanced
         Write the T2 series as one Enhanced MR Image instead of single-frame images.
 
     Raises
     ------
     ValueError, RuntimeError
-        If the seed is negative, or there is no encoder for the transfer syntax.
+        If the seed is negative, or if there is no encoder for the transfer syntax.
     """
     config = replace(config, contrast="t2")
     exam = make_phantom(seed, config=config, slices=slices)
@@ -122,7 +122,7 @@ def _write(folder: Path, images: Sequence[Dataset], transfer_syntax: str = Expli
 
 
 class _Study:
-    """Headers that all images of a phantom study share."""
+    """The images of a phantom study, whose headers have much in common."""
 
     def __init__(self, seed: int, config: PhantomConfig, exam: PhantomExam) -> None:
         self._seed, self._config, self._exam = seed, config, exam
@@ -218,7 +218,7 @@ class _Study:
         image["PixelData"].VR = "OW"
         return image
 
-    # -- enhanced multi-frame
+    # --- enhanced multi-frame
 
     def enhanced(self) -> list[Dataset]:
         """The T2 volume as one Enhanced MR Image (PS3.3 A.36.2)."""

@@ -12,6 +12,7 @@ from spineone_core.phantom.sequences import PulseSequence
 
 
 def set_enhanced_attributes(image: Dataset, dimension_uid: str) -> None:
+    """Attributes of the whole image: MR image, pulse sequence, acquisition context and dimensions."""
     image.ImageType = ["ORIGINAL", "PRIMARY", "T2", "NONE"]
     image.AcquisitionNumber = 1
     del image.AcquisitionDate, image.AcquisitionTime
@@ -61,6 +62,7 @@ def _set_pulse_sequence(image: Dataset) -> None:
 
 
 def shared_groups(exam: PhantomExam, sequence: PulseSequence, spacing: float) -> Dataset:
+    """The functional groups that all frames share."""
     volume, groups = exam.volume, Dataset()
     rows = volume.voxels.shape[1]
     groups.PixelMeasuresSequence = items(
@@ -147,6 +149,7 @@ def _receive_coil() -> Items:
 
 
 def frame_groups(number: int, origin: FloatArray) -> Dataset:
+    """The functional groups of frame ``number`` (from 1): content and position."""
     groups = Dataset()
     groups.FrameContentSequence = items(
         FrameAcquisitionNumber=1,

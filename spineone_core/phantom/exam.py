@@ -1,7 +1,7 @@
-"""Procedural lumbar MRI with known truth: the demo's exam, the tests' exam and training material without limit.
+"""Procedural lumbar MRI with known truth: exams for the demo and the tests, and training material without limit.
 
-An exam is a patient (`phantom_anatomy`), painted (`phantom_drawing`) on the slices of a scanner whose matrix, field of
-view, coil, noise and slice plan are drawn at random here, each from the seed alone. No image of a person is involved.
+An exam is a patient (`anatomy`), painted (`painting`) on the slices of a plan (`plan`), as a scanner would store them
+(`scanner`). All of it is drawn at random from the seed alone. No image of a person is involved.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from pydicom.uid import MRImageStorage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
-from spineone_core.arrays import FloatArray
+from spineone_core.arrays import AnyFloats, FloatArray
 from spineone_core.imaging.volume import SagittalVolume, SliceSource, middle_of
 from spineone_core.phantom.anatomy import Patient, make_patient
 from spineone_core.phantom.config import DEFAULT_CONFIG, PhantomConfig
 from spineone_core.phantom.painting import Painter
 from spineone_core.phantom.plan import Plan, make_plan
-from spineone_core.phantom.plane import Floats, Textures
 from spineone_core.phantom.scanner import Scanner
+from spineone_core.phantom.textures import Textures
 from spineone_core.phantom.tissues import T1, T2, vary
 
-# Names of the random streams of a seed; T1 and T2 of one seed share patient, looks and scanner plan.
+# Names of the random streams of a seed. T1 and T2 of one seed share the patient, the looks and the slice plan.
 _PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE, _SACRUM = range(7)
 # How lumbar a lumbarised S1 looks.
 _LUMBARISATION = (0.2, 0.8)
@@ -42,11 +42,11 @@ class PhantomExam:
         (column, row) in source pixels of slice ``volume.middle_index``, pixel centres at integers: the centroid of
         each shape on that slice. Keys L1 .. L5, L1-L2 .. L5-S1 and T12-L1.
     grades
-        Normal or degenerative for the ten levels (not T12-L1).
+        Normal or degenerative, for the ten levels (not for T12-L1).
     slice_thickness
         mm.
     patient, plan
-        What was painted, and the whole slice plan it was painted on.
+        The patient who was painted, and the whole slice plan.
     """
 
     seed: int
@@ -66,7 +66,7 @@ def make_phantom(seed: int, *, config: PhantomConfig = DEFAULT_CONFIG, slices: i
     seed
         Any integer >= 0.
     slices
-        Render only this many slices, around the middle one (cost is proportional); None renders all.
+        Render only this many slices, around the middle one (the cost is proportional); None renders all.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def make_phantom(seed: int, *, config: PhantomConfig = DEFAULT_CONFIG, slices: i
     patient = make_patient(
         _stream(seed, _PATIENT), config.disc_rates, config.vertebra_rates, _lumbarisation(seed, config.lumbarised)
     )
-    # A rare patient leans so far out of the plane that a level leaves the middle slice: take the next plan.
+    # Rarely, a patient leans so far out of the plane that a level leaves the middle slice: then the next plan is tried.
     for attempt in range(20):
         exam = _try_exam(seed, attempt, patient, config, slices)
         if exam is not None:
@@ -91,7 +91,7 @@ def _stream(seed: int, *names: int) -> np.random.Generator:
 
 
 def _lumbarisation(seed: int, rate: float) -> float:
-    """Of a stream of its own, so that a rate changes the sacrum and nothing else. A full one would be an L6: left out."""
+    """From a random stream of its own, so that a rate changes only the sacrum. Full lumbarisation, an L6, does not occur."""
     rng = _stream(seed, _SACRUM)
     return float(rng.uniform(*_LUMBARISATION)) if rng.random() < rate else 0.0
 
@@ -125,14 +125,14 @@ def _try_exam(
 
 
 def make_painter(seed: int, patient: Patient, plan: Plan, config: PhantomConfig) -> Painter:
-    """The painter of a seed for planes of the plan's size."""
+    """The painter of a seed, for planes of the plan's size."""
     tissues = vary(T2 if config.contrast == "t2" else T1, _stream(seed, _LOOKS), 0.14)
     textures = Textures(_stream(seed, _TEXTURE), plan.rows, plan.columns, plan.spacing)
     return Painter(patient, tissues, textures, _stream(seed, _LOOKS, 1))
 
 
 def _window(plan: Plan, wanted: int | None) -> tuple[int, int]:
-    """First index and number of the slices to render, around the middle one of the whole stack."""
+    """Index of the first slice to render and number of slices, around the middle of the whole stack."""
     count = plan.slices if wanted is None else min(wanted, plan.slices)
     middle = middle_of(np.array([plan.origin(k) for k in range(plan.slices)]) @ plan.normal)
     return min(max(0, middle - (count - 1) // 2), plan.slices - count), count
@@ -151,13 +151,13 @@ def _complete(points: dict[str, tuple[float, float]], plan: Plan) -> bool:
 
 
 def phantom_uid(seed: int, config: PhantomConfig, *names: object) -> str:
-    """A name-based UID under 2.25, the same for the same seed, config and names; T1 and T2 share a study."""
+    """A name-based UID under 2.25: the same for the same seed, config and names. T1 and T2 share a study."""
     text = ":".join(["spineone-phantom", str(seed), repr(replace(config, contrast="t2")), *map(str, names)])
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, text).int}"
 
 
 def _volume(
-    seed: int, plan: Plan, voxels: Floats, origins: FloatArray, chosen: range, config: PhantomConfig
+    seed: int, plan: Plan, voxels: AnyFloats, origins: FloatArray, chosen: range, config: PhantomConfig
 ) -> SagittalVolume:
     contrast = config.contrast
     sources = tuple(

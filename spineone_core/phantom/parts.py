@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 from spineone_core.anatomy import VERTEBRAE, Grade
 
+# Enough vertebrae above L1 for a field of view of 400 mm, and the sacrum below L5.
+THORACIC = tuple(f"T{n}" for n in range(3, 13))
+SACRAL = ("S1", "S2", "S3", "S4", "S5")
+COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a body or disc lies: centre (y, z) in mm, angle in radians, sizes in mm, lateral offset and rotation."""
+    """Where a body or disc lies: centre (y, z) in mm, angle in radians, sizes and lateral offset in mm, rotation."""
 
     name: str
     y: float
@@ -24,7 +29,7 @@ class Part:
     rotation: float
 
     def local_to_anatomy(self, behind: float, below: float) -> tuple[float, float]:
-        """(y, z) of a point ``behind`` mm posterior to the centre and ``below`` mm down the axis."""
+        """(y, z) of the point that lies ``behind`` mm posterior to the centre and ``below`` mm down the axis."""
         sine, cosine = math.sin(self.angle), math.cos(self.angle)
         return self.y + behind * cosine + below * sine, self.z + behind * sine - below * cosine
 
@@ -42,7 +47,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A vertebral body and what has happened to it. Concavity, waist and osteophytes in mm; vein -1 dark to 1 bright."""
+    """A vertebral body and its changes. Concavity, waist and osteophytes are in mm; vein goes from -1 (dark) to 1 (bright)."""
 
     part: Part
     concavity: tuple[float, float]
@@ -56,7 +61,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Schmorl node: into the body above (-1) or below (+1) at ``centre`` mm from the disc's middle; radii in mm."""
+    """A Schmorl node into the body above (-1) or below (+1), ``centre`` mm from the disc's middle; radius and lateral in mm."""
 
     side: int
     centre: float
@@ -66,7 +71,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """A disc: signal of nucleus (relative to a healthy one), bulge and protrusion in mm beyond the body's back wall."""
+    """A disc: the signal of its nucleus relative to a healthy one, bulge and protrusion in mm beyond the body's walls."""
 
     part: Part
     concavity: tuple[float, float]
@@ -79,9 +84,3 @@ class Disc:
     fissure: float
     nodes: tuple[Node, ...]
     grade: Grade
-
-
-# Upwards of L1, enough of them for a field of view of 400 mm; downwards of L5 the sacrum.
-THORACIC = tuple(f"T{n}" for n in range(3, 13))
-SACRAL = ("S1", "S2", "S3", "S4", "S5")
-COLUMN = (*THORACIC, *VERTEBRAE, *SACRAL)

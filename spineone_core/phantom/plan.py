@@ -13,13 +13,13 @@ from spineone_core.phantom.anatomy import Patient
 from spineone_core.phantom.config import PhantomConfig
 from spineone_core.phantom.plane import Plane
 
-# Kept between the outermost centres and the border of the picture, across and down (mm): no level may be cut.
+# Room between the outermost centres and the border of the picture, across and down (mm): no level may be cut off.
 _MARGIN_MM = (27.0, 17.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plan:
-    """Where the slices lie: patient directions and the pose of the anatomy in patient space. Lengths in mm."""
+    """Where the slices lie in the patient, and the pose of the anatomy in patient space. Lengths are in mm."""
 
     rows: int
     columns: int
@@ -58,7 +58,7 @@ def _triple(values: FloatArray) -> tuple[float, float, float]:
 
 
 def make_plan(rng: np.random.Generator, patient: Patient, config: PhantomConfig) -> Plan:
-    """Draw matrix, field of view, slice stack and pose so that all points lie inside the picture."""
+    """Draw matrix, field of view, slices and pose at random so that all points lie inside the picture."""
     rows = int(rng.choice(config.matrix))
     pose = _turn(rng, config.tilt / 2 if rng.random() < 0.7 else config.tilt, config.obliquity / 2)
     plane_turn = _turn(rng, config.tilt / 4, config.obliquity / 2)
@@ -106,7 +106,7 @@ def _turn(rng: np.random.Generator, in_plane: float, out_of_plane: float) -> Flo
 
 
 def _extent(patient: Patient, row: FloatArray, column: FloatArray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Smallest and largest place of the landmarks along the picture's rows and columns, mm from the anatomy's origin."""
+    """The first and last place of the landmarks along the picture's rows and along its columns, mm from the anatomy's origin."""
     parts = [patient.disc(n).part for n in (UPPER_DISC, *DISCS)] + [patient.body(n).part for n in VERTEBRAE]
     places = np.array([(part.lateral, part.y, part.z) for part in parts])
     across, down = places @ row, places @ column
@@ -118,7 +118,7 @@ def _widened(extent: tuple[float, float], margin: float) -> tuple[float, float]:
 
 
 def _place(rng: np.random.Generator, extent: tuple[float, float], length: float, spread: float) -> float:
-    """Where the picture begins, so that ``extent`` lies inside; usually near its middle."""
+    """Where the picture begins, so that ``extent`` lies inside it, usually near the middle."""
     earliest, latest = extent[1] - length, extent[0]
     usual = (extent[0] + extent[1]) / 2 - length * float(rng.normal(0.5, spread))
     return float(np.clip(usual, earliest, max(earliest, latest)))

@@ -7,13 +7,15 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from spineone_core.arrays import AnyFloats
 from spineone_core.phantom.config import PhantomConfig
 from spineone_core.phantom.plan import Plan
-from spineone_core.phantom.plane import Floats, Plane, enlarge
+from spineone_core.phantom.plane import Plane
+from spineone_core.phantom.textures import enlarge
 
 
 class Scanner:
-    """Coil, blur, ghosts, noise and intensity scale of one exam."""
+    """Coil, blur, ghosts, noise and intensity scale of one exam, drawn at random."""
 
     def __init__(self, rng: np.random.Generator, plan: Plan, config: PhantomConfig) -> None:
         strength = config.artefacts
@@ -29,8 +31,8 @@ class Scanner:
         self._border = float(rng.uniform(0.01, 0.05)) * strength if rng.random() < 0.25 else 0.0
         self._sensitivity = _coil(rng, plan, strength)
 
-    def image(self, signal: Floats, plane: Plane, noise: np.random.Generator) -> Floats:
-        """What the scanner stores of a noise-free slice: (rows, columns), whole numbers >= 0."""
+    def image(self, signal: AnyFloats, plane: Plane, noise: np.random.Generator) -> AnyFloats:
+        """What the scanner stores for a noise-free slice: (rows, columns) whole numbers >= 0."""
         picture = ndimage.gaussian_filter(signal, self._blur, truncate=2.5) if self._blur > 0.2 else signal
         picture = picture * self._sensitivity
         if self._ghost:
@@ -46,8 +48,8 @@ class Scanner:
         return np.round(picture * np.float32(self._scale)).astype(np.float32)
 
 
-def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> Floats:
-    """Sensitivity (rows, columns), 1 where it is best: a coil behind the back, weak at its ends, often a dark front."""
+def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> AnyFloats:
+    """Sensitivity (rows, columns), about 1 near the spine: a coil behind the back, weak at its ends, often dark in front."""
     plane = plan.plane(plan.slices // 2)
     small = (max(8, plan.rows // 8), max(8, plan.columns // 8))
     rows = np.linspace(0, plan.rows - 1, small[0])[:, None]
@@ -70,15 +72,15 @@ def _coil(rng: np.random.Generator, plan: Plan, strength: float) -> Floats:
     return np.maximum(enlarge((field_ ** min(strength, 1.0)).astype(np.float32), plan.rows, plan.columns), 0)
 
 
-def rician(picture: Floats, sigma: float, rng: np.random.Generator) -> Floats:
+def rician(picture: AnyFloats, sigma: float, rng: np.random.Generator) -> AnyFloats:
     """Magnitude of the picture with Gaussian noise in both channels."""
     real = picture + np.float32(sigma) * rng.standard_normal(picture.shape, dtype=np.float32)
     imaginary = np.float32(sigma) * rng.standard_normal(picture.shape, dtype=np.float32)
     return np.sqrt(real * real + imaginary * imaginary)
 
 
-def _wrapped(picture: Floats, share: float) -> Floats:
-    """Fold-over from beyond the lower border onto the upper rows."""
+def _wrapped(picture: AnyFloats, share: float) -> AnyFloats:
+    """The lowest rows fold over onto the uppermost ones."""
     depth = len(picture) // 10
     weight = np.linspace(share, 0, depth, dtype=np.float32)[:, None]
     folded = picture.copy()
@@ -86,7 +88,7 @@ def _wrapped(picture: Floats, share: float) -> Floats:
     return folded
 
 
-def _inside(shape: tuple[int, ...], depth: float) -> Floats:
-    """0 beyond the curved border that correction of gradient distortion leaves at top and bottom, else 1."""
+def _inside(shape: tuple[int, ...], depth: float) -> AnyFloats:
+    """1 inside, 0 beyond the curved border that the correction of gradient distortion leaves at top and bottom."""
     rows, columns = np.linspace(-1, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])[None, :]
     return (np.abs(rows) < 1 - depth * (0.3 + columns**2)).astype(np.float32)

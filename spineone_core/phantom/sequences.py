@@ -1,11 +1,10 @@
-"""How the series of a phantom study were acquired, and one image of them."""
+"""How the series of a phantom study were acquired, and what an image of them is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spineone_core.arrays import FloatArray
-from spineone_core.phantom.plane import Floats
+from spineone_core.arrays import AnyFloats, FloatArray
 
 # Directions of an axial, a sagittal and a coronal picture: along a row, down a column.
 AXIAL = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -15,7 +14,7 @@ CORONAL = ((1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
 
 @dataclass(frozen=True, slots=True)
 class PulseSequence:
-    """How a series was acquired, as its headers say. Times in ms."""
+    """How a series was acquired, as its headers say. Times are in ms."""
 
     number: int
     description: str
@@ -40,10 +39,10 @@ SEQUENCES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """One image: pixels (rows, columns) and where it lies in patient space (mm)."""
+    """One image: its pixels (rows, columns) and where it lies in patient space (mm)."""
 
     uid: str
-    pixels: Floats
+    pixels: AnyFloats
     origin: FloatArray
     row: FloatArray
     column: FloatArray

@@ -1,4 +1,4 @@
-"""How far a pixel lies from the outline of a body or disc."""
+"""Signed distances in mm to the outlines of bodies and discs (negative inside), and how much of a pixel they cover."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 
 import numpy as np
 
+from spineone_core.arrays import AnyFloats
 from spineone_core.phantom.parts import Body, Disc
-from spineone_core.phantom.plane import Floats, Window
+from spineone_core.phantom.plane import Window
 
 
-def soft(distance: Floats, width: float) -> Floats:
-    """1 inside (negative distance), 0 outside, linear over ``width`` mm."""
+def covered(distance: AnyFloats, width: float) -> AnyFloats:
+    """How much of each pixel a shape covers: 1 inside (negative distance), 0 outside, linear over ``width`` mm."""
     return np.clip(np.float32(0.5) - distance * np.float32(1 / width), 0, 1)
 
 
-def near(behind: Floats, low: float, high: float) -> Window:
+def columns_between(behind: AnyFloats, low: float, high: float) -> Window:
     """The columns in which ``behind`` lies between two values somewhere."""
     coarse = behind[::4]
     columns = np.flatnonzero(((coarse > low) & (coarse < high)).any(axis=0))
@@ -23,35 +24,36 @@ def near(behind: Floats, low: float, high: float) -> Window:
     return slice(0, behind.shape[0]), span
 
 
-def ramp(value: float, low: float, high: float) -> float:
+def linear_step(value: float, low: float, high: float) -> float:
+    """0 up to ``low``, 1 from ``high`` on, linear between."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
 
 
-def half_width(x: Floats, radius: float) -> Floats:
-    """Of an ellipse of half-width ``radius``: the share of its depth that is left at lateral offset ``x``."""
+def ellipse_share(x: AnyFloats, radius: float) -> AnyFloats:
+    """The share of an ellipse's depth that is left at lateral offset ``x``; ``radius`` is its half-width."""
     return np.sqrt(np.clip(1 - (x / np.float32(radius)) ** 2, 0, 1))
 
 
-def taper(x: float, half_width: float) -> float:
-    """Share of a body's depth at lateral offset ``x`` (a rounded box seen from above); 0 beyond it."""
+def depth_share(x: float, half_width: float) -> float:
+    """The share of a body's depth at lateral offset ``x`` (a rounded box seen from above); 0 beyond it."""
     ratio = abs(x) / half_width
     return 0.0 if ratio >= 1 else (1 - ratio**2.8) ** (1 / 2.8)
 
 
-def box(p: Floats, q: Floats, width: float, height: float, corner: float) -> Floats:
+def box_distance(p: AnyFloats, q: AnyFloats, width: float, height: float, corner: float) -> AnyFloats:
     """Signed distance to a rounded rectangle of the given half sizes."""
     return _rounded(np.abs(p) - width, np.abs(q) - height, corner)
 
 
-def _rounded(over_p: Floats, over_q: Floats, corner: float) -> Floats:
+def _rounded(over_p: AnyFloats, over_q: AnyFloats, corner: float) -> AnyFloats:
     a, b = over_p + np.float32(corner), over_q + np.float32(corner)
     outside = np.hypot(np.maximum(a, 0), np.maximum(b, 0))
     return outside + np.minimum(np.maximum(a, b), 0) - np.float32(corner)
 
 
 def body_shape(
-    body: Body, p: Floats, q: Floats, width: float, x: float, ragged: Floats
-) -> tuple[Floats, Floats, Floats]:
+    body: Body, p: AnyFloats, q: AnyFloats, width: float, x: float, ragged: AnyFloats
+) -> tuple[AnyFloats, AnyFloats, AnyFloats]:
     """Signed distance to a body, and depth below its upper and above its lower endplate (mm, positive inside)."""
     part = body.part
     half_depth, half = part.depth / 2, part.height / 2
@@ -75,7 +77,7 @@ def body_shape(
     return _rounded(over_p, over_q, 2.2), top, bottom
 
 
-def disc_shape(disc: Disc, p: Floats, q: Floats, width: float) -> Floats:
+def disc_distance(disc: Disc, p: AnyFloats, q: AnyFloats, width: float) -> AnyFloats:
     """Signed distance to a disc without its protrusion."""
     part = disc.part
     half_depth = part.depth / 2
@@ -89,7 +91,8 @@ def disc_shape(disc: Disc, p: Floats, q: Floats, width: float) -> Floats:
     return _rounded(np.maximum(front - p, p - back), over_q, min(2.5, part.height * 0.4))
 
 
-def with_protrusion(disc: Disc, distance: Floats, p: Floats, q: Floats, x: float) -> Floats:
+def with_protrusion(disc: Disc, distance: AnyFloats, p: AnyFloats, q: AnyFloats, x: float) -> AnyFloats:
+    """The distance to a disc, widened by its protrusion where the plane at lateral offset ``x`` cuts it."""
     part, half_depth = disc.part, disc.part.depth / 2
     reach = disc.protrusion * math.exp(-(((x - disc.protrusion_lateral) / 6) ** 2))
     if reach > 0.8:

@@ -39,7 +39,7 @@ T1 = Tissues(
 
 
 def vary(tissues: Tissues, rng: np.random.Generator, spread: float) -> Tissues:
-    """Each signal times a log-normal factor of the given spread."""
+    """The tissues with each signal multiplied by a log-normal factor of the given spread."""
     names = Tissues.__dataclass_fields__
     factors = np.exp(rng.normal(0, spread, len(names)))
     return Tissues(**{n: float(getattr(tissues, n) * f) for n, f in zip(names, factors, strict=True)})

@@ -14,9 +14,9 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StudyRootQueryRetri
 from dicom_node.commitment.messages import (
     SOP_CLASS,
     SOP_INSTANCE,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
     encode_answer,
     read_request,
 )
@@ -37,7 +37,7 @@ class CommittingPacs(FakePacs):
         self.listener_port = listener_port
         self.reasons: dict[str, int] = {}
         self.forgets: set[str] = set()
-        self.requests: list[Request] = []
+        self.requests: list[CommitmentRequest] = []
         self.queries: list[Dataset] = []
         self.refuse_request = 0x0000
         self.last_report: int | None = None
@@ -55,29 +55,29 @@ class CommittingPacs(FakePacs):
             threading.Thread(target=self.report_anew, args=(request,), daemon=True).start()
         return 0x0000, None
 
-    def answer_to(self, request: Request) -> Answer:
+    def answer_to(self, request: CommitmentRequest) -> CommitmentAnswer:
         def reason(reference: Reference) -> int:
             uid = reference.sop_instance_uid
             return self.reasons.get(uid, 0 if uid in self.uids else 0x0112)
 
-        return Answer(
+        return CommitmentAnswer(
             request.transaction_uid,
             tuple(r for r in request.references if not reason(r)),
             tuple((r, reason(r)) for r in request.references if reason(r)),
         )
 
-    def report_on(self, association: Any, request: Request) -> None:
+    def report_on(self, association: Any, request: CommitmentRequest) -> None:
         answer = self.answer_to(request)
         status, _ = association.send_n_event_report(
             encode_answer(answer), answer.event_type, SOP_CLASS, SOP_INSTANCE, msg_id=7
         )
         self.last_report = status.get("Status")
 
-    def _report_after(self, association: Any, request: Request) -> None:
+    def _report_after(self, association: Any, request: CommitmentRequest) -> None:
         threading.Event().wait(0.2)
         self.report_on(association, request)
 
-    def report_anew(self, request: Request, ae_title: str = "PACS") -> None:
+    def report_anew(self, request: CommitmentRequest, ae_title: str = "PACS") -> None:
         ae = AE(ae_title)
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5
         ae.add_requested_context(StorageCommitmentPushModel)

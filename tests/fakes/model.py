@@ -8,7 +8,8 @@ import torch
 
 from spineone_core.detection.model_package import Manifest, save_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig, SpineOne
+from spineone_core.network.config import NetworkConfig
+from spineone_core.network.spineone import SpineOne
 
 
 def write_tiny_model(folder: Path) -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row
-from spineone_core.network.spineone import NetworkConfig
 from trainer.datasets import phantoms
 from trainer.recipes import stable_row
 from trainer.samples.augmentation import AugmentationConfig

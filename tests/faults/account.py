@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
-from dicom_node.delivery.outbox import ALTERNATIVES
+from dicom_node.results.kinds import ALTERNATIVES
 from tests.faults.mutants import Mutant
 from tests.faults.site import Site
 from tests.faults.traffic import Ledger

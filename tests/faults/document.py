@@ -44,18 +44,20 @@ def document(found: Found) -> str:
     """The whole file."""
     parts = [
         "# Reliability",
-        "Written by `make campaign`: random faults against a whole node of real processes while studies stream in, and the "
-        "fifty faults that have tests of their own. The last campaign:",
+        "For those who ask whether the node loses anything: what a campaign of random faults did, and what it saw.",
+        "`make campaign` writes this document. It sets random faults on a whole node of real processes while studies stream "
+        "in.\nThe fifty faults at the end have tests of their own. The last campaign:",
         table(("what", "seen"), found.figures),
         "Resident memory of one listener, from the end of the kills to the end of the mutations:",
         table(("when", "MB"), found.memory),
-        "What became of broken messages by what was broken, a PDU or the data set of a transfer syntax (waited: the listener "
-        "waited for more until the connection ended; closed, cut: without a word):",
+        "The next table shows what became of broken messages, by what was broken: a PDU, or the data set of a transfer\n"
+        'syntax. "Waited" means that the listener waited for more until the connection ended; "closed" and "cut" mean\n'
+        "that it ended without a word.",
         _outcome_table(found.outcomes),
         "## Faults at random moments",
         table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
         "## The fifty faults",
-        'A test of each fails without what "fails without" names (docs/protections.md).',
+        'Each fault has a test that fails when the protection in the column "fails without" is taken out\n(docs/protections.md).',
         table(("#", "fault", "expected", "proven by", "fails without", "open"), map(_row, ROWS)),
     ]
     return "\n\n".join(parts) + "\n"

@@ -24,7 +24,7 @@ from pydicom.uid import (
 from pynetdicom.sop_class import Verification
 
 from dicom_node.commitment import messages
-from dicom_node.commitment.messages import Answer, Reference, Request
+from dicom_node.commitment.messages import CommitmentAnswer, CommitmentRequest, Reference
 from tests.fakes import wire
 from tests.fakes.datasets import encode, mr_image, with_meta
 
@@ -155,14 +155,14 @@ def _echo(number: int, source: random.Random) -> bytes:
 def _action(number: int, source: random.Random) -> bytes:
     command = _command(0x0130, messages.SOP_CLASS, requested=True)
     command.ActionTypeID = messages.REQUEST
-    asked = Request(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),))
+    asked = CommitmentRequest(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),))
     return _commitment(command, messages.encode_request(asked), source)
 
 
 def _event_report(number: int, source: random.Random) -> bytes:
     command = _command(0x0100, messages.SOP_CLASS)
     command.EventTypeID = messages.ALL_KEPT
-    told = Answer(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),), ())
+    told = CommitmentAnswer(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),), ())
     return _commitment(command, messages.encode_answer(told), source)
 
 

@@ -51,7 +51,7 @@ _DATABASE_CONNECTION = "dicom_node/database/connection.py"
 _DATABASE_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
 _DATABASE_TABLES = "dicom_node/database/tables.py"
 _DELIVERY_CHANNEL = "dicom_node/delivery/channel.py"
-_DELIVERY_DELIVERER = "dicom_node/delivery/deliverer.py"
+_DELIVERY_SENDING = "dicom_node/delivery/sending.py"
 _DELIVERY_STORE_SCU = "dicom_node/delivery/store_scu.py"
 _DICOM_BOUNDED_DIMSE = "dicom_node/dicom/bounded_dimse.py"
 _DICOM_HEADERS = "dicom_node/dicom/headers.py"
@@ -60,7 +60,7 @@ _IMAGES_RECONCILE = "dicom_node/images/reconcile.py"
 _IMAGES_STORE = "dicom_node/images/store.py"
 _IMAGES_STUDIES = "dicom_node/images/studies.py"
 _PROCESSES_SCHEDULER = "dicom_node/processes/scheduler.py"
-_RECEIVING_LISTENER = "dicom_node/receiving/listener.py"
+_RECEIVING_ADMISSION = "dicom_node/receiving/admission.py"
 _RECEIVING_PDUS = "dicom_node/receiving/pdus.py"
 _RECEIVING_SERVER = "dicom_node/receiving/server.py"
 _RESULTS_ENVELOPE = "dicom_node/results/envelope.py"
@@ -70,7 +70,7 @@ _SYSTEM_FILES = "dicom_node/system/files.py"
 _SYSTEM_LIFECYCLE = "dicom_node/system/lifecycle.py"
 _SYSTEM_LOG = "dicom_node/system/log.py"
 _SYSTEM_TLS = "dicom_node/system/tls.py"
-_WEB_APP = "dicom_node/web/app.py"
+_WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
     _of(1, "the cap on the first PDU", (_RECEIVING_PDUS, " or length > SMALLEST_PDU_CAP:", ":")),
@@ -124,20 +124,28 @@ PROTECTIONS: tuple[Protection, ...] = (
             "),",
         ),
     ),
-    _of(7, "a complete study is not due again", (_ANALYSIS_COMPLETION, '        study.state = "complete"\n', "")),
+    _of(7, "a complete study is not due again", (_ANALYSIS_COMPLETION, "        studies.close(study)\n", "")),
     _of(
         8,
         "the called AE title",
-        (_RECEIVING_LISTENER, "if listener.require_called_ae and called", "if False and called"),
+        (_RECEIVING_ADMISSION, "if self._listener.require_called_ae and", "if False and"),
     ),
-    _of(8, "the calling AE title", (_RECEIVING_LISTENER, "if not self._peers.knows_title(calling):", "if False:")),
-    _of(8, "the address", (_RECEIVING_LISTENER, "if not self._peers.allows(calling, address):", "if False:")),
+    _of(
+        8,
+        "the calling AE title",
+        (_RECEIVING_ADMISSION, "if not self._peers.knows_title(caller.calling_ae):", "if False:"),
+    ),
+    _of(
+        8,
+        "the address",
+        (_RECEIVING_ADMISSION, "if not self._peers.allows(caller.calling_ae, caller.address):", "if False:"),
+    ),
     _of(
         8,
         "the alert that counts refusals",
         (
-            _RECEIVING_LISTENER,
-            '        self._alert("refused", f"{address}: {reason}", f"calling AE {calling}, called AE {called}")\n',
+            _RECEIVING_ADMISSION,
+            "        try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)\n",
             "",
         ),
     ),
@@ -147,7 +155,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         (_RECEIVING_SERVER, "if len(self._slots) >= self._most_associations:", "if False:"),
         (
             _RECEIVING_SERVER,
-            "if sum(slot.calling == calling for slot in self._slots) >= self._most_of(calling):",
+            "if sum(slot.calling == calling for slot in self._slots) >= self._doorkeeper.most_associations(calling):",
             "if False:",
         ),
     ),
@@ -211,7 +219,7 @@ PROTECTIONS: tuple[Protection, ...] = (
             "others = len(of_newest_patient(rows, data_dir)) * 0",
         ),
     ),
-    _of(16, "a late image opens a new generation", (_IMAGES_STUDIES, 'elif study.state == "complete":', "elif False:")),
+    _of(16, "a late image opens a new generation", (_IMAGES_STUDIES, "if before is StudyState.COMPLETE:", "if False:")),
     _of(16, "a report names the one before", (_ANALYSIS_WORKER, "history=self._replaced_reports,", "")),
     _of(17, "a failed write is deleted", (_SYSTEM_FILES, "        path.unlink(missing_ok=True)\n", "")),
     _of(
@@ -223,9 +231,9 @@ PROTECTIONS: tuple[Protection, ...] = (
         18,
         "no association under the reserve",
         (
-            _RECEIVING_LISTENER,
-            'if not self._store.has_room():\n            return "disk',
-            'if False:\n            return "disk',
+            _RECEIVING_ADMISSION,
+            "if not self._store.has_room():\n            return Refusal",
+            "if False:\n            return Refusal",
         ),
     ),
     _of(18, "no image under the reserve", (_IMAGES_STORE, "if not self.has_room(len(incoming.data)):", "if False:")),
@@ -452,18 +460,18 @@ PROTECTIONS: tuple[Protection, ...] = (
         "names are not decoded",
         (_RESULTS_ENVELOPE, "if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):", "if False:"),
     ),
-    _of(37, "the page's templates escape", (_WEB_APP, "autoescape=True,", "autoescape=False,")),
+    _of(37, "the page's templates escape", (_WEB_STATUS_PAGE, "autoescape=True,", "autoescape=False,")),
     _of(37, "the log's texts are printable", (_SYSTEM_LOG, 'c if c.isprintable() else "?" for c in', "c for c in")),
     _of(
         38,
         "an unreachable destination is tried again",
         (
-            _DELIVERY_DELIVERER,
+            _DELIVERY_SENDING,
             "self._record(parcel, Answer(Outcome.RETRY, None, message))",
             "self._record(parcel, Answer(Outcome.FAILED, None, message))",
         ),
     ),
-    _of(38, "its alert", (_DELIVERY_DELIVERER, "            self._alert_down(destination, message)\n", "")),
+    _of(38, "its alert", (_DELIVERY_SENDING, "            self._alert_down(message)\n", "")),
     _of(39, "0xA7xx is tried again", (_DELIVERY_STORE_SCU, "if high == 0xA7:", "if False:")),
     _of(39, "0xBxxx is stored", (_DELIVERY_STORE_SCU, "if high >> 4 == 0xB:", "if False:")),
     _of(
@@ -506,7 +514,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         42,
         "an unanswered question is asked again",
-        (_COMMITMENT_EVIDENCE, 'OutboxRow.proof.in_(("wanted", "asked"))', 'OutboxRow.proof.in_(("wanted",))'),
+        (_COMMITMENT_EVIDENCE, "OutboxRow.proof.in_(UNPROVEN)", 'OutboxRow.proof.in_(("wanted",))'),
     ),
     _of(
         42,

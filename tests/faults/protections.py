@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -179,9 +180,9 @@ def try_out(copy: Copy, protection: Protection) -> Seen:
 
 _HEAD = """# What happens without each protection
 
-Written by `make protections`, which takes the protections of the node out of its source, one by one
-(`tests/faults/protection_table.py`), and runs the tests of the fault that they are there for (docs/reliability.md). A
-protection without a test that fails when it is gone would be a belief.
+For those who ask what each protection is worth. `make protections` writes this document. It takes the protections of
+the node out of its source, one by one (`tests/faults/protection_table.py`), and runs the tests of the fault that each
+is there for (docs/reliability.md). Without a test that fails when it is gone, a protection would be a belief.
 
 | # | fault | taken out | file | noticed by |
 | --- | --- | --- | --- | --- |
@@ -196,7 +197,10 @@ def document(lines: dict[tuple[int, str], str]) -> str:
         "",
         "Not ours:",
         "",
-        *(f"- {row} ({ROWS[row - 1].fault}): {why}" for row, why in sorted(NOT_OURS.items())),
+        *(
+            textwrap.fill(f"- {row} ({ROWS[row - 1].fault}): {why}", width=120, subsequent_indent="  ")
+            for row, why in sorted(NOT_OURS.items())
+        ),
     ]
     return _HEAD + "\n".join([*tried, *others]) + "\n"
 

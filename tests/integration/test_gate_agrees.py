@@ -14,16 +14,17 @@ from pydicom.dataset import Dataset
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import to_bytes
 from dicom_node.results.key_object import build_key_object
+from dicom_node.results.kinds import REPORT_2D
 from dicom_node.results.overlay import build_overlay
 from dicom_node.results.presentation import build_presentation
-from dicom_node.results.report import SOP_CLASS_2D, build_report
+from dicom_node.results.report import build_report
 from tests.integration.test_validators import errors, program, run
 from tests.unit.synthetic import CREATED, KEY, analysed, classic, refused, volume
 
 _COMMON: dict[str, Any] = {"detection": analysed(), "header": classic(), "key": KEY, "created": CREATED}
 OBJECTS: dict[str, Callable[[], Dataset]] = {
     "report": lambda: build_report(**_COMMON, slice_header=classic()),
-    "refusal": lambda: build_report(**{**_COMMON, "detection": refused()}, slice_header=None, sop_class=SOP_CLASS_2D),
+    "refusal": lambda: build_report(**{**_COMMON, "detection": refused()}, slice_header=None, kind=REPORT_2D),
     "overlay": lambda: build_overlay(**_COMMON, volume=volume(rows=40, columns=32, spacing=(6.0, 6.0))),
     "presentation": lambda: build_presentation(**_COMMON, volume=volume(), slice_header=classic()),
     "key object": lambda: build_key_object(**_COMMON, slice_header=classic()),

@@ -20,9 +20,9 @@ from dicom_node.commitment.messages import (
     REQUEST,
     SOP_CLASS,
     SOP_INSTANCE,
-    Answer,
+    CommitmentAnswer,
+    CommitmentRequest,
     Reference,
-    Request,
     encode_request,
     read_answer,
 )
@@ -46,7 +46,7 @@ class Requester:
 
     def __init__(self) -> None:
         self.port = free_port()
-        self.answers: list[Answer] = []
+        self.answers: list[CommitmentAnswer] = []
         self.associations = 0
         self.status = 0x0000
 
@@ -129,7 +129,7 @@ def port(settings: NodeSettings, database: Database, store: InstanceStore) -> It
 
 
 def request(*references: Reference, transaction: str = "") -> Dataset:
-    return encode_request(Request(transaction or generate_uid(), references or tuple(STORED)))
+    return encode_request(CommitmentRequest(transaction or generate_uid(), references or tuple(STORED)))
 
 
 def kinds(database: Database) -> list[str]:
@@ -150,7 +150,7 @@ def test_request__is_answered_at_the_address_of_the_sender(
         threading.Event().wait(0.05)
         answers.answer_due()
         answers.answer_due()
-    assert requester.answers == [Answer(asked.TransactionUID, tuple(STORED))]
+    assert requester.answers == [CommitmentAnswer(asked.TransactionUID, tuple(STORED))]
     assert requester.associations == 1
 
 
@@ -160,7 +160,7 @@ def test_request__without_an_address_is_answered_on_its_association(
     asked = request()
     status = requester.ask(port, asked, calling="SCANNER", hold=lambda: bool(requester.answers))
     assert status == 0
-    assert requester.answers == [Answer(asked.TransactionUID, tuple(STORED))]
+    assert requester.answers == [CommitmentAnswer(asked.TransactionUID, tuple(STORED))]
     Answers(settings, database).answer_due()
     assert kinds(database) == []
 

@@ -9,7 +9,7 @@ import pytest
 from pydicom.dataset import Dataset
 from sqlalchemy import select, update
 
-from dicom_node.commitment.messages import Request
+from dicom_node.commitment.messages import CommitmentRequest
 from dicom_node.commitment.prover import Prover
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import CommitmentRow, OutboxRow
@@ -179,7 +179,7 @@ def test_commitment__of_an_unknown_transaction_is_ignored(
     pacs.order = "never"
     deliver(settings, database)
     prove(settings, database)
-    pacs.report_anew(Request("1.2.3.4", pacs.requests[0].references))
+    pacs.report_anew(CommitmentRequest("1.2.3.4", pacs.requests[0].references))
     assert pacs.last_report == 0
     assert proofs(database) == ["asked", "asked"]
 

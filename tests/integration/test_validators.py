@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
 from dicom_node.results.key_object import build_key_object
+from dicom_node.results.kinds import REPORT, REPORT_2D, ObjectKind
 from dicom_node.results.overlay import build_overlay
 from dicom_node.results.presentation import build_presentation
-from dicom_node.results.report import FORMS, SOP_CLASS, SOP_CLASS_2D, build_report
+from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.findings import Detection, Reason
 from tests.fakes.datasets import with_meta
@@ -77,7 +78,7 @@ def run(*command: str) -> str:
     return (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
-def _report_file(name: str, folder: Path, sop_class: str = SOP_CLASS) -> Path:
+def _report_file(name: str, folder: Path, kind: ObjectKind = REPORT) -> Path:
     case = CASES[name]
     report = build_report(
         detection=case.detection,
@@ -85,12 +86,12 @@ def _report_file(name: str, folder: Path, sop_class: str = SOP_CLASS) -> Path:
         slice_header=case.header if case.detection.sop_instance_uid else None,
         key=KEY,
         created=CREATED,
-        sop_class=sop_class,
+        kind=kind,
         # Every second case is of a study that was reported before.
-        predecessor=Predecessor(sop_class, "2.25.77", "2.25.78") if list(CASES).index(name) % 2 else None,
+        predecessor=Predecessor(kind.sop_class, "2.25.77", "2.25.78") if list(CASES).index(name) % 2 else None,
     )
     assert check(report) == []
-    path = folder / f"report{FORMS[sop_class]}.dcm"
+    path = folder / f"report{kind.uid_name}.dcm"
     path.write_bytes(to_bytes(report))
     return path
 
@@ -142,7 +143,7 @@ def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
     tool = program("dciodvfy")
     files = [
         (_report_file(name, tmp_path), "Comprehensive3DSR"),
-        (_report_file(name, tmp_path, SOP_CLASS_2D), "ComprehensiveSR"),
+        (_report_file(name, tmp_path, REPORT_2D), "ComprehensiveSR"),
         (_overlay_file(name, tmp_path), "SCImage"),
     ]
     if CASES[name].detection.analysed:
@@ -164,15 +165,15 @@ def test_dciodvfy_does_find_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.dcmtk
-@pytest.mark.parametrize(("name", "form"), [*((name, SOP_CLASS) for name in CASES), ("enhanced", SOP_CLASS_2D)])
-def test_dcmtk_renders_the_report(name: str, form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "form"), [*((name, REPORT) for name in CASES), ("enhanced", REPORT_2D)])
+def test_dcmtk_renders_the_report(name: str, form: ObjectKind, tmp_path: Path) -> None:
     dump, html = program("dsrdump"), program("dsr2html")
     path = str(_report_file(name, tmp_path, form))
     printed = run(dump, "+Pl", "+Pc", path)
     # dsr2html itself knows no code extensions and would refuse the page for the patient's name alone.
     page = run(html, "+Ca", "latin-1", path)
     assert not any(line.startswith(("E:", "F:")) for line in (printed + page).splitlines())
-    assert ("Comprehensive 3D SR Document" if form == SOP_CLASS else "Comprehensive SR Document") in printed
+    assert ("Comprehensive 3D SR Document" if form is REPORT else "Comprehensive SR Document") in printed
     assert "Preliminary Flag    : PRELIMINARY" in printed
     assert RESEARCH_USE in printed
     assert RESEARCH_USE in page

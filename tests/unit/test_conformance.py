@@ -14,16 +14,17 @@ from dicom_node.delivery.store_scu import classify
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
 from dicom_node.images import incoming
 from dicom_node.receiving.contexts import supported_contexts, transfer_syntaxes
-from dicom_node.results import codes, key_object, overlay, presentation, report
+from dicom_node.results import codes, kinds
 from dicom_node.settings.sections import ListenerRules, ResultsRules
 from spineone_core.anatomy import READING_ORDER
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
-MODULES = {
-    "report": report,
-    "overlay": overlay,
-    "presentation state": presentation,
-    "key object note": key_object,
+KINDS = {
+    "report": kinds.REPORT,
+    "report, second form": kinds.REPORT_2D,
+    "overlay": kinds.OVERLAY,
+    "presentation state": kinds.PRESENTATION,
+    "key object note": kinds.KEY_OBJECT,
 }
 
 
@@ -58,18 +59,19 @@ def test_defaults_named() -> None:
 
 def test_sop_classes_sent() -> None:
     rows = table("object | SOP class")
-    uids = {row[2] for row in rows}
-    assert uids == {*report.FORMS, *(module.SOP_CLASS for module in MODULES.values())}
+    assert {row[2] for row in rows} == {kind.sop_class for kind in kinds.OBJECT_KINDS}
+    assert [row[0] for row in rows] == list(KINDS)
     for name, sop_class, uid, _ in rows:
         assert UID(uid).name == sop_class
-        assert uid == (report.SOP_CLASS_2D if "second form" in name else MODULES[name].SOP_CLASS)
+        assert uid == KINDS[name].sop_class
 
 
 def test_series() -> None:
     rows = table("object | Modality")
-    assert {row[0] for row in rows} == set(MODULES)
-    for name, _, number, description in rows:
-        assert (int(number), description) == (MODULES[name].SERIES_NUMBER, MODULES[name].SERIES_DESCRIPTION)
+    assert {row[0] for row in rows} == {name for name in KINDS if "second form" not in name}
+    for name, modality, number, description in rows:
+        series = KINDS[name].series
+        assert (modality, int(number), description) == (series.modality, series.number, series.description)
 
 
 @pytest.mark.parametrize(("meaning", "outcome"), [("stored", "sent"), ("tried again", "retry"), ("given up", "failed")])

@@ -83,6 +83,15 @@ def test_install__is_a_sound_script() -> None:
     assert run("bash", script, "--help").startswith("Installs or upgrades")
 
 
+def test_install__its_python_finds_what_it_imports() -> None:
+    lines = re.findall(
+        r"^from (?:dicom_node|spineone_core)\S* import .+$", (DEPLOY / "install.sh").read_text(), re.MULTILINE
+    )
+    assert lines
+    for line in lines:
+        run(sys.executable, "-c", line, folder=DEPLOY.parent)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [(["--nonsense"], "unknown option"), (["--prefix"], "needs a value"), (["--python", "/bin/false"], "error: ")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.findings import (
-    REASON_TEXT,
     Detection,
     Finding,
     InvalidFindingError,
     ModelIdentity,
     Reason,
+    Stage,
     Status,
 )
 
@@ -190,8 +191,29 @@ def test_model_needs_name_and_version(changes: dict[str, str]) -> None:
 
 
 def test_every_reason_has_a_text() -> None:
-    assert set(REASON_TEXT) == set(Reason)
-    assert all(REASON_TEXT.values())
+    assert all(reason.text for reason in Reason)
+    assert len({reason.text for reason in Reason}) == len(Reason)
+
+
+def test_every_reason_shows_before_or_after_the_detector_ran() -> None:
+    before = {reason.value for reason in Reason if reason.stage is Stage.BEFORE_ANALYSIS}
+    assert before == {
+        "no_images",
+        "no_sagittal_t2",
+        "too_few_slices",
+        "unreadable_pixels",
+        "invalid_geometry",
+        "field_of_view_too_large",
+    }
+    assert {reason.stage for reason in Reason} == set(Stage)
+
+
+def test_a_reason_is_its_code() -> None:
+    for reason in Reason:
+        assert Reason(reason.value) is reason
+        assert pickle.loads(pickle.dumps(reason)) is reason
+        assert json.dumps(reason) == f'"{reason.value}"'
+        assert f"{reason}" == str(reason) == reason.value
 
 
 @pytest.mark.parametrize("change", [{"status": "nonsense"}, {"reason": "because"}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "detection",
         "drawing",
         "phantom",
+        "version",
         "cli",
     ),
     "trainer": (
@@ -78,7 +80,8 @@ PROCESS_MODULES = (
     "processes.scheduler",
     "web.server",
 )
-ASSEMBLY = {"processes.roles", "processes.supervisor"}
+# Libraries that a process loads only if it needs them: `listen` and `deliver` load none of these.
+LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy")
 
 
 def modules(package: str) -> list[Path]:
@@ -91,7 +94,8 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Absolute dotted names that a file imports, at any depth of its code."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -100,7 +104,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def inner_imports(package: str) -> list[tuple[str, str]]:
@@ -144,6 +148,35 @@ def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
     assert len(pairs) > 50
 
 
+def test_modules__import_in_no_circle() -> None:
+    """Also inside a folder, and also by imports inside functions."""
+    names = {f"{package}.{name_of(path)}": path for package in ORDER for path in modules(package) if name_of(path)}
+    imported = {
+        name: {own for other in imports(path) if (own := _module_of(other, names)) and own != name}
+        for name, path in names.items()
+    }
+    open_ones: dict[str, None] = {}
+    done: set[str] = set()
+
+    def visit(name: str) -> None:
+        assert name not in open_ones, f"circle: {' -> '.join([*open_ones, name])}"
+        if name not in done:
+            open_ones[name] = None
+            for other in sorted(imported[name]):
+                visit(other)
+            del open_ones[name]
+            done.add(name)
+
+    for name in names:
+        visit(name)
+    assert done == names.keys()
+
+
+def _module_of(imported: str, names: dict[str, Path]) -> str | None:
+    """The module that an imported name is, or lies in; None for a module of somebody else."""
+    return next((name for name in (imported, imported.rpartition(".")[0]) if name in names), None)
+
+
 @pytest.mark.parametrize("package", ORDER)
 def test_folders__are_two_deep_and_their_init_files_empty(package: str) -> None:
     for path in modules(package):
@@ -160,6 +193,15 @@ def test_processes__never_import_each_other() -> None:
         if own in PROCESS_MODULES:
             for process in PROCESS_MODULES:
                 assert own == process or not f"{other}.".startswith(f"{process}."), f"{own} imports {process}"
+
+
+def test_processes__only_roles_puts_them_together() -> None:
+    together: dict[str, set[str]] = {}
+    for own, other in inner_imports("dicom_node"):
+        processes = {process for process in PROCESS_MODULES if f"{other}.".startswith(f"{process}.")}
+        together.setdefault(own, set()).update(processes)
+    assert {own for own, processes in together.items() if len(processes) > 1} == {"processes.roles"}
+    assert len(together["processes.roles"]) == len(PROCESS_MODULES)
 
 
 def test_processes__are_named_as_they_are() -> None:
@@ -216,3 +258,10 @@ def test_processes__never_load_torch() -> None:
     found = loaded(*names)
     assert tuple(found) == names
     assert [name for name, libraries in found.items() if "torch" in libraries] == []
+
+
+def test_commands__load_nothing_that_one_process_alone_needs() -> None:
+    """Every process of the node is a command, so each imports all commands."""
+    code = f"import sys, dicom_node.cli; print(*{{*{LARGE}}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from spineone_core.detection.model_package import ModelPackageError
+from spineone_core.version import add_version_option
 from trainer.cli import data, fit, model, refusals, results
 from trainer.cli.arguments import UsageError, console
 from trainer.cli.reproduce import reproduce
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train and evaluate SpineOne; see docs/training.md.",
 )
+add_version_option(app, "spineone-train")
 app.command()(fit.fit)
 app.command()(reproduce)
 app.command()(data.inspect)

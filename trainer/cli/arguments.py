@@ -16,7 +16,7 @@ from trainer.datasets.splits import read_splits, select
 console = Console(stderr=True)
 T = TypeVar("T")
 
-# Phantoms for validation and tests come from seeds that training never sees.
+# Phantoms for validation and tests have seeds that training never sees.
 EVALUATION_SEED = 1_000_000
 
 DataOption = Annotated[
@@ -32,24 +32,24 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
 
 
 class UsageError(Exception):
-    """Wrong arguments: exit code 2."""
+    """Wrong arguments; the command ends with exit code 2."""
 
 
 def check_bootstrap(samples: int) -> None:
-    """Raises UsageError where so few samples make no interval."""
+    """Raises ``UsageError`` if there are too few samples for an interval."""
     if samples and samples < 10:
         raise UsageError(f"--bootstrap {samples}: at least 10, or 0 for no intervals")
 
 
 def stream_exams(sources: list[str], splits: Path | None = None, part: str = "") -> Iterator[Exam]:
-    """The exams of a part of all data sets, one at a time; what cannot be used is printed with its reason.
+    """The exams of a part of all data sets, one at a time; what cannot be used is printed with the reason.
 
     Raises
     ------
     UsageError
-        At the end, if there was no exam at all or none of the part.
+        At the end, if there was no exam at all or no exam of the part.
     SplitError
-        If the part is unknown or an exam's patient stands in none.
+        If the part is unknown or an exam's patient is in none.
     """
     part_of = read_splits(splits) if splits else None
     seen = odd = chosen = 0
@@ -77,7 +77,7 @@ def exams_and_phantoms(sources: list[str], splits: Path | None, part: str, phant
 
 
 def counted(items: Iterable[T], done: str) -> Iterator[T]:
-    """The same items; a terminal shows how many are done."""
+    """The same items; on a terminal, a line shows how many are done."""
     with console.status("") as status:
         for number, item in enumerate(items):
             status.update(f"{number} {done}")
@@ -85,7 +85,7 @@ def counted(items: Iterable[T], done: str) -> Iterator[T]:
 
 
 def with_centroids(exams: Iterable[Exam]) -> Iterator[Exam]:
-    """Exams to train and calibrate on; how many only say which level is which is printed at the end."""
+    """The exams to train and calibrate on. At the end, it prints how many were left out because they only mark levels."""
     left_out = 0
     for exam in exams:
         if exam.centroids:

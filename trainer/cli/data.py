@@ -1,4 +1,4 @@
-"""``spineone-train inspect``, ``import`` and ``phantoms``: commands on data sets alone."""
+"""``spineone-train inspect``, ``import`` and ``phantoms``: the commands for data sets."""
 
 from __future__ import annotations
 

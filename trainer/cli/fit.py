@@ -93,11 +93,11 @@ def volume_task(recipe: VolumeRecipe, data: list[str], phantom_count: int) -> Vo
 def keypoint_task(
     chosen: Recipe, data: list[str], splits: Path | None, phantom_count: int, phantom_slices: int
 ) -> KeypointTask:
-    """The training exams of MRI data sets, and phantoms; phantoms validate where no exam does."""
+    """The training exams of MRI data sets, and phantoms. Phantoms also validate if there is no exam for that."""
     part_of, reach = read_splits(splits) if splits else None, chosen.slice_reach_mm
     real: list[list[Picture]] = []
     validation: list[Exam] = []
-    # Of a training exam only its pictures stay in memory; without a split file all exams train and validate.
+    # Only the pictures of a training exam stay in memory. Without a split file, all exams both train and validate.
     for exam in with_centroids(stream_exams(data)):
         if part_of is None or select([exam], part_of, "train"):
             real.append(pictures_of(exam, chosen.preprocessing, reach))

@@ -1,4 +1,4 @@
-"""``spineone-train evaluate``, ``calibrate`` and ``package``: commands on finished models."""
+"""``spineone-train evaluate``, ``calibrate`` and ``package``: the commands for finished models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package, save_package
 from trainer.cli.arguments import (
     EVALUATION_SEED,
@@ -36,9 +36,9 @@ from trainer.datasets.splits import PARTS
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import METHODS, calibration_of
 from trainer.evaluation.evaluation import Case, Evaluation, without_nan
+from trainer.evaluation.evaluation_page import rows_of
 from trainer.evaluation.model_card import model_card
-from trainer.evaluation.outcomes import evaluate_exam, evaluate_network
-from trainer.evaluation.report import rows_of
+from trainer.evaluation.outcomes import outcome_of, outcomes_of
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.package import is_volume_package, load_volume_package
@@ -79,16 +79,16 @@ def evaluate(
 
 
 def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
-    """A package's outcomes on exams; ``part`` is for the title alone."""
-    network = package.network.to(where)
+    """The outcomes of a package on exams; ``part`` is only for the title."""
+    network = place_network(package.network, where)
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
-        evaluation.add(exam, evaluate_exam(network, package.manifest, exam, where, package.domain))
+        evaluation.add(exam, outcome_of(network, package.manifest, exam, where, package.domain))
     return evaluation
 
 
 def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str, as_json: bool) -> None:
-    """Detection rates of the 3-D variant (Table V)."""
+    """Print the detection rates of the 3-D variant (Table V)."""
     manifest, network = load_volume_package(model)
     where = choose_device(device)
     invented = ct_phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count), part="test")
@@ -114,7 +114,7 @@ def _print_figures(evaluation: Evaluation) -> None:
 
 
 def _print_failures(cases: list[Case]) -> None:
-    """Every exam that is not all right, with its worst levels."""
+    """Print every exam with a level that is refused or off, and by how much."""
     for case in cases:
         far = {level: e for level, e in metrics.errors_by_level(case.outcome).items() if e > metrics.HIT_MM}
         if far and case.centroids:
@@ -141,7 +141,7 @@ def calibrate(
     package, where = load_package(model), choose_device(device)
     raw = replace(package.manifest, calibration={})
     exams = list(with_centroids(stream_exams(data, splits, part)))
-    outcomes = evaluate_network(package.network.to(where), raw, exams, where)
+    outcomes = outcomes_of(place_network(package.network, where), raw, exams, where)
     found: dict[str, Calibration] = {}
     for structure in Structure:
         found[structure.value] = calibration_of(outcomes, structure, method=method, error_rate=error_rate)

@@ -32,7 +32,7 @@ from trainer.datasets.splits import PARTS, read_splits
 from trainer.evaluation.refusals import Tally, count_refusals, trials
 from trainer.training.domain_check import domain_data, fit_domain, with_limit
 
-# Phantoms that set the limit are neither trained nor measured on.
+# The limit is set on phantoms that are used neither for training nor for measuring.
 LIMIT_SEED = 2 * EVALUATION_SEED
 
 NegativesOption = Annotated[
@@ -49,7 +49,7 @@ def read_negatives(folders: list[Path]) -> list[Negative]:
 
 
 def of_part(negatives: list[Negative], splits: Path | None, part: str) -> list[Negative]:
-    """Those of a part's patients; patients that stand in none count as ``test``."""
+    """The negatives of a part's patients; patients that are in no part count as ``test``."""
     part_of = {} if splits is None else read_splits(splits)
     return [n for n in negatives if splits is None or part_of.get(n.patient, "test") == part]
 
@@ -115,7 +115,7 @@ def refusals(
 def tally_refusals(
     detector: Detector, data: list[str], splits: Path | None, part: str, negatives: list[Path], phantom_count: int
 ) -> dict[str, Tally]:
-    """What the detector refuses of a part's exams, of as many phantoms and test objects, and of other series."""
+    """What the detector refuses among a part's exams, phantoms, test objects and other series."""
     good = exams_and_phantoms(data, splits, part, phantom_count)
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + phantom_count)
     return count_refusals(detector, trials(good, of_part(read_negatives(negatives), splits, part), seeds))

@@ -25,7 +25,8 @@ from trainer.cli.model import evaluate_package
 from trainer.cli.refusals import NegativesOption, tally_refusals
 from trainer.datasets.splits import PARTS
 from trainer.evaluation.latency import measure_latency
-from trainer.evaluation.results import Results, render_results
+from trainer.evaluation.results_document import render_results
+from trainer.evaluation.targets import Measured
 
 
 def results(
@@ -54,7 +55,7 @@ def results(
     exams = with_centroids(exams_and_phantoms(data, splits, part, phantom_count))
     evaluation = evaluate_package(package, exams, detector.device, shown_part)
     console.print("what is refused", highlight=False)
-    found = Results(
+    found = Measured(
         package=package,
         part=shown_part,
         content=evaluation.to_json(bootstrap),

@@ -1,4 +1,4 @@
-"""Volumes that were never DICOM (``.mha``) as MR images on disk: one file a slice, with the headers that reading needs."""
+"""Writes volumes that were never DICOM (``.mha``) as MR images: one file for each slice, with the headers that readers need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainer.datasets.volume_files import name_uid
 
 
 def write_slices(exam: Exam, folder: Path) -> None:
-    """``image001.dcm`` onward, explicit VR little endian, 16 bits; the UIDs are those of the exam's volume."""
+    """Write ``image001.dcm`` and so on, explicit VR little endian, 16 bits; the UIDs are those of the exam's volume."""
     pixels, slope, intercept = to_stored_values(exam.volume.voxels)
     for index, plane in enumerate(pixels):
         image = _image(exam, index)
@@ -25,7 +25,7 @@ def write_slices(exam: Exam, folder: Path) -> None:
 
 
 def to_stored_values(voxels: NDArray[np.float32]) -> tuple[NDArray[np.uint16], float, float]:
-    """(stored, slope, intercept) with voxels = slope x stored + intercept: exact for whole numbers that fit in 16 bits."""
+    """(stored, slope, intercept) with voxels = slope x stored + intercept; exact for whole numbers that fit in 16 bits."""
     low, high = float(voxels.min()), float(voxels.max())
     if np.array_equal(voxels, np.round(voxels)) and high - min(0.0, low) <= 65535:
         return (voxels - min(0.0, low)).astype("<u2"), 1.0, min(0.0, low)

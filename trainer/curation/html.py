@@ -1,4 +1,4 @@
-"""Reports as one HTML file that needs nothing else: tables, and pictures inside it."""
+"""Reports as a single HTML file with tables and embedded pictures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from jinja2 import Environment, PackageLoader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A heading with lines of text, a table and pictures (PNG or SVG), each of them optional.
+    """A heading with lines of text, a table and pictures (PNG or SVG); each of these is optional.
 
-    ``text`` aligns the table's cells as words; otherwise all but the first column are numbers.
+    With ``text`` the cells are aligned as words; otherwise all columns but the first are aligned as numbers.
     """
 
     heading: str
@@ -31,13 +31,13 @@ def as_source(picture: bytes) -> str:
 
 
 def render(title: str, sections: Sequence[Section], introduction: Sequence[str] = ()) -> str:
-    """The whole page; everything given is escaped."""
+    """The whole page; all given text is escaped."""
     environment = Environment(loader=PackageLoader("trainer"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html").render(title=title, sections=sections, introduction=introduction)
 
 
 def as_text(title: str, sections: Sequence[Section], introduction: Sequence[str] = ()) -> str:
-    """The same for a terminal, without pictures."""
+    """The same as plain text for a terminal, without pictures."""
     lines = [title, "=" * len(title), *introduction, ""]
     for section in sections:
         lines += [section.heading, "-" * len(section.heading), *section.lines]

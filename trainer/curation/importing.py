@@ -1,4 +1,4 @@
-"""Any data set into the SDID-TC layout, exam by exam: killed at any moment and run again, it goes on where it was."""
+"""Brings any data set into the SDID-TC layout, exam by exam. Killed at any moment and started again, it goes on."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.phantoms import exam_of
 from trainer.datasets.sdid_points import kind_of, read_grade
 
-# One JSON file for each finished exam: its annotation and what was odd.
+# The folder with one JSON file for each finished exam (its annotation and what was odd), and the ending of unfinished parts.
 RECORDS, PART = ".imported", ".part"
 VERSION = "spineone-train 1"
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many exams were written now, were there already, and were left out."""
+    """How many exams were written now and how many were there already; and those left out."""
 
     written: int
     present: int
@@ -34,10 +34,10 @@ class Imported:
 
 
 class Target:
-    """A folder in the SDID-TC layout that exams are added to.
+    """A folder in the SDID-TC layout, to which exams are added.
 
-    Each exam is first written to a folder of another name, then renamed, then recorded: what is recorded is whole.
-    ``annotation.json`` is made of all records at the end.
+    Each exam is first written to a folder of another name, then renamed, then recorded, so what is recorded is complete.
+    ``annotation.json`` is made from all records at the end.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Target:
         self.records.mkdir(parents=True, exist_ok=True)
 
     def known(self) -> set[str]:
-        """The exams that are there whole."""
+        """The exams that are there, complete."""
         return {json.loads(path.read_text(encoding="utf-8"))["exam"] for path in self.records.glob("*.json")}
 
     def add(self, exam_id: str, write: Callable[[Path], dict[str, Any]], notes: Sequence[str] = ()) -> None:
@@ -77,20 +77,20 @@ def slug(exam_id: str) -> str:
 
 
 def write_whole(path: Path, content: Any) -> None:
-    """JSON under another name first, so that the file is never half written."""
+    """Write JSON under another name first, so that the file is never half written."""
     part = path.with_name(path.name + PART)
     part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, path)
 
 
-class Reading(Protocol):
-    """Yields all exams of a data set but those known."""
+class ExamReader(Protocol):
+    """Yields all exams of a data set except those known."""
 
     def __call__(self, *, known: Collection[str]) -> Iterable[Exam | Skipped]: ...
 
 
-def import_exams(read: Reading, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
-    """Write what ``read`` yields when it is told which exams are there; ``tell`` hears a line for each written or left out."""
+def import_exams(read: ExamReader, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
+    """Write what ``read`` yields once it is told which exams are there; ``tell`` gets a line for each written or left out."""
     target = Target(out)
     known, written, skipped = target.known(), 0, []
     for item in read(known=known):
@@ -106,7 +106,7 @@ def import_exams(read: Reading, out: Path, tell: Callable[[str], None] = lambda 
 
 
 def _write_exam(exam: Exam, folder: Path) -> dict[str, Any]:
-    """Copies of DICOM files as they are, with all they hold; anything else as new MR images."""
+    """DICOM files are copied as they are, with all they hold; anything else is written as new MR images."""
     files = list(dict.fromkeys(source.path for source in exam.volume.sources))
     if all(is_dicom(path) for path in files):
         for number, path in enumerate(files, start=1):
@@ -117,12 +117,12 @@ def _write_exam(exam: Exam, folder: Path) -> dict[str, Any]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file's name does not speak for another format; its reader found it to be what it is."""
+    """Whether a file that an exam was read from is DICOM: its name is not that of another format."""
     return path.is_file() and not path.name.endswith((".mha", ".mhd", ".nii", ".nii.gz"))
 
 
 def annotation_of(exam: Exam) -> dict[str, Any]:
-    """The entry of ``annotation.json``; ``patient``, ``frameNumber`` and ``centroids`` are additions of ours to SDID-TC."""
+    """The entry in ``annotation.json``; SDID-TC does not have ``patient``, ``frameNumber`` and ``centroids``, we add them."""
     source = exam.volume.sources[exam.slice_index]
     points = [
         {
@@ -144,7 +144,7 @@ def annotation_of(exam: Exam) -> dict[str, Any]:
 
 
 def _codes(exam: Exam, level: str) -> str:
-    """The exam's own SDID-TC codes where they are such, else ``v1`` or ``v2`` by the class; empty where unknown."""
+    """The exam's own SDID-TC codes if it has such, else ``v1`` or ``v2`` by the class; empty where that is unknown."""
     grade, own = exam.grades.get(level), exam.raw.get(level, "")
     if re.fullmatch(r"v[1-5](,\s*v[1-5])*", own) and read_grade(own) is grade:
         return own
@@ -154,7 +154,7 @@ def _codes(exam: Exam, level: str) -> str:
 def write_phantoms(
     seeds: range, out: Path, *, config: PhantomConfig = DEFAULT_CONFIG, companions: bool = False
 ) -> Imported:
-    """One study a seed, with complete headers; ``companions`` adds T1, localiser and axial series to each."""
+    """Write a study for each seed, with complete headers; ``companions`` adds T1, localiser and axial series."""
     target = Target(out)
     known = target.known()
     missing = [seed for seed in seeds if f"phantom/{seed}" not in known]
@@ -166,7 +166,7 @@ def write_phantoms(
 
 def _write_phantom(seed: int, config: PhantomConfig, companions: bool, folder: Path) -> dict[str, Any]:
     written = write_exam(folder, seed, config=config, companions=companions)
-    # All series of a study in one folder, as in SDID-TC.
+    # All series of a study go into one folder, as in SDID-TC.
     files = [path for paths in written.files.values() for path in paths]
     for number, path in enumerate(files, start=1):
         path.rename(folder / f"image{number:03d}.dcm")

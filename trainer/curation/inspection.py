@@ -1,4 +1,4 @@
-"""What a data set holds: counts, classes by level, geometry, scanners, example pictures, and everything that looks wrong."""
+"""What a data set holds (counts, classes by level, geometry, scanners, example pictures) and what looks wrong in it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from trainer.curation.thumbnails import LEGEND, contact_sheet, png_of, thumbnail
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import scanner_of
 
-# Pictures on each sheet.
+# Number of pictures on each sheet.
 SHEET = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is kept of an exam once it is looked at. ``notes`` come from the reader, ``suspicions`` from its values."""
+    """What is kept of an exam that was looked at. ``notes`` come from its reader, ``suspicions`` from its values."""
 
     exam_id: str
     subset: str
@@ -40,7 +40,7 @@ class Record:
 
 @dataclass(slots=True)
 class Inspection:
-    """The findings over one or more data sets, filled exam by exam, so that only one is in memory."""
+    """What one or more data sets hold; it is filled exam by exam, so that only one exam is in memory."""
 
     title: str
     part_of: dict[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Inspection:
     _seen: int = 0
 
     def look_at(self, items: Iterable[Exam | Skipped]) -> None:
-        """Take in everything a reader yields."""
+        """Take in everything that a reader yields."""
         for item in items:
             if isinstance(item, Skipped):
                 self.skipped.append(item)
@@ -88,7 +88,7 @@ class Inspection:
         self._digests.setdefault(digest, exam.exam_id)
 
     def _picture(self, exam: Exam, odd: bool) -> None:
-        """Keep the first suspicious exams, and examples thinned out evenly however many exams come."""
+        """Keep the first suspicious exams, and examples that are spread evenly however many exams come."""
         self._seen += 1
         step = 1 << max(0, (self._seen - 1).bit_length() - SHEET.bit_length() + 1)
         if odd and len(self.suspicious) < SHEET:
@@ -105,7 +105,7 @@ class Inspection:
         return [record for record in self.records if record.notes or record.suspicions]
 
     def to_json(self) -> dict[str, Any]:
-        """The validation report for programs: every exam with what is odd, and every one left out with its reason."""
+        """The report for programs: all odd exams with what is odd in them, and all left out with the reason."""
         return {
             "title": self.title,
             "exams": len(self.records),
@@ -179,7 +179,7 @@ class Inspection:
         return Section(heading=f"Odd ({len(self.odd)} exams)", columns=("exam", "what"), rows=rows, text=True)
 
     def write(self, out: Path) -> None:
-        """``inspection.json``, ``.txt`` and ``.html``, ``examples.png`` and ``suspicious.png`` in a folder."""
+        """Write ``inspection.json``, ``.txt`` and ``.html``, ``examples.png`` and ``suspicious.png`` into a folder."""
         sheets = {"examples": self.examples, "suspicious": self.suspicious}
         write_report(out, self.title, self.sections(), self.to_json(), sheets, LEGEND)
 
@@ -192,7 +192,7 @@ def write_report(
     sheets: dict[str, list[Image.Image]],
     legend: str,
 ) -> None:
-    """An inspection as text, JSON and HTML, and each sheet of pictures by its name."""
+    """Write an inspection as text, JSON and HTML, and each sheet of pictures under its name."""
     out.mkdir(parents=True, exist_ok=True)
     (out / "inspection.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     (out / "inspection.txt").write_text(as_text(title, sections), "utf-8")
@@ -206,7 +206,7 @@ def write_report(
 
 
 def geometry_of(exam: Exam) -> dict[str, float]:
-    """Lengths of an exam by name; NaN where it has none."""
+    """The lengths of an exam by name; NaN where it has no such length."""
     rows, columns = exam.volume.voxels.shape[1:]
     between_rows, between_columns = exam.volume.pixel_spacing
     points = exam.point_array * [between_columns, between_rows]
@@ -225,6 +225,7 @@ def geometry_of(exam: Exam) -> dict[str, float]:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """Least, 5 %, median, 95 % and most of the values; empty where there is none."""
     if not values:
         return {}
     found = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))

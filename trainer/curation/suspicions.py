@@ -1,4 +1,4 @@
-"""What looks wrong in an exam whatever its data set: distances, image, place of the slice. Nothing is changed here."""
+"""What looks wrong in an exam of any data set: distances, the image, the place of the slice. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from spineone_core.arrays import FloatArray
 from trainer.datasets.exam import Exam
 from trainer.datasets.sdid_points import LEVELS
 
-# Measured on annotated exams: neighbouring discs 36.6 mm apart, standard deviation 2.5; here four of them.
+# Annotated exams have neighbouring discs 36.6 mm apart with a standard deviation of 2.5; this allows four of those.
 DISC_STEP_MM = (26.6, 46.6)
-# Neighbouring steps differ by a factor .58 to 1.76 in real annotations.
+# In real annotations neighbouring steps differ by a factor of .58 to 1.76.
 STEP_RATIO = 2.0
 BORDER_MM = 3.0
 OFF_MIDDLE_MM = 15.0
 
 
 def suspicions(exam: Exam) -> list[str]:
-    """One sentence for each thing that a person should look at."""
+    """A sentence for each thing that a person should look at."""
     points = {level: _millimetres(exam, level) for level in LEVELS if level in exam.points}
     found = [*_image(exam), *_border(exam)]
     if exam.centroids:
@@ -33,7 +33,7 @@ def suspicions(exam: Exam) -> list[str]:
 
 
 def image_digest(exam: Exam) -> str:
-    """SHA-256 of the annotated slice's values: two exams with the same one show the same picture."""
+    """SHA-256 of the annotated slice's values; exams with the same digest show the same picture."""
     return hashlib.sha256(np.ascontiguousarray(exam.volume.voxels[exam.slice_index]).tobytes()).hexdigest()
 
 

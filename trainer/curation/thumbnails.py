@@ -1,4 +1,4 @@
-"""Small pictures of exams with their keypoints, and sheets of them."""
+"""Small pictures of exams with their keypoints, and sheets of such pictures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from trainer.datasets.exam import Exam
 
 HEIGHT, CAPTION = 400, 34
 PREDICTED = (255, 80, 200)
+LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."
 
 
 def thumbnail(exam: Exam, caption: str, predicted: FloatArray | None = None) -> Image.Image:
-    """The annotated slice with square pixels, ``HEIGHT`` high; its points as overlays mark them, predictions as crosses.
+    """The annotated slice in square pixels, ``HEIGHT`` high; its points are marked as on overlays, predictions are crosses.
 
     Parameters
     ----------
     caption
-        Written below, two short lines.
+        Two short lines, written below.
     predicted
         (10, 2) column and row in source pixels; a line leads from each true point to its prediction.
     """
@@ -69,12 +70,12 @@ def _draw_predictions(canvas: Image.Image, exam: Exam, places: FloatArray) -> No
 
 
 def contact_sheet(pictures: Sequence[Image.Image], columns: int = 6, gap: int = 6) -> Image.Image:
-    """Pictures in rows; each cell is as large as the largest of them.
+    """The pictures in rows; each cell is as large as the largest picture.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no picture.
     """
     if not pictures:
         raise ValueError("no picture for the sheet")
@@ -88,9 +89,7 @@ def contact_sheet(pictures: Sequence[Image.Image], columns: int = 6, gap: int = 
 
 
 def png_of(picture: Image.Image) -> bytes:
+    """The picture as PNG."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
-
-
-LEGEND = "Circle normal, diamond degenerative, triangle unknown; filled disc, hollow vertebra."

@@ -1,4 +1,4 @@
-"""One annotated exam: what every data set's reader yields."""
+"""An annotated exam: what the reader of every data set yields."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ class Exam:
     exam_id
         Unique in the data set.
     patient
-        Splits go by this.
+        Exams are split by this.
     points
-        Level name -> (column, row) in source pixels of slice ``slice_index``; those of ``READING_ORDER`` that are annotated,
-        and ``T12-L1`` where it is. A level without a point counts neither in losses nor in metrics.
+        Level name -> (column, row) in source pixels of slice ``slice_index``, for every annotated level of
+        ``READING_ORDER`` and for ``T12-L1`` where it is annotated. A level without a point counts neither in losses nor in
+        metrics.
     grades
         Level name -> class, None where unknown.
     centroids
-        False where the points mark the level only, not the centroid of its structure: such exams measure levels and are
-        neither trained nor calibrated on.
+        False where the points mark the level only, not the centroid of its structure. Such exams measure levels; nothing is
+        trained or calibrated on them.
     manufacturer, field_strength_t
-        Of the scanner; empty and None where unknown.
+        Manufacturer and field strength (tesla) of the scanner; empty and None where unknown.
     raw
-        Level name -> what the data set itself says of it, for people.
+        Level name -> what the data set itself says about it, for people.
     notes
-        What the reader found odd. Nothing was changed because of it unless the note says so.
+        What the reader found odd. It changed nothing because of that, unless the note says so.
 
     Raises
     ------
@@ -88,7 +89,7 @@ class Exam:
 
     @property
     def grade_row(self) -> tuple[Grade | None, ...]:
-        """The ten classes in reading order; None where unknown or where the level has no point."""
+        """The ten classes in reading order; None where the class is unknown or the level has no point."""
         return tuple(
             self.grades.get(landmark.level) if landmark.level in self.points else None for landmark in READING_ORDER
         )

@@ -1,4 +1,4 @@
-"""Which reader reads a folder: by its prefix, as in ``spider:PATH``, or by what lies in it."""
+"""Which reader reads a folder: a prefix says it, as in ``spider:PATH``, or what lies in the folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trainer.datasets.volume_files import find_volumes
 
 
 class Reader(Protocol):
-    """Yields the exams of a folder; those whose ``exam_id`` is ``known`` are passed over without being loaded."""
+    """Yields the exams of a folder; it passes over those whose ``exam_id`` is ``known`` without loading them."""
 
     def __call__(self, folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A data set's layout: how to know it, and its reader (None for CT volumes, which are no 2-D exams)."""
+    """The layout of a data set: how to recognise it, and its reader (None for CT volumes, which are no 2-D exams)."""
 
     recognises: Callable[[Path], bool]
     read: Reader | None
@@ -34,12 +34,12 @@ FORMATS: dict[str, Format] = {
     "node_reviews": Format(lambda folder: next(folder.rglob(node_reviews.FILE), None) is not None, node_reviews.read),
     "csi2014": Format(lambda folder: bool(find_volumes(folder)), None),
 }
-# For --help and messages.
+# The formats of 2-D exams, for --help and messages.
 TWO_DIMENSIONAL = tuple(name for name, known in FORMATS.items() if known.read)
 
 
 def parse(source: str) -> tuple[str, Path]:
-    """``FORMAT:PATH`` or ``PATH`` -> the format's name and the folder.
+    """The name of the format and the folder of ``FORMAT:PATH`` or ``PATH``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def parse(source: str) -> tuple[str, Path]:
 
 
 def name_of(source: str) -> str:
-    """``FORMAT:FOLDER`` with the folder's own name only, for titles.
+    """``FORMAT:FOLDER`` with the folder's own name instead of its path, for titles.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def _folder(path: str) -> Path:
 
 
 def read(source: str, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
-    """All exams of a data set given as ``FORMAT:PATH`` or ``PATH``, but those whose ``exam_id`` is ``known``.
+    """All exams of a data set given as ``FORMAT:PATH`` or ``PATH``, except those whose ``exam_id`` is ``known``.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def read(source: str, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped
 
 
 def split_skipped(items: Iterable[Exam | Skipped]) -> tuple[list[Exam], list[Skipped]]:
-    """Exams, and what was left out."""
+    """The exams, and what was left out."""
     exams: list[Exam] = []
     skipped: list[Skipped] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""What the detector must refuse: spoiled exams, test objects, and series of other contrasts or anatomies."""
+"""What the detector must refuse: spoiled exams, test objects, and series of another contrast or anatomy."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from trainer.datasets.exam import Exam
 
 Images = NDArray[np.floating]
 
-# Fewer slices give no picture in another plane.
+# Fewer slices are too few for a picture in another plane.
 RESLICE_FROM = 9
 TEST_OBJECT_PX = 384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Negative:
-    """A volume without a readable sagittal T2 lumbar spine. ``patient`` is whom it was made from; splits go by this."""
+    """A volume without a readable sagittal T2 lumbar spine. It was made from ``patient``, by which negatives are split."""
 
     kind: str
     name: str
@@ -45,7 +45,7 @@ class Negative:
 
 
 def spoiled(exam: Exam, seed: int) -> Iterator[Negative]:
-    """One negative of each kind that can be made from an exam; the same seed makes the same."""
+    """One negative of each kind that can be made from an exam; the same seed makes the same ones."""
     for kind, change in SPOILERS.items():
         volume = change(exam, rng=np.random.default_rng([seed, *kind.encode()]))
         if volume is not None:
@@ -53,19 +53,22 @@ def spoiled(exam: Exam, seed: int) -> Iterator[Negative]:
 
 
 def upside_down(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """The head is below, the feet above."""
     return images[:, ::-1]
 
 
 def sideways(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """The head is at the left, the feet at the right."""
     return images.transpose(0, 2, 1)
 
 
 def inverted(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
+    """Dark is bright and bright is dark."""
     return images.max() - images
 
 
 def heavy_motion(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
-    """The patient moved by centimetres between blocks of phase-encoding lines."""
+    """The patient moves by centimetres between blocks of phase-encoding lines."""
     spectrum = np.fft.fft2(images, axes=(1, 2))
     rows, columns = spectrum.shape[1:]
     moves = np.repeat(rng.normal(0, 12 / spacing_mm, (rows // 4 + 1, 2)), 4, axis=0)[:rows]
@@ -79,7 +82,7 @@ def drowned(images: Images, spacing_mm: float, rng: np.random.Generator) -> Imag
     return np.hypot(images + noise[0], noise[1])
 
 
-# (slices, H, W) and the spacing of square pixels -> the same, spoiled; "sideways" exchanges H and W.
+# Each takes (slices, H, W) and the spacing of square pixels and gives the spoiled pictures; "sideways" exchanges H and W.
 IMAGE_SPOILERS: dict[str, Callable[[Images, float, np.random.Generator], Images]] = {
     "upside down": upside_down,
     "sideways": sideways,
@@ -97,7 +100,7 @@ def _with_images(exam: Exam, kind: str, rng: np.random.Generator) -> SagittalVol
 
 
 def _half_size(exam: Exam, rng: np.random.Generator) -> SagittalVolume:
-    """Vertebrae of half the size, as those of a neck."""
+    """Vertebrae of half the size, like those of a neck."""
     between_rows, between_columns = exam.volume.pixel_spacing
     return replace(exam.volume, pixel_spacing=(between_rows / 2, between_columns / 2))
 
@@ -163,14 +166,14 @@ SPOILERS: dict[str, Callable[..., SagittalVolume | None]] = {
 
 
 def drawn_objects(seed: int) -> Iterator[Negative]:
-    """Noise, a bottle and a head."""
+    """A picture of noise, a bottle and a head."""
     for kind, draw in OBJECTS.items():
         volume = made(draw(np.random.default_rng([seed, *kind.encode()])), 0.7, f"2.25.{seed}")
         yield Negative(kind=kind, name=f"{kind}/{seed}", patient=f"object-{seed}", volume=volume)
 
 
 def test_objects(seeds: range) -> Iterator[Negative]:
-    """Of each seed what `drawn_objects` gives, a blank picture and a T1 phantom."""
+    """For each seed what `drawn_objects` gives, a blank picture and a T1 phantom."""
     for seed in seeds:
         yield from drawn_objects(seed)
         blank = made(np.full((TEST_OBJECT_PX, TEST_OBJECT_PX), float(seed % 1000)), 0.7, f"2.25.{seed}")
@@ -240,7 +243,7 @@ def made(picture: NDArray[np.floating], spacing_mm: float, uid: str) -> Sagittal
 
 
 def series_in(folder: Path) -> Iterator[Negative]:
-    """Every series under a folder that reads as parallel slices, whatever its headers call it; the folder names the kind."""
+    """Every series below a folder that can be read as parallel slices, whatever it is; the folder's name is the kind."""
     studies, _ = files_by_study([folder])
     for paths in studies.values():
         headers, _ = read_headers(paths)

@@ -1,6 +1,6 @@
-"""Reader of reviews: what people at a hospital confirmed or corrected in the node's results; docs/training.md has the format.
+"""Reader of reviews: what people at a hospital confirmed or corrected in the node's results (format: docs/training.md).
 
-A folder for each study, at any depth: ``review.json`` beside the study's de-identified DICOM files.
+Each study has a folder, at any depth, with ``review.json`` beside the study's de-identified DICOM files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VERDICTS = (CONFIRMED, CORRECTED, REJECTED, PROPOSED)
 
 
 def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
-    """Every reviewed study below ``folder`` but those ``known``; one that is rejected, unusable or only proposed by the
+    """Every reviewed study below ``folder`` except those ``known``; one that is rejected, unusable or only proposed by the
     node is yielded as `Skipped`.
 
     Raises
@@ -75,7 +75,7 @@ def _read_one(path: Path, exam_id: str, subset: str) -> Exam:
 
 
 def _read_review(path: Path) -> dict[str, Any]:
-    """The JSON object, its keys and verdict checked."""
+    """The JSON object, once its keys and its verdict are checked."""
     try:
         review = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -91,7 +91,7 @@ def _read_review(path: Path) -> dict[str, Any]:
 
 
 def _annotated_slice(folder: Path, review: dict[str, Any]) -> tuple[SagittalVolume, int]:
-    """The series of the reviewed slice as a volume, and the slice's index in it."""
+    """The series of the reviewed slice as a volume, and the index of the slice in it."""
     headers, unreadable = read_headers(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
     wanted = str(review["sop_instance_uid"]), review.get("frame_number")
     for series in group_series(h for h in headers if h.series_uid == str(review["series_uid"])):

@@ -1,4 +1,4 @@
-"""Procedural phantoms as exams: known keypoints and classes, any number of them, by seed."""
+"""Procedural phantoms as exams with known keypoints and classes; each seed is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.datasets.exam import Exam
 
 
 def read(seeds: range, slices: int | None = None, config: PhantomConfig = DEFAULT_CONFIG) -> Iterator[Exam]:
-    """One exam a seed; the same seed is the same exam, voxel for voxel. ``slices`` renders only so many around the middle."""
+    """One exam for each seed, always the same, voxel for voxel. ``slices`` renders only so many slices around the middle."""
     for seed in seeds:
         yield exam_of(make_phantom(seed, config=config, slices=slices))
 

@@ -1,9 +1,10 @@
 """Reader of the RSNA 2024 Lumbar Spine Degenerative Classification data: sagittal T2 series with points of five levels.
 
-``train_images/STUDY/SERIES/INSTANCE.dcm``, ``train.csv``, ``train_label_coordinates.csv``, ``train_series_descriptions.csv``.
-Of the coordinates only those of spinal canal stenosis lie on sagittal T2. They mark the canal at the height of the disc, not the
-disc's centroid, vertebrae have none, and stenosis is no class of a disc: these exams measure whether levels are right
-(`metrics.levels_by_nearest`) on many scanners; they are neither trained nor calibrated on, and all classes are unknown.
+``train_images/STUDY/SERIES/INSTANCE.dcm``, ``train.csv``, ``train_label_coordinates.csv``,
+``train_series_descriptions.csv``. Only the coordinates of spinal canal stenosis lie on sagittal T2. They mark the canal at
+the height of the disc, not the centroid of the disc; vertebrae have none, and stenosis is not a class of a disc. So all
+classes are unknown, and these exams measure whether levels are right on many scanners (`metrics.levels_by_nearest`);
+nothing is trained or calibrated on them.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ Rows = list[dict[str, str]]
 
 
 def read(folder: Path, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
-    """One exam for each sagittal T2 series with coordinates but those ``known``; a study without one is yielded as `Skipped`.
+    """One exam for each sagittal T2 series with coordinates except those ``known``; a study without one is yielded as `Skipped`.
 
     Raises
     ------
     DatasetError
-        If a table is missing or lacks a column, or names no study.
+        If a table is missing, lacks a column or names no study.
     """
     severities = {row["study_id"]: row for row in read_table(folder / "train.csv", ["study_id"])}
     coordinates = read_table(
@@ -73,7 +74,7 @@ def _read_one(folder: Path, study: str, series: str, rows: Rows, severities: dic
         why = unreadable[0].why if unreadable else "not there"
         return Skipped(exam_id, f"no image in {place.relative_to(folder)}: {why}")
     try:
-        # The group that most coordinates lie on; a series may hold a scout of another matrix too.
+        # The group with most of the coordinates; the series may also hold a scout of another matrix.
         wanted = {row["instance_number"] for row in rows}
         group = max(group_series(headers), key=lambda g: (sum(f.path.stem in wanted for f in g.frames), len(g)))
         volume = load_volume(group, isolate=False)
@@ -98,7 +99,7 @@ def _read_one(folder: Path, study: str, series: str, rows: Rows, severities: dic
 
 
 def _points(rows: Rows, volume: SagittalVolume) -> tuple[dict[str, tuple[float, float]], int, list[str]]:
-    """All points on the slice that most of them lie on; those of other slices go there along the slices' normal."""
+    """All points on the slice that most of them lie on; points of other slices are moved there along the normal."""
     slice_of = {source.path.stem: index for index, source in enumerate(volume.sources)}
     placed: dict[str, tuple[int, float, float]] = {}
     notes = []

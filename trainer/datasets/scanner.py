@@ -1,4 +1,4 @@
-"""What a DICOM header says of patient and scanner, as exams are grouped by."""
+"""What a DICOM header says about patient and scanner; exams are grouped by these."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def read_scanner(path: Path) -> tuple[str, float | None]:
 
 
 def read_patient(path: Path) -> str:
-    """PatientID, by which splits go; "" where there is none."""
+    """PatientID, by which exams are split; "" where there is none."""
     return str(_tags(path, "PatientID").get("PatientID") or "").strip()
 
 
 def scanner_of(exam: Exam) -> str:
-    """Manufacturer and field strength for people."""
+    """Manufacturer and field strength of an exam, as text for people."""
     field_strength = "field unknown" if exam.field_strength_t is None else f"{exam.field_strength_t:g} T"
     return f"{exam.manufacturer or 'maker unknown'}, {field_strength}"

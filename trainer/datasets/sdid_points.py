@@ -1,4 +1,4 @@
-"""Points and classes of an SDID-TC annotation, with every fault met in real files named (readings 18, 20)."""
+"""Points and classes of an SDID-TC annotation; every fault that real files have is named (readings 18, 20)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from spineone_core.anatomy import READING_ORDER, UPPER_DISC, VERTEBRAE, Grade
 
-# Spellings of the upper disc met in real files.
+# Spellings of the upper disc in real files.
 _UPPER_DISC_NAMES = {"T12-L1", "T11-T12", "T12"}
-# Down the spine.
+# In their order down the spine.
 LEVELS = (UPPER_DISC, *(landmark.level for landmark in READING_ORDER))
 CODES = {"vertebra": {"v1", "v2"}, "disc": {"v1", "v2", "v3", "v4", "v5"}}
 
@@ -21,8 +21,8 @@ Tag = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What an annotation says by level: (column, row), class, its own codes; and what was odd in it."""
+class Annotation:
+    """What an annotation says about each level: (column, row), class and its own codes; and what was odd in it."""
 
     points: dict[str, Point]
     grades: dict[str, Grade | None]
@@ -30,15 +30,16 @@ class Reading:
     notes: tuple[str, ...]
 
 
-def read_points(raw: list[dict[str, Any]]) -> Reading:
+def read_points(raw: list[dict[str, Any]]) -> Annotation:
     """Points and grades by level name; the tag is read under the key that the identification implies (reading 20).
 
-    Neighbours that stand in the wrong order along the spine are exchanged, with a note.
+    Neighbours in the wrong order along the spine are exchanged, and a note says so.
 
     Raises
     ------
     ValueError
-        If an identification is unknown or given twice, a coordinate is no pair of numbers, or the order is broken farther.
+        If an identification is unknown or comes twice, coordinates are no pair of numbers, or the order is wrong in a way that
+        exchanging neighbours does not mend.
     """
     notes: list[str] = []
     found: dict[str, tuple[Point, Tag]] = {}
@@ -55,7 +56,7 @@ def read_points(raw: list[dict[str, Any]]) -> Reading:
     for level, (_, tag) in found.items():
         codes[level] = read_codes(level, tag, notes)
         grades[level] = read_grade(codes[level])
-    return Reading({level: point for level, (point, _) in found.items()}, grades, codes, tuple(notes))
+    return Annotation({level: point for level, (point, _) in found.items()}, grades, codes, tuple(notes))
 
 
 def _level(item: dict[str, Any], notes: list[str]) -> str:
@@ -79,7 +80,7 @@ def _coordinates(item: dict[str, Any], level: str) -> Point:
 
 
 def _in_order(found: dict[str, tuple[Point, Tag]], notes: list[str]) -> dict[str, tuple[Point, Tag]]:
-    """The same with neighbours exchanged where only that puts all points in order down the spine."""
+    """The points with neighbours exchanged where that, and only that, puts all of them in order down the spine."""
     levels = list(found)
     places = np.array([point for point, _ in found.values()]).reshape(-1, 2)
     half = max(1, len(places) // 2)
@@ -96,7 +97,7 @@ def _in_order(found: dict[str, tuple[Point, Tag]], notes: list[str]) -> dict[str
         tag = found[levels[k]][1]
         if source != k:
             other = found[levels[source]][1]
-            # Where the names were mistaken and not the places, the classes tell: they stand under the key of the right name.
+            # If the names are wrong and not the places, the classes show it: their key is that of the right name.
             tag = other if _fits(levels[k], other) and not _fits(levels[k], tag) else tag
             if source > k:
                 notes.append(f"{levels[k]} and {levels[source]} stood in the wrong order along the spine: exchanged")
@@ -105,7 +106,7 @@ def _in_order(found: dict[str, tuple[Point, Tag]], notes: list[str]) -> dict[str
 
 
 def kind_of(level: str) -> str:
-    """The key under which a level's class stands."""
+    """The key of a level's class in the annotation."""
     return "vertebra" if level in VERTEBRAE else "disc"
 
 
@@ -114,7 +115,7 @@ def _fits(level: str, tag: Tag) -> bool:
 
 
 def read_codes(level: str, tag: Tag, notes: list[str]) -> str:
-    """The class codes of a level, as ``v2,v5``; what is odd about them goes to the notes."""
+    """The class codes of a level, such as ``v2,v5``; what is odd about them goes into the notes."""
     kind = kind_of(level)
     other = "disc" if kind == "vertebra" else "vertebra"
     codes = str(tag.get(kind) or "").strip()
@@ -133,7 +134,7 @@ def read_codes(level: str, tag: Tag, notes: list[str]) -> str:
 
 
 def read_grade(codes: str) -> Grade | None:
-    """``v1`` is normal, anything else degenerative, nothing unknown."""
+    """``v1`` is normal and any other code degenerative; without a code the class is unknown."""
     values = _split(codes)
     if not values:
         return None

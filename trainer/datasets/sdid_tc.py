@@ -1,6 +1,6 @@
 """Reader of the SDID-TC layout: ``studyN/imageM.dcm`` with all series of a study in one folder, and a JSON of annotations.
 
-What real files get wrong is named in an exam's notes; only what the notes say is changed.
+The notes of an exam name what its files get wrong; nothing is changed but what the notes say.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from trainer.datasets.scanner import read_patient, read_scanner
 from trainer.datasets.sdid_points import read_points
 from trainer.datasets.tables import DatasetError
 
-# A DICOM image of a spine is never smaller; such files are what is left of a broken copy.
+# A DICOM image of a spine is never smaller than this; smaller files are left from a broken copy.
 TINY_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """What lies below the folder, by series and by study folder."""
+    """The files below the data set's folder, by series and by study folder."""
 
     folder: Path
     by_series: dict[str, list[FrameHeader]] = field(default_factory=lambda: defaultdict(list))
@@ -37,20 +37,20 @@ class _Files:
     studies: set[str] = field(default_factory=set)
 
     def study_of(self, path: Path) -> str:
-        """``SUBSET/STUDY``, from the folder below the data set's."""
+        """``SUBSET/STUDY``, named after the folder below that of the data set."""
         parts = path.relative_to(self.folder).parts
         return f"{self.folder.name}/{parts[0]}" if len(parts) > 1 else self.folder.name
 
 
 def read(folder: Path, annotations: Path | None = None, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
-    """Every annotated exam below ``folder`` but those ``known``; one that cannot be used is yielded as `Skipped`.
+    """Every annotated exam below ``folder`` except those ``known``; one that cannot be used is yielded as `Skipped`.
 
     Raises
     ------
     FileNotFoundError
         If there is no annotation file.
     DatasetError
-        If it is no JSON list of studies.
+        If that file is no JSON list of studies.
     """
     annotations = annotations or find_annotations(folder)
     if annotations is None or not annotations.is_file():
@@ -70,7 +70,7 @@ def read(folder: Path, annotations: Path | None = None, *, known: Collection[str
 
 
 def find_annotations(folder: Path) -> Path | None:
-    """``annotation.json`` in the folder, or ``FOLDER_annotation.json`` in it or beside it, as the challenge hands it out."""
+    """``annotation.json`` in the folder, or ``FOLDER_annotation.json`` in it or beside it, as the challenge distributes it."""
     name = f"{folder.resolve().name}_annotation.json"
     candidates = [folder / "annotation.json", folder / name, folder.resolve().parent / name]
     return next((path for path in candidates if path.is_file()), None)
@@ -104,7 +104,7 @@ def _find_files(folder: Path) -> _Files:
 
 
 def _dicom_candidates(folder: Path) -> list[Path]:
-    """Files in the study folders; what lies beside them is no image."""
+    """The files in the study folders; files beside those folders are no images."""
     places = [p for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")]
     return [p for place in places for p in sorted(place.rglob("*")) if p.is_file()]
 
@@ -116,7 +116,7 @@ def _size(path: Path) -> str:
 def _read_study(
     study: Any, number: int, files: _Files, known: Collection[str]
 ) -> Iterator[tuple[str, Exam | Skipped | None]]:
-    """The exams of a study by name; None for those known."""
+    """The exams of a study with their names; None in place of those known."""
     name = str(study.get("studyUid", f"entry {number + 1}")) if isinstance(study, dict) else f"entry {number + 1}"
     try:
         items = _as_list(study["data"])
@@ -130,7 +130,7 @@ def _read_study(
 def _read_one(
     data: Any, study_name: str, suffix: str, files: _Files, known: Collection[str]
 ) -> tuple[str, Exam | Skipped | None]:
-    """``suffix`` tells the exams of one study apart."""
+    """One exam of a study; ``suffix`` tells the exams of a study apart."""
     exam_id = study_name + suffix
     try:
         uid, groups = str(data["instanceUid"]), group_series(files.by_series.get(str(data["seriesUid"]), []))
@@ -147,14 +147,14 @@ def _read_one(
 
 def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups: list[Series], files: _Files) -> Exam:
     volume = _load(series)
-    # The frame is an addition of `importing` for multi-frame images, which SDID-TC does not have.
+    # `trainer.curation.importing` adds the frame for multi-frame images, which SDID-TC does not have.
     wanted = uid, data.get("frameNumber")
     index = next((i for i, s in enumerate(volume.sources) if (s.sop_instance_uid, s.frame_number) == wanted), None)
     if index is None:
         raise ValueError("another image lies at the annotated one's position")
     annotations = _as_list(data["annotation"])
     points = _as_list(annotations[0]["data"]["point"])
-    reading = read_points(points)
+    annotation = read_points(points)
     path = volume.sources[index].path
     manufacturer, field_strength = read_scanner(path)
     study = exam_id.partition("#")[0]
@@ -164,14 +164,14 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
         subset=files.folder.name,
         volume=volume,
         slice_index=index,
-        points=reading.points,
-        grades=reading.grades,
+        points=annotation.points,
+        grades=annotation.grades,
         centroids=bool(data.get("centroids", True)),
         manufacturer=manufacturer,
         field_strength_t=field_strength,
-        raw=reading.raw,
+        raw=annotation.raw,
         notes=(
-            *reading.notes,
+            *annotation.notes,
             *_annotation_notes(annotations, points, volume),
             *_series_notes(series, groups),
             *volume.warnings,
@@ -182,7 +182,7 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
 
 def _load(series: Series) -> SagittalVolume:
     try:
-        # Training data are trusted; decoding in this process is faster.
+        # Training data are trusted, and decoding in this process is faster.
         return load_volume(series, isolate=False)
     except NotAnalysable as error:
         broken = next((f.path for f in series.frames if not _decodes(f.path)), None)

@@ -1,8 +1,9 @@
 """Reader of SPIDER (van der Graaf et al., Scientific Data 2024; CC BY 4.0) as published on Zenodo.
 
-``images/N_t2.mha`` and ``N_t2_SPACE.mha`` with ``masks/`` of the same names, ``radiological_gradings.csv``, ``overview.csv``.
-Mask labels: vertebrae 1, 2, ... counted from L5 upwards (101, 102, ... where only partly visible), canal 100, discs 201, 202, ...
-counted from L5-S1 upwards. A keypoint is the centroid of its structure on the slice that shows most of the canal.
+``images/N_t2.mha`` and ``N_t2_SPACE.mha`` with ``masks/`` of the same names, ``radiological_gradings.csv``,
+``overview.csv``. Mask labels: vertebrae 1, 2, ... counted from L5 upwards (101, 102, ... where only partly visible), canal
+100, discs 201, 202, ... counted from L5-S1 upwards. A keypoint is the centroid of its structure on the slice that shows
+most of the canal.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from trainer.datasets.tables import DatasetError, number_in, read_table
 from trainer.datasets.volume_files import name_uid, read_volume, stem_of, values_of
 
 CANAL = 100
-# Label -> level; both are counted from below.
+# Label -> level; labels count from below.
 LEVEL_OF_LABEL = {k + 1: level for k, level in enumerate(reversed(VERTEBRAE))} | {
     201 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))
 }
 DISC_OF_IVD = {1 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))}
-# Columns towards posterior, rows towards inferior, slices along their cross product.
+# Columns go towards posterior, rows towards inferior, slices along their cross product.
 SAGITTAL = "PIR"
-# A smaller piece of a structure (mm^2 on the slice) is its edge, whose centroid says nothing.
+# A piece of a structure below this area (mm^2 on the slice) is only its edge, whose centroid says nothing.
 MINIMUM_MM2 = 60.0
 DEGENERATIVE_FROM, STRICTLY_FROM = 3, 4
 _COLUMNS = ("Patient", "IVD label", "Modic", "UP endplate", "LOW endplate", "Disc herniation", "Disc bulging")
@@ -45,11 +46,11 @@ def read(
     sequences: tuple[str, ...] = ("t2", "t2_SPACE"),
     strict: bool = False,
 ) -> Iterator[Exam | Skipped]:
-    """Every T2 exam of a SPIDER folder but those ``known``; one that cannot be used is yielded as `Skipped`.
+    """Every T2 exam of a SPIDER folder except those ``known``; one that cannot be used is yielded as `Skipped`.
 
-    A disc is degenerative at Pfirrmann grade 3 or more, bulging or herniation; with ``strict`` at grade 4 or more (reading 20).
-    SPIDER does not grade vertebrae; they take a proxy: degenerative with a Modic change at a neighbouring disc or a change of an
-    endplate of their own.
+    A disc is degenerative from Pfirrmann grade 3 on, or with bulging or herniation; if ``strict``, from grade 4 on (reading
+    20). SPIDER does not grade vertebrae. As a proxy, a vertebra is degenerative with a Modic change at a neighbouring disc
+    or a change of one of its own endplates.
 
     Raises
     ------
@@ -84,7 +85,7 @@ def _by_patient(path: Path) -> tuple[int, str]:
 
 
 def _read_volumes(image_path: Path, mask_path: Path) -> tuple[SagittalVolume, NDArray[Any]]:
-    """The image as a sagittal volume, and its mask voxel by voxel."""
+    """The image as a sagittal volume, and the labels of its voxels."""
     image, mask = read_volume(image_path, SAGITTAL), read_volume(mask_path, SAGITTAL)
     if image.GetSize() != mask.GetSize():
         raise ValueError(f"the mask has {mask.GetSize()} voxels, the image {image.GetSize()}")
@@ -150,14 +151,14 @@ def _canal_slice(volume: SagittalVolume, labels: NDArray[Any], notes: list[str])
 def keypoints_of(labels: NDArray[Any], spacing: tuple[float, float]) -> dict[str, tuple[float, float]]:
     """Level -> (column, row) of the centroid of the structure's largest piece on a slice.
 
-    On a middle slice the body of a vertebra and its spinous process are two pieces of one label; the body is the larger.
+    On a middle slice, the body of a vertebra and its spinous process are two pieces with one label; the body is the larger.
 
     Parameters
     ----------
     labels
-        (rows, columns) of a slice.
+        (rows, columns), of one slice.
     spacing
-        mm between rows, between columns.
+        mm between rows and between columns.
     """
     points = {}
     for label, level in LEVEL_OF_LABEL.items():
@@ -192,7 +193,7 @@ def read_gradings(path: Path) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def _pfirrmann(row: dict[str, str]) -> float | None:
-    """The published table spells it ``Pfirrman grade``."""
+    """The Pfirrmann grade; the published table calls the column ``Pfirrman grade``."""
     return number_in(next((value for name, value in row.items() if name.lower().startswith("pfirr")), ""))
 
 
@@ -201,7 +202,7 @@ def _disc_grades(rows: dict[str, dict[str, str]], strict: bool) -> dict[str, Gra
 
 
 def disc_grade(row: dict[str, str], *, strict: bool = False) -> Grade | None:
-    """Class of a disc by its row of the gradings; None where what decides is not filled in."""
+    """The class of a disc by its row in the gradings; None where the deciding cells are empty."""
     pfirrmann = _pfirrmann(row)
     if strict:
         return None if pfirrmann is None else _grade(pfirrmann >= STRICTLY_FROM)
@@ -216,7 +217,7 @@ def _vertebra_grades(rows: dict[str, dict[str, str]]) -> dict[str, Grade | None]
     grades: dict[str, Grade | None] = {}
     for above, vertebra, below in zip(discs, VERTEBRAE, discs[1:], strict=False):
         upper, lower = rows.get(above, {}), rows.get(below, {})
-        # The lower endplate of the disc above is the upper one of the vertebra.
+        # The lower endplate of the disc above is the upper endplate of the vertebra.
         signs = [upper.get("Modic"), lower.get("Modic"), upper.get("LOW endplate"), lower.get("UP endplate")]
         known = [value for sign in signs if (value := number_in(sign or "")) is not None]
         grades[vertebra] = _grade(any(value > 0 for value in known)) if known else None
@@ -233,7 +234,7 @@ def _raw(row: dict[str, str]) -> str:
 
 
 def _read_scanners(path: Path) -> dict[str, dict[str, str]]:
-    """Image name -> its row of ``overview.csv``; empty where there is none, for only the scanner's name comes from it."""
+    """Image name -> its row in ``overview.csv``. Without the file it is empty, as only the scanner is taken from it."""
     if not path.is_file():
         return {}
     return {row["new_file_name"].removesuffix(".mha"): row for row in read_table(path, ["new_file_name"])}

@@ -1,4 +1,4 @@
-"""Which patient belongs to which part: a JSON object of lists of PatientID, by part."""
+"""Which patient belongs to which part: a JSON object with a list of PatientIDs for each part."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_splits(path: Path) -> dict[str, str]:
     Raises
     ------
     SplitError
-        If the file cannot be read as such, or a patient stands in two parts.
+        If the file is not such an object, or a patient is in two parts.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -44,7 +44,7 @@ def select(exams: Iterable[Exam], part_of: dict[str, str], part: str) -> Sequenc
     Raises
     ------
     SplitError
-        If the part is unknown or an exam's patient stands in none.
+        If the part is unknown or an exam's patient is in none.
     """
     if part not in PARTS:
         raise SplitError(f"unknown part {part!r}; allowed: {', '.join(PARTS)}")

@@ -1,4 +1,4 @@
-"""CSV files that come with data sets."""
+"""CSV files of data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     Raises
     ------
     DatasetError
-        If the file is missing, is no text, or lacks one of the columns.
+        If the file is missing, is not text or lacks one of the columns.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -32,7 +32,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 
 
 def number_in(text: str) -> float | None:
-    """The number a cell holds, or None where it is empty or something else."""
+    """The number in a cell, or None where it is empty or holds something else."""
     try:
         return float(text)
     except ValueError:

@@ -28,7 +28,7 @@ def stem_of(path: Path) -> str:
 
 
 def read_volume(path: Path, orientation: str = "LPS") -> Any:
-    """A 3-D SimpleITK image, its axes (x, y, z) turned towards ``orientation``; left as they are where that is empty.
+    """A 3-D SimpleITK image whose axes (x, y, z) are turned towards ``orientation``; an empty one leaves them as they are.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def read_volume(path: Path, orientation: str = "LPS") -> Any:
 
 
 def name_uid(*names: object) -> str:
-    """A UID under 2.25 for files that have none: the same for the same names."""
+    """A UID under 2.25 for files that have none; the same names always give the same."""
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, ':'.join(['spineone-train', *map(str, names)])).int}"
 
 
@@ -71,7 +71,7 @@ def values_of(image: Any) -> NDArray[Any]:
 
 
 def centroids_of(labels: NDArray[Any]) -> dict[int, tuple[tuple[float, float, float], int]]:
-    """Label -> (x, y, z) of its centroid in voxels and its number of voxels; 0 is background.
+    """Label -> (x, y, z) of its centroid in voxels, and its number of voxels; label 0 is background.
 
     Parameters
     ----------

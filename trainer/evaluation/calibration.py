@@ -1,4 +1,4 @@
-"""Calibration on exams kept for it: temperature or Platt scaling, and a split-conformal band in which no class is called."""
+"""Calibration on exams kept for this: temperature or Platt scaling, and a split-conformal band in which no class is called."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.arrays import FloatArray
 from spineone_core.detection.calibration import Calibration, calibrate
-from trainer.evaluation.metrics import HIT_MM, Outcome
+from trainer.evaluation.metrics import HIT_MM
+from trainer.evaluation.outcomes import Outcome
 
-Floats = NDArray[np.float64]
+METHODS = ("temperature", "platt")
 
 
-def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[Floats, Floats]:
-    """(probability, 1 for degenerative) of every keypoint of known class that was found within 6 mm at its level."""
+class CalibrationError(ValueError):
+    """There is too little to calibrate on; the message says what there is and what is needed."""
+
+
+def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) -> tuple[FloatArray, FloatArray]:
+    """Probability, and 1 for degenerative, of every keypoint whose class is known and that was found within 6 mm at its level."""
     probabilities, labels = [], []
     for outcome in outcomes:
         if outcome.predicted is None or outcome.probabilities is None:
@@ -31,11 +36,8 @@ def labelled_probabilities(outcomes: Sequence[Outcome], structure: Structure) ->
     return np.array(probabilities), np.array(labels)
 
 
-METHODS = ("temperature", "platt")
-
-
 def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method: str, error_rate: float) -> Calibration:
-    """Scaling and undecided band of a structure from raw probabilities.
+    """The scaling and the undecided band of a structure, from raw probabilities.
 
     Raises
     ------
@@ -51,12 +53,8 @@ def calibration_of(outcomes: Sequence[Outcome], structure: Structure, *, method:
         raise CalibrationError(f"{structure.value}: {error}") from error
 
 
-class CalibrationError(ValueError):
-    """There is too little to calibrate on; the message says what there is and what is needed."""
-
-
-def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
-    """Slope and intercept of least log loss, with Platt's smoothed targets and a weak pull to the identity.
+def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
+    """Slope and intercept with the least log loss, with Platt's smoothed targets and a weak pull towards the identity.
 
     Raises
     ------
@@ -65,7 +63,7 @@ def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
     """
     logits, targets = _logits_and_targets(probabilities, labels)
 
-    def loss(parameters: Floats) -> float:
+    def loss(parameters: FloatArray) -> float:
         slope, intercept = parameters
         return _log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
 
@@ -73,13 +71,13 @@ def fit_platt(probabilities: Floats, labels: Floats) -> Calibration:
     return Calibration(slope=round(float(slope), 4), intercept=round(float(intercept), 4))
 
 
-def fit_temperature(probabilities: Floats, labels: Floats) -> Calibration:
-    """Slope 1 / T of least log loss (Guo et al., 2017), T from .05 to 20; one half stays one half.
+def fit_temperature(probabilities: FloatArray, labels: FloatArray) -> Calibration:
+    """Slope 1 / T with the least log loss (Guo et al., 2017) for T from .05 to 20; one half stays one half.
 
     Raises
     ------
     CalibrationError
-        As `fit_platt`.
+        As `fit_platt` does.
     """
     logits, targets = _logits_and_targets(probabilities, labels)
     found = minimize_scalar(
@@ -90,7 +88,7 @@ def fit_temperature(probabilities: Floats, labels: Floats) -> Calibration:
     return Calibration(slope=round(float(np.exp(found.x)), 4))
 
 
-def _logits_and_targets(probabilities: Floats, labels: Floats) -> tuple[Floats, Floats]:
+def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
     classes = len(set(labels.tolist()))
     if len(labels) < 10 or classes < 2:
         raise CalibrationError(f"{len(labels)} keypoints of {classes} classes are too few to calibrate on")
@@ -100,22 +98,22 @@ def _logits_and_targets(probabilities: Floats, labels: Floats) -> tuple[Floats, 
     return np.log(clipped / (1 - clipped)), targets
 
 
-def _log_loss(logits: Floats, targets: Floats) -> float:
+def _log_loss(logits: FloatArray, targets: FloatArray) -> float:
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
-def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> tuple[float, float]:
-    """(low, high): normal is called below, degenerative above, nothing between (both ends included).
+def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: float) -> tuple[float, float]:
+    """(low, high): normal is called below, degenerative above, and no class between (both ends included).
 
-    Split conformal prediction for each class by itself: of keypoints like those given, at most ``error_rate`` of the truly
-    degenerative lie below ``low`` and at most that of the truly normal above ``high``, whatever the network. Only the order of
-    the probabilities within a class counts, so scaling fitted on the same keypoints does no harm. One half always lies in the
-    band, since the likelier class is the one that is named.
+    This is split conformal prediction for each class by itself. Of keypoints like those given, at most a share
+    ``error_rate`` of the truly degenerative lies below ``low``, and at most that share of the truly normal above ``high``,
+    whatever the network. Only the order of the probabilities within a class counts, so scaling that is fitted on the same
+    keypoints does no harm. One half always lies in the band, as the likelier class is the one that is named.
 
     Parameters
     ----------
     probabilities
-        Of degenerative, as the band will be used: scaled.
+        Of degenerative, scaled as they will be when the band is used.
     labels
         1 for degenerative.
     error_rate
@@ -124,14 +122,14 @@ def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> 
     Raises
     ------
     CalibrationError
-        If a class has fewer than 1 / error_rate - 1 keypoints, with which nothing can be promised.
+        If a class has fewer than 1 / error_rate - 1 keypoints, which is too few for any promise.
     """
     if not 0 < error_rate < 0.5:
         raise CalibrationError(f"error rate {error_rate}; allowed: between 0 and 0.5")
     degenerative, normal = np.sort(probabilities[labels > 0]), np.sort(probabilities[labels <= 0])
     low, high = 0.5, 0.5
     for name, values in (("degenerative", degenerative), ("normal", normal)):
-        # So many of the class may lie on the wrong side (a hair is added against rounding in 0.1 x 10).
+        # So many keypoints of the class may lie on the wrong side (the small number guards against rounding in 0.1 x 10).
         allowed = int(np.floor((len(values) + 1) * error_rate + 1e-9))
         if allowed < 1:
             raise CalibrationError(
@@ -142,12 +140,12 @@ def conformal_band(probabilities: Floats, labels: Floats, error_rate: float) -> 
             low = min(low, float(values[allowed - 1]))
         else:
             high = max(high, float(values[-allowed]))
-    # Widened to four digits, never narrowed.
+    # Rounded to four digits so that the band gets wider, never narrower.
     return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
 
 
-def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int = 10) -> float:
-    """Mean gap of confidence and frequency over equal-width bins, weighted by their counts."""
+def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> float:
+    """The mean gap between confidence and frequency over bins of equal width, weighted by their counts."""
     if not len(labels):
         return float("nan")
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
@@ -159,10 +157,10 @@ def expected_calibration_error(probabilities: Floats, labels: Floats, bins: int 
     return float(sum(gaps) / len(labels))
 
 
-def calibration_error_by_chance(probabilities: Floats, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
+def calibration_error_by_chance(probabilities: FloatArray, samples: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Mean and 95th percentile of the error that these probabilities would show if they were perfectly calibrated.
 
-    Labels are drawn from the probabilities themselves: with few keypoints in ten bins, no calibration error is 0.
+    The labels are drawn from the probabilities themselves. With few keypoints in ten bins, no calibration error is 0.
     """
     if not len(probabilities):
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""What a probability and a confidence are worth: reliability bins, and risk against coverage."""
+"""What probabilities and confidences are worth: reliability bins, and risk against coverage."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spineone_core.anatomy import Structure
-from trainer.evaluation.metrics import HIT_MM, Outcome, annotated_rows, errors_mm
-
-Floats = NDArray[np.float64]
+from spineone_core.arrays import FloatArray
+from trainer.evaluation.metrics import HIT_MM, annotated_rows, errors_mm
+from trainer.evaluation.outcomes import Outcome
 
 
 class Bin(NamedTuple):
-    """Of a bin of predicted probability: mean prediction, observed share of degenerative, number of keypoints."""
+    """A bin of predicted probabilities: their mean, the observed share of degenerative, and the number of keypoints."""
 
     predicted: float
     observed: float
     keypoints: int
 
 
-def reliability(probabilities: Floats, labels: Floats, bins: int = 10) -> list[Bin]:
-    """The bins of equal width that hold something, from low to high."""
+def reliability(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> list[Bin]:
+    """The bins of equal width that are not empty, from low to high."""
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     return [
         Bin(float(probabilities[index == b].mean()), float(labels[index == b].mean()), int((index == b).sum()))
@@ -33,20 +33,20 @@ def reliability(probabilities: Floats, labels: Floats, bins: int = 10) -> list[B
 
 
 class RiskCoverage(NamedTuple):
-    """``risk[i]`` is the share of misses among the ``coverage[i]`` most confident; ``area`` under it, 0 at best."""
+    """``risk[i]`` is the share of misses among the ``coverage[i]`` most confident; ``area`` lies under the curve, 0 at best."""
 
-    coverage: Floats
-    risk: Floats
+    coverage: FloatArray
+    risk: FloatArray
     area: float
 
 
-def risk_coverage(confidences: Floats, missed: NDArray[np.bool_]) -> RiskCoverage:
-    """Risk where only the more confident predictions are kept (Geifman and El-Yaniv, 2017); equal confidences stay together.
+def risk_coverage(confidences: FloatArray, missed: NDArray[np.bool_]) -> RiskCoverage:
+    """The risk if only the more confident predictions are kept (Geifman and El-Yaniv, 2017); equal confidences stay together.
 
     Parameters
     ----------
     confidences, missed
-        (N,) of each prediction; a refusal has confidence 0 and is a miss.
+        (N,), one for each prediction; a refusal has confidence 0 and is a miss.
     """
     if not len(confidences):
         return RiskCoverage(np.zeros(0), np.zeros(0), float("nan"))
@@ -62,8 +62,8 @@ def risk_coverage(confidences: Floats, missed: NDArray[np.bool_]) -> RiskCoverag
 
 def confidences_and_misses(
     outcomes: Sequence[Outcome], structure: Structure | None = None, distance_mm: float = HIT_MM
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """(confidence, missed by more than the distance at its level) of every annotated keypoint."""
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """For every annotated keypoint its confidence, and whether it was missed by more than the distance at its level."""
     confidences = []
     for outcome in outcomes:
         rows = annotated_rows(outcome, structure)
@@ -73,8 +73,8 @@ def confidences_and_misses(
     return joined, errors_mm(outcomes, structure) > distance_mm
 
 
-def ordering(confidences: Floats, missed: NDArray[np.bool_]) -> float:
-    """Chance that a hit is more confident than a miss (area under the ROC curve); NaN where there is only one of them."""
+def ordering(confidences: FloatArray, missed: NDArray[np.bool_]) -> float:
+    """The chance that a hit is more confident than a miss (area under the ROC curve); NaN without hits or without misses."""
     hits, misses = confidences[~missed], confidences[missed]
     if not len(hits) or not len(misses):
         return float("nan")

@@ -1,4 +1,4 @@
-"""All that is measured of a model package on annotated exams, taken in exam by exam: figures, groups, curves, worst cases."""
+"""Everything that is measured of a model package on annotated exams, which are taken in one by one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from trainer.evaluation.calibration import (
     expected_calibration_error,
     labelled_probabilities,
 )
-from trainer.evaluation.metrics import HIT_MM, Outcome
-from trainer.evaluation.report import (
+from trainer.evaluation.evaluation_page import (
     Figures,
     confusion_section,
     curves_section,
@@ -34,11 +33,13 @@ from trainer.evaluation.report import (
     rows_of,
     table,
 )
+from trainer.evaluation.metrics import HIT_MM
+from trainer.evaluation.outcomes import Outcome
 
 PHANTOM, ALL_REAL = "phantom", "all real"
 WORST = 12
 
-# Figures that get a bootstrap interval.
+# The figures that get a bootstrap interval.
 HEADLINES: dict[str, Callable[[Sequence[Outcome]], float]] = {
     "pck6": metrics.pck,
     "pck6_level_strict": lambda outcomes: float((metrics.errors_mm(outcomes) <= HIT_MM).mean()),
@@ -50,7 +51,7 @@ HEADLINES: dict[str, Callable[[Sequence[Outcome]], float]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Case:
-    """An outcome and what it is grouped by; ``centroids`` as of the exam."""
+    """An outcome, what it is grouped by, and whether the exam's points are ``centroids``."""
 
     outcome: Outcome
     subset: str
@@ -61,7 +62,7 @@ class Case:
 
 @dataclass(slots=True)
 class Evaluation:
-    """A package's outcomes on exams of any data sets."""
+    """The outcomes of a package on exams of any data sets."""
 
     manifest: Manifest
     title: str
@@ -69,7 +70,7 @@ class Evaluation:
     _worst: list[tuple[float, int, Image.Image]] = field(default_factory=list)
 
     def add(self, exam: Exam, outcome: Outcome) -> None:
-        """Take in an exam; of the picture only that of a bad case is kept."""
+        """Take in an exam; its picture is kept only if it is one of the worst."""
         scanner, _, field_strength = scanner_of(exam).rpartition(", ")
         self.cases.append(Case(outcome, exam.subset, scanner, field_strength, exam.centroids))
         badness = float(metrics.errors_mm([outcome]).max())
@@ -80,7 +81,7 @@ class Evaluation:
     # ------------------------------------------------------------ groups and figures
 
     def groups(self) -> dict[str, list[Case]]:
-        """By subset, and all exams that are no phantoms where they are of several subsets."""
+        """The cases by subset; where real exams are of several subsets, also all real exams together."""
         groups: dict[str, list[Case]] = {}
         for case in self.cases:
             groups.setdefault(case.subset, []).append(case)
@@ -90,16 +91,16 @@ class Evaluation:
         return groups
 
     def main_cases(self) -> list[Case]:
-        """Those that curves and tables by level are made of: real exams with centroids, else phantoms."""
+        """The cases that curves and tables by level are made from: real exams with centroids, or phantoms if there are none."""
         known = [case for case in self.cases if case.centroids]
         return [case for case in known if case.subset != PHANTOM] or known
 
     def figures(self) -> dict[str, Figures]:
-        """All single figures of every group."""
+        """All figures of every group."""
         return {name: self.figures_of(cases) for name, cases in self.groups().items()}
 
     def figures_of(self, cases: Sequence[Case]) -> Figures:
-        """What `metrics.summary` gives, calibration and the undecided band; levels alone where points are no centroids."""
+        """What `metrics.summary` gives, calibration and the undecided band; only levels where the points are no centroids."""
         outcomes = [case.outcome for case in cases]
         levels: Figures = {"disc_levels_by_nearest": metrics.levels_by_nearest(outcomes, Structure.DISC)}
         if not all(case.centroids for case in cases):
@@ -117,7 +118,7 @@ class Evaluation:
         return figures
 
     def intervals(self, samples: int) -> dict[str, dict[str, tuple[float, float]]]:
-        """95 % bootstrap intervals by patient of the headline figures of every group with centroids."""
+        """95 % bootstrap intervals by patient of the headline figures, for every group with centroids."""
         return {
             name: {
                 figure: metrics.bootstrap_interval([c.outcome for c in cases], compute, samples=samples)
@@ -128,7 +129,7 @@ class Evaluation:
         }
 
     def by_level(self) -> dict[str, Figures]:
-        """Of each level: annotated keypoints, level-strict PCK-6, errors, classes right, undecided."""
+        """For each level: annotated keypoints, level-strict PCK-6, errors, classes right and undecided."""
         outcomes = [case.outcome for case in self.main_cases()]
         return {landmark.level: self._level(outcomes, row) for row, landmark in enumerate(READING_ORDER)}
 
@@ -156,7 +157,7 @@ class Evaluation:
         }
 
     def by_scanner(self) -> dict[str, list[Case]]:
-        """Main cases by manufacturer, and by field strength."""
+        """The main cases by manufacturer and by field strength."""
         groups: dict[str, list[Case]] = {}
         for case in self.main_cases():
             for name in (case.manufacturer, case.field_strength):
@@ -166,7 +167,7 @@ class Evaluation:
     # ------------------------------------------------------------ reports
 
     def to_json(self, samples: int) -> dict[str, Any]:
-        """Everything but pictures."""
+        """Everything except pictures."""
         content = {
             "figures": self.figures(),
             "intervals": self.intervals(samples) if samples else {},
@@ -177,7 +178,7 @@ class Evaluation:
         return plain
 
     def write(self, out: Path, samples: int, introduction: Sequence[str] = ()) -> None:
-        """``evaluation.html``, which needs nothing else, and ``evaluation.json``."""
+        """Write ``evaluation.html``, which needs no other file, and ``evaluation.json``."""
         out.mkdir(parents=True, exist_ok=True)
         content = self.to_json(samples)
         (out / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -222,7 +223,7 @@ class Evaluation:
 
 
 def _called_other(probabilities: Any, labels: Any, decided: Any, grade: Grade) -> float:
-    """Share of a class's keypoints for which the other class was called; undecided ones were not."""
+    """The share of a class's keypoints for which the other class was called; an undecided one is not called."""
     mine = labels > 0 if grade is Grade.DEGENERATIVE else labels <= 0
     said_degenerative = probabilities >= 0.5
     wrong = decided & (said_degenerative != (grade is Grade.DEGENERATIVE))
@@ -242,11 +243,8 @@ def _caption_and_points(exam: Exam, outcome: Outcome, badness: float) -> tuple[s
     return f"{exam.exam_id[-26:]}\n{len(far)} off, most {badness:.0f} mm", points
 
 
-# ---------------------------------------------------------------- parts of the page
-
-
 def without_nan(value: Any) -> Any:
-    """The same with None for numbers that are none, which JSON does not know."""
+    """The same with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

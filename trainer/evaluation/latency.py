@@ -1,4 +1,4 @@
-"""Seconds that a detector needs for an exam, on phantoms of the demo's kind: nothing but the project is needed."""
+"""Seconds that a detector needs for an exam, measured on phantoms like the demo's, so that no data are needed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from spineone_core.phantom.dicom import write_exam
 
 @dataclass(slots=True)
 class Latency:
-    """Seconds of each run: of a volume in memory, and of DICOM files (headers, choice of the series and decoding as well)."""
+    """Seconds of each run: for a volume in memory, and for DICOM files (with headers, choice of the series and decoding)."""
 
     volume: list[float] = field(default_factory=list)
     study: list[float] = field(default_factory=list)
 
 
 def measure_latency(detector: Detector, *, exams: int = 8, rounds: int = 5) -> Latency:
-    """``exams`` phantoms, each ``rounds`` times, after one run that does not count."""
+    """Measure ``exams`` phantoms, each ``rounds`` times, after a first run that does not count."""
     found = Latency()
     with tempfile.TemporaryDirectory() as folder:
         written = [write_exam(Path(folder) / str(n), n, companions=False) for n in range(exams)]

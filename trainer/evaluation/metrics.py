@@ -1,4 +1,4 @@
-"""PCK, precision / recall / F1 in every definition, level-strict figures, intervals (Section IV-B, Eq. 8; readings 2-4, 19)."""
+"""PCK, every definition of precision, recall and F1, level-strict figures, intervals (Section IV-B, Eq. 8; readings 2-4, 19)."""
 
 from __future__ import annotations
 
@@ -11,27 +11,9 @@ from scipy.optimize import linear_sum_assignment
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
+from trainer.evaluation.outcomes import Outcome
 
 HIT_MM = 6.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """Truth and prediction of one exam.
-
-    ``truth`` and ``predicted`` (10, 2) column and row in mm, reading order; ``truth`` is NaN at a level that is not annotated,
-    which no figure counts; ``predicted`` None where the detector refused. ``grades`` None where unknown; ``probabilities`` (10,)
-    of degenerative; ``confidences`` (10,) of localisation, None where not kept; ``refusal`` is the coded reason of a refusal.
-    """
-
-    exam_id: str
-    patient: str
-    truth: FloatArray
-    grades: tuple[Grade | None, ...]
-    predicted: FloatArray | None
-    probabilities: FloatArray | None
-    confidences: FloatArray | None = None
-    refusal: str = ""
 
 
 def _rows(structure: Structure | None) -> list[int]:
@@ -44,7 +26,7 @@ def annotated_rows(outcome: Outcome, structure: Structure | None = None) -> list
 
 
 def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -> FloatArray:
-    """Level-strict distance of every annotated keypoint in mm; infinite where the exam was refused."""
+    """The level-strict distance of every annotated keypoint in mm; infinite if the exam was refused."""
     parts = []
     for outcome in outcomes:
         rows = annotated_rows(outcome, structure)
@@ -56,15 +38,15 @@ def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -
 
 
 def errors_by_level(outcome: Outcome) -> dict[str, float]:
-    """Level -> level-strict distance in mm, for the annotated levels; infinite where the exam was refused."""
+    """Level -> level-strict distance in mm, for the annotated levels; infinite if the exam was refused."""
     levels = [READING_ORDER[row].level for row in annotated_rows(outcome)]
     return dict(zip(levels, errors_mm([outcome]).tolist(), strict=True))
 
 
 def levels_by_nearest(outcomes: Sequence[Outcome], structure: Structure | None = None) -> float:
-    """Share of annotated points whose nearest prediction of their structure has their level; refused exams have none.
+    """The share of annotated points whose nearest prediction of the same structure has the same level; refused exams have none.
 
-    It needs no exact centroids: points beside the disc (as in RSNA 2024, in the canal) still say which level is which.
+    It needs no exact centroids: points beside the disc (in RSNA 2024, in the canal) still say which level is which.
     """
     right = total = 0
     for outcome in outcomes:
@@ -80,7 +62,7 @@ def levels_by_nearest(outcomes: Sequence[Outcome], structure: Structure | None =
 
 
 def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Structure | None = None) -> float:
-    """Share of keypoints with a prediction of their structure within the distance, matched one to one, level-free (Eq. 8)."""
+    """The share of keypoints with a prediction of their structure within the distance, one to one, whatever its level (Eq. 8)."""
     hits = total = 0
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
@@ -91,7 +73,7 @@ def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Str
 
 @lru_cache(maxsize=1 << 16)
 def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
-    """(truth row, predicted row) pairs within the distance, one to one, least total distance (reading 19)."""
+    """Pairs (truth row, predicted row) within the distance, one to one, with the least total distance (reading 19)."""
     if outcome.predicted is None:
         return []
     rows, offered = annotated_rows(outcome, structure), _rows(structure)
@@ -109,7 +91,7 @@ def pck_curve(
 
 
 def all_levels_right(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM) -> float:
-    """Share of exams with all annotated keypoints, each at its own level, within the distance."""
+    """The share of exams whose annotated keypoints all lie within the distance of the prediction at their level."""
     good = [o.predicted is not None and bool((errors_mm([o]) <= distance_mm).all()) for o in outcomes]
     return float(np.mean(good)) if good else 0.0
 
@@ -127,7 +109,7 @@ class ClassFigures:
 
 
 def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, ClassFigures]:
-    """The paper's counts: hit with the right class TP, with the wrong class FP of the predicted class, missed FN (reading 4)."""
+    """The paper's counts: a hit of the right class is TP, of the wrong class FP of the predicted one, a miss FN (reading 4)."""
     counts = {grade: [0, 0, 0] for grade in Grade}
     for outcome in outcomes:
         matched = dict(_matches(outcome, structure, HIT_MM))
@@ -150,7 +132,7 @@ def said_class(outcome: Outcome, row: int) -> Grade:
 
 
 def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, dict[str, int]]:
-    """True class -> how many were said to be ``normal``, ``degenerative``, or ``missed`` (beyond 6 mm or refused); reading 2."""
+    """True class -> how many were called ``normal`` or ``degenerative``, or ``missed`` (beyond 6 mm or refused); reading 2."""
     table = {grade: dict.fromkeys((*(g.value for g in Grade), "missed"), 0) for grade in Grade}
     for outcome in outcomes:
         matched = dict(_matches(outcome, structure, HIT_MM))
@@ -162,7 +144,7 @@ def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, 
 
 
 def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, int]:
-    """Outputs that hit no keypoint, by the class they say: false positives of reading 3, which Section IV-B does not count."""
+    """Outputs that hit no keypoint, by their class: the false positives of reading 3, which Section IV-B does not count."""
     counts = dict.fromkeys(Grade, 0)
     for outcome in outcomes:
         if outcome.predicted is None:
@@ -176,7 +158,7 @@ def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
 
 
 def micro_precision(outcomes: Sequence[Outcome], structure: Structure | None = None) -> float:
-    """TP / (TP + FP) over all outputs, those beyond 6 mm counted FP: the score of Table II (reading 3)."""
+    """TP / (TP + FP) over all outputs, where those beyond 6 mm count as FP: the score of Table II (reading 3)."""
     right = wrong = 0
     for s in Structure if structure is None else (structure,):
         figures = class_figures(outcomes, s)
@@ -188,9 +170,9 @@ def micro_precision(outcomes: Sequence[Outcome], structure: Structure | None = N
 def definitions(outcomes: Sequence[Outcome], structure: Structure) -> dict[str, float]:
     """Precision, recall and F1 of a structure by every definition (readings 2 to 4).
 
-    ``paper_``: hits only count as FP, misses only as FN (Section IV-B). ``usual_``: every output counts for precision, every true
-    keypoint for recall. ``macro``: mean of both classes; ``micro``: of the summed counts. ``f1_of_means`` is the harmonic mean of
-    macro precision and recall, ``f1`` the mean of the classes' F1.
+    ``paper_``: only hits can be FP and only misses are FN (Section IV-B). ``usual_``: every output counts for precision,
+    every true keypoint for recall. ``macro`` is the mean of both classes, ``micro`` is taken from the summed counts.
+    ``f1_of_means`` is the harmonic mean of macro precision and recall, ``f1`` the mean of the classes' F1.
     """
     paper, stray = class_figures(outcomes, structure), stray_outputs(outcomes, structure)
     table = confusion(outcomes, structure)
@@ -220,7 +202,7 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a figure; patients are drawn with replacement, each with all exams.
+    """The percentile interval of a figure; patients are drawn with replacement, each with all of their exams.
 
     Raises
     ------
@@ -242,7 +224,7 @@ def bootstrap_interval(
 
 
 def recall_by_class(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, float]:
-    """TP of a class over all its true keypoints: the usual recall, where the paper counts misses only (reading 4)."""
+    """TP of a class over all its true keypoints: the usual recall. The paper counts only misses against it (reading 4)."""
     figures = class_figures(outcomes, structure)
     totals = {g: sum(o.grades[r] is g for o in outcomes for r in annotated_rows(o, structure)) for g in Grade}
     return {g: figures[g].tp / totals[g] if totals[g] else 0.0 for g in Grade}
@@ -259,7 +241,7 @@ def _harmonic(a: float, b: float) -> float:
 
 
 def macro_f1(outcomes: Sequence[Outcome], structure: Structure) -> float:
-    """Mean over both classes of the F1 from each class's usual precision and recall (every true keypoint counts)."""
+    """The mean over both classes of the F1 from the paper's precision and the usual recall (every true keypoint counts)."""
     figures, recalls = class_figures(outcomes, structure), recall_by_class(outcomes, structure)
     values = []
     for grade in Grade:

@@ -1,4 +1,4 @@
-"""The model card that goes into a package: what people at a site must know, from the manifest alone."""
+"""The model card of a package: what people at a site must know, taken from the manifest alone."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spineone_core.detection.model_package import Manifest
-from spineone_core.network.spineone import count_parameters
-from spineone_core.network.two_stage import build_network
+from spineone_core.network.build import build_network, count_parameters
 
 _USE = """\
 **Research use only. Not a medical device, not for diagnosis.**
@@ -19,7 +18,7 @@ counted up from the last disc above the sacrum; a transitional vertebra cannot b
 
 
 def model_card(manifest: Manifest, weights_sha256: str, *, limits: str = "") -> str:
-    """Markdown. ``limits`` is Markdown of the model's maker, added as a section of its own."""
+    """The card as Markdown. ``limits`` is Markdown from the maker of the model; it becomes a section of its own."""
     sections = [
         f"# Model card: {manifest.name} {manifest.version}\n",
         _USE,
@@ -76,7 +75,7 @@ def _decisions(manifest: Manifest) -> str:
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
-    """A table of each group's figures, as ``evaluate --json`` writes them; other values as lines."""
+    """A table with the figures of each group, as ``evaluate --json`` writes them; other values become lines."""
     groups = figures.get("figures", figures)
     tables = {name: group for name, group in groups.items() if isinstance(group, Mapping)}
     lines = [f"- {name}: {value}" for name, value in figures.items() if isinstance(value, str | int | float)]

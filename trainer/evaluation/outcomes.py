@@ -1,66 +1,85 @@
-"""Run a network over annotated exams and measure it."""
+"""What the detector makes of annotated exams, beside the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from spineone_core.anatomy import READING_ORDER
+from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.calibration import calibrate
-from spineone_core.detection.decoding import decode
-from spineone_core.detection.domain_check import check_score
-from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
+from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
-from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
-from trainer.evaluation.metrics import Outcome
 
 
-def evaluate_network(
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Truth and prediction of one exam.
+
+    ``truth`` and ``predicted`` (10, 2) are column and row in mm, in reading order. ``truth`` is NaN at a level that is not
+    annotated, which no figure counts; ``predicted`` is None where the detector refused. ``grades`` are None where unknown.
+    ``probabilities`` (10,) are those of degenerative, ``confidences`` (10,) those of localisation, None where not kept.
+    ``refusal`` is the coded reason of a refusal.
+    """
+
+    exam_id: str
+    patient: str
+    truth: FloatArray
+    grades: tuple[Grade | None, ...]
+    predicted: FloatArray | None
+    probabilities: FloatArray | None
+    confidences: FloatArray | None = None
+    refusal: str = ""
+
+
+def outcomes_of(
     network: SpineOne,
     manifest: Manifest,
     exams: Iterable[Exam],
     device: torch.device,
     domain: DomainNetwork | None = None,
+    *,
+    keep_outside: bool = False,
 ) -> list[Outcome]:
-    """One outcome an exam. Distances are in mm in the plane of the slice; a prediction may lie on a slice beside the truth's."""
-    return [evaluate_exam(network, manifest, exam, device, domain) for exam in exams]
+    """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
+
+    ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    """
+    return [outcome_of(network, manifest, exam, device, domain, keep_outside=keep_outside) for exam in exams]
 
 
-def evaluate_exam(
-    network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device, domain: DomainNetwork | None = None
+def outcome_of(
+    network: SpineOne,
+    manifest: Manifest,
+    exam: Exam,
+    device: torch.device,
+    domain: DomainNetwork | None = None,
+    *,
+    keep_outside: bool = False,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    try:
-        prepared, score = prepare_mid_sagittal(exam.volume, manifest.preprocessing, domain, device)
-        check_score(domain, score)
-        chain = decode(network, prepared, manifest, device)
-    except NotAnalysable as error:
-        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=error.reason.value)
-    points = prepared.grid.to_source(chain.points)
-    probabilities = [
-        calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
-        for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True)
-    ]
+    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, keep_outside=keep_outside)
+    if isinstance(found, Refusal):
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
     return Outcome(
         exam.exam_id,
         exam.patient,
         truth,
         grades,
-        in_plane_mm(exam.volume, points),
-        np.array(probabilities),
-        np.array([min(1.0, candidate.score) for candidate in chain.candidates]),
+        in_plane_mm(exam.volume, np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])),
+        np.array([keypoint.probability for keypoint in found.keypoints]),
+        np.array([keypoint.confidence for keypoint in found.keypoints]),
     )
 
 
 def in_plane_mm(volume: SagittalVolume, points: FloatArray) -> FloatArray:
-    """(..., 2) source column and row -> mm along the row and column directions."""
+    """(..., 2) column and row in source pixels -> mm along the row and column directions."""
     between_rows, between_columns = volume.pixel_spacing
     return points * np.array([between_columns, between_rows])

@@ -1,4 +1,4 @@
-"""Plots of an evaluation as SVG, by matplotlib, an optional dependency; the same input gives the same bytes."""
+"""Plots of an evaluation as SVG, drawn by matplotlib, an optional dependency. The same input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoPlotsError(Exception):
 
 
 def reliability_diagram(bins: Mapping[str, Sequence[Bin]]) -> bytes:
-    """Observed against predicted share of degenerative for each structure; the dots' size is the number of keypoints."""
+    """Observed against predicted share of degenerative for each structure; a larger dot stands for more keypoints."""
     figure = _figure(width=4.2)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
@@ -31,7 +31,7 @@ def reliability_diagram(bins: Mapping[str, Sequence[Bin]]) -> bytes:
 
 
 def risk_coverage_plot(curves: Mapping[str, RiskCoverage]) -> bytes:
-    """Share of misses among the most confident keypoints, against the share of keypoints kept."""
+    """The share of misses among the most confident keypoints, against the share of keypoints that are kept."""
     figure = _figure()
     axes = figure.add_subplot()
     for colour, (name, curve) in zip(_COLOURS, curves.items(), strict=False):

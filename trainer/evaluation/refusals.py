@@ -1,4 +1,4 @@
-"""How often the whole detector refuses what it must refuse."""
+"""How often the whole detector refuses what it must refuse, and what it must not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from spineone_core.findings import Status
 from trainer.datasets.exam import Exam
 from trainer.datasets.negatives import Negative, spoiled, test_objects
 
+# The kind of a good exam begins with this word, before its subset.
+GOOD = "good "
+
 
 @dataclass(slots=True)
 class Tally:
-    """Of one kind of input: how often it was refused for which reason, and the names of those analysed."""
+    """How often one kind of input was refused for each reason, and the names of those that were analysed."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     analysed: list[str] = field(default_factory=list)
@@ -25,16 +28,16 @@ class Tally:
 
 
 def trials(good: Iterable[Exam], others: Iterable[Negative], seeds: range) -> Iterator[Negative]:
-    """Exams as they are (kind ``good`` and their subset) and spoiled, test objects of ``seeds``, and other series."""
+    """The exams as they are (kind ``good`` and their subset) and spoiled, test objects of ``seeds``, and other series."""
     for number, exam in enumerate(good):
-        yield Negative(kind=f"good {exam.subset}", name=exam.exam_id, patient=exam.patient, volume=exam.volume)
+        yield Negative(kind=GOOD + exam.subset, name=exam.exam_id, patient=exam.patient, volume=exam.volume)
         yield from spoiled(exam, number)
     yield from test_objects(seeds)
     yield from others
 
 
 def count_refusals(detector: Detector, inputs: Iterable[Negative]) -> dict[str, Tally]:
-    """What the detector does with volumes put straight to it, past series selection; by kind."""
+    """What the detector does with volumes that are given to it directly, past series selection; by kind."""
     tallies: dict[str, Tally] = {}
     for item in inputs:
         tally = tallies.setdefault(item.kind, Tally())

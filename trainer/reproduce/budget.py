@@ -1,12 +1,12 @@
-"""How far a reproduction goes: the paper's whole protocol, or a stated part of it."""
+"""How much a reproduction does: the paper's whole protocol, or a stated part of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row
-from spineone_core.network.spineone import NetworkConfig
 from trainer.recipes import PRESETS, table5
 from trainer.reproduce import paper
 from trainer.training.recipe import Recipe
@@ -18,12 +18,12 @@ CANVAS_PX, CROP_PX, RADIUS_PX, WIDTH = 640, 512, 6.0, 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The defaults are the paper's protocol.
+    """The budget of a reproduction; the defaults are the paper's protocol.
 
-    ``preset`` as in `trainer.recipes`; ``subset`` keeps so many exams of each part; ``width`` of the first stage, with which all
-    channels shrink; ``spacing_mm`` of pixels, with which canvas, crop and radius shrink so that they cover the same millimetres;
-    ``batch`` and ``learning_rate`` instead of the preset's; ``association_from`` instead of 75 %. ``volume_crop`` and
-    ``volume_width`` are those of Table V's variant.
+    ``preset`` as in `trainer.recipes`; ``subset`` keeps so many exams of each part; ``width`` of the first stage, with
+    which all channels shrink; ``spacing_mm`` of pixels, with which canvas, crop and radius shrink so that they cover the
+    same millimetres; ``batch`` and ``learning_rate`` instead of the preset's; ``association_from`` instead of 75 %.
+    ``volume_crop`` and ``volume_width`` are those of Table V's variant.
     """
 
     preset: str = "paper"
@@ -49,7 +49,7 @@ class Budget:
 
     @classmethod
     def smoke(cls) -> Budget:
-        """A few seconds for each training: whether every table and figure comes out, never what it says."""
+        """A few seconds for each training: this shows whether every table and figure is made, not what it says."""
         return cls(
             preset="stable",
             epochs=2,
@@ -75,7 +75,7 @@ class Budget:
             epochs=self.epochs,
             batch=batch,
             learning_rate=self.learning_rate or recipe.learning_rate,
-            # Warm-up is for long runs; a tenth of a short one.
+            # The warm-up is meant for long runs; in a short one it takes a tenth of the steps.
             warmup_steps=min(recipe.warmup_steps, steps // 10),
             association_from=self._association_from(recipe.association_from),
         )
@@ -95,11 +95,11 @@ class Budget:
         )
 
     def _association_from(self, recipes: float) -> float:
-        """1 stays: a row without objective association never gets it."""
+        """The share to use; 1 stays 1, as a row without objective association never gets it."""
         return recipes if self.association_from is None or recipes >= 1 else self.association_from
 
     def _network(self, network: NetworkConfig) -> NetworkConfig:
-        """All channels and the classifier's crops shrink alike."""
+        """The network with all channels and the classifier's crops shrunk in proportion."""
 
         def cut(count: int, least: int = 8) -> int:
             return max(least, count * self.width // WIDTH)
@@ -121,7 +121,7 @@ class Budget:
 
     @property
     def crop_px(self) -> int:
-        """A multiple of 32."""
+        """Side of a crop, a multiple of 32."""
         return max(64, round(CROP_PX * SPACING_MM / self.spacing_mm / 32) * 32)
 
     @property
@@ -129,7 +129,7 @@ class Budget:
         return max(2.0, RADIUS_PX * SPACING_MM / self.spacing_mm)
 
     def departures(self) -> list[str]:
-        """In what a run with this budget is not the paper's; empty for its whole protocol."""
+        """How a run with this budget differs from the paper's protocol; empty if it does not."""
         found = self._common_departures()
         if self.width != WIDTH:
             found.append(f"networks of width {self.width} instead of {WIDTH}")
@@ -142,7 +142,7 @@ class Budget:
         return found
 
     def volume_departures(self) -> list[str]:
-        """The same for Table V, of whose training the paper says the size of the input alone."""
+        """The same for Table V, for which the paper only says how large the input is."""
         found, whole = self._common_departures(), table5()
         if self.volume_width != whole.network.width:
             found.append(f"network of width {self.volume_width} instead of {whole.network.width}")

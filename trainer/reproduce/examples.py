@@ -1,4 +1,4 @@
-"""Example pictures with tables of truth and result (Fig. 9)."""
+"""Example pictures, each with a table of truth and result (Fig. 9)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.reproduce import plots
 
 AT_RANDOM = 3
@@ -18,7 +18,7 @@ COLOURS = {Structure.DISC: "#36d13b", Structure.VERTEBRA: "#4aa3ff"}
 
 
 def example_pictures(exams: Sequence[Exam], outcomes: Sequence[Outcome], seed: int, title: str) -> dict[str, bytes]:
-    """PNG by name: random exams, and the one with the largest mean error (a refusal is the largest)."""
+    """PNG pictures by name: random exams, and the one with the largest mean error (a refusal is the largest)."""
     errors = [float(np.mean(metrics.errors_mm([outcome]))) for outcome in outcomes]
     worst = int(np.argmax(errors))
     others = [i for i in range(len(exams)) if i != worst]
@@ -64,7 +64,7 @@ def _row(outcome: Outcome, row: int, pixels: Any) -> list[str]:
 
 
 def _mark_wrong(table: Any, outcome: Outcome) -> None:
-    """Red text where ours is off by more than 6 mm or of the wrong class."""
+    """Turn text red where our point is off by more than 6 mm or has the wrong class."""
     for row, grade in enumerate(outcome.grades):
         if outcome.predicted is None or np.isnan(outcome.truth[row]).any():
             continue

@@ -1,4 +1,4 @@
-"""The exams of a reproduction: what is trained on, chosen on and tested on, and how that reads in a title."""
+"""The exams of a reproduction: those to train, to choose the best on and to test, and what a title says about them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Scans = Callable[[str], Iterator[VolumeExam]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExamSet:
-    """``name`` says the data; ``scans`` gives the CT scans of a part (train, test), None where there are none."""
+    """``name`` names the data; ``scans`` gives the CT scans of a part (train, test) and is None where there are none."""
 
     name: str
     training: Sequence[Exam]
@@ -34,7 +34,7 @@ class ExamSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that training and test exams hold: other data are another training."""
+        """SHA-256 of everything in the exams: a training with other data is another training."""
         if "exams" not in self._digests:
             digest = hashlib.sha256()
             for part in (self.training, self.validation, self.test):
@@ -49,8 +49,9 @@ class ExamSet:
 
 
 def split_by_seed(exams: Sequence[Exam], seed: int) -> tuple[list[Exam], list[Exam]]:
-    """400 training and 150 test exams of 550 at random (Section IV-A), of another number in the same proportion; never a patient
-    in both, so a patient of several exams can move the border by a few.
+    """Training and test exams at random: 400 and 150 of 550 (Section IV-A), of another number in the same proportion.
+
+    No patient is in both, so a patient with several exams can change the numbers a little.
     """
     patients = sorted({exam.patient for exam in exams})
     order = np.random.default_rng([seed, 550]).permutation(len(patients))
@@ -68,7 +69,7 @@ def split_by_seed(exams: Sequence[Exam], seed: int) -> tuple[list[Exam], list[Ex
 
 
 def keep(exams: Sequence[Exam], most: int | None, seed: int) -> list[Exam]:
-    """At most so many exams at random."""
+    """At most so many exams, chosen at random."""
     if most is None or len(exams) <= most:
         return list(exams)
     chosen = np.random.default_rng([seed, 551]).permutation(len(exams))[:most]
@@ -76,7 +77,7 @@ def keep(exams: Sequence[Exam], most: int | None, seed: int) -> list[Exam]:
 
 
 def phantom_set(training: int, test: int, slices: int) -> ExamSet:
-    """Phantoms, for the smoke form and for a try without data."""
+    """Phantoms, for ``--smoke`` and for trials without data."""
 
     def scans(part: str) -> Iterator[VolumeExam]:
         first = 0 if part == "train" else TEST_SEEDS

@@ -1,4 +1,4 @@
-"""Pictures of the features that the branches see, with and without attention (Fig. 4)."""
+"""Pictures of the features that the branches see with and without attention (Fig. 4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from spineone_core.detection.model_package import ModelPackage
 from spineone_core.detection.preprocessing import prepare
-from spineone_core.network.spineone import HEAD_STRIDE, STRUCTURES, SpineOne
+from spineone_core.network.config import HEAD_STRIDE, STRUCTURES
+from spineone_core.network.spineone import SpineOne
 from trainer.datasets.exam import Exam
 from trainer.reproduce import plots
 
@@ -18,7 +19,7 @@ CHANNELS = 2
 
 
 def feature_maps(packages: Sequence[ModelPackage], exam: Exam, seed: int, title: str) -> bytes:
-    """PNG with a row a package: the picture, then random channels of the disc's and of the vertebra's features."""
+    """A PNG with a row for each package: the picture, then random channels of the features of disc and vertebra."""
     figure, axes = plots.new_figure(1 + CHANNELS * len(STRUCTURES), len(packages), (12, 2.9 * len(packages)))
     rng = np.random.default_rng([seed, 4])
     for row, package in zip(axes, packages, strict=True):
@@ -39,7 +40,7 @@ def feature_maps(packages: Sequence[ModelPackage], exam: Exam, seed: int, title:
 
 @torch.inference_mode()
 def branch_features(network: SpineOne, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """Structure -> (channels, H/4, W/4), the output of its attention modules (of U where it has none)."""
+    """Structure -> (channels, H/4, W/4), the output of its attention modules (U itself if it has none)."""
     features = network.eval().cpu().backbone(torch.from_numpy(images))
     found: dict[str, NDArray[np.float32]] = {}
     for s in STRUCTURES:

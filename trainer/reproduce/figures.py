@@ -1,4 +1,4 @@
-"""Figs. 4, 6, 7, 8 and 9."""
+"""Figures 4, 6, 7, 8 and 9 of the paper."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trainer.reproduce.trainings import Trainings, chosen
 from trainer.training.run_folder import TrainingError
 
 DISTANCES_MM = tuple(range(1, 11))
-# Fig. 4's pair: SpineOne, and the same without attention.
+# The pair of Fig. 4: SpineOne, and the same without attention.
 WITH_ATTENTION, WITHOUT_ATTENTION = BEST_ROW, "deeplabv3plus-resnet101-ocpc-oa"
 
 
 def fig4(trainings: Trainings, title: str) -> Item:
-    """Features of discs and vertebrae with and without attention."""
+    """The features of discs and vertebrae with and without attention."""
     heading = "Fig. 4: feature maps with (top) and without (bottom) attention"
     notes = [
         "Random channels of what the disc and the vertebra branch see behind the attention modules, on one test exam."
@@ -38,7 +38,7 @@ def fig4(trainings: Trainings, title: str) -> Item:
 
 
 def fig6(trainings: Trainings, title: str) -> Item:
-    """How many of each class there are."""
+    """How many keypoints of each class there are."""
     exams = [*trainings.exams.training, *trainings.exams.validation, *trainings.exams.test]
     counts: dict[str, int] = {}
     for structure, short in ((Structure.VERTEBRA, "Vert"), (Structure.DISC, "Disc")):

@@ -1,4 +1,4 @@
-"""Outcomes of a test set on disk, so that a table is written again without running a network."""
+"""The outcomes of a test set on disk, so that a table can be written again without running a network."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
 
 def write(path: Path, outcomes: Sequence[Outcome] | Sequence[VolumeOutcome]) -> None:
-    """Replaces the file in one step. Patients are hashed: intervals need to know which exams belong together, no more."""
+    """Replace the file in one step. Patients are hashed, as intervals only need to know which exams belong together."""
     entries = [_volume_entry(o) if isinstance(o, VolumeOutcome) else _entry(o) for o in outcomes]
     part = path.with_suffix(".part")
     part.write_text(json.dumps(entries), encoding="utf-8")
@@ -25,10 +25,12 @@ def write(path: Path, outcomes: Sequence[Outcome] | Sequence[VolumeOutcome]) -> 
 
 
 def read(path: Path) -> list[Outcome]:
+    """The outcomes of exams that `write` wrote."""
     return [_outcome(entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def read_volumes(path: Path) -> list[VolumeOutcome]:
+    """The outcomes of CT scans that `write` wrote."""
     entries = json.loads(path.read_text(encoding="utf-8"))
     return [
         VolumeOutcome(e["exam"], e["patient"], np.reshape(e["truth"], (-1, 3)), np.reshape(e["found"], (-1, 3)))
@@ -65,7 +67,7 @@ def _outcome(entry: dict[str, Any]) -> Outcome:
 
 
 def _list(values: FloatArray | None) -> list[Any] | None:
-    """NaN, which JSON does not have, as null."""
+    """The values as lists; NaN, which JSON does not have, becomes null."""
     if values is None:
         return None
     if values.ndim == 2:

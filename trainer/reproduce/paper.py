@@ -1,4 +1,4 @@
-"""What the paper prints (He et al. 2021): the figures that ours stand beside."""
+"""The figures that the paper prints (He et al. 2021); ours are shown beside them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ TABLE_ONE: tuple[Six, ...] = (
     (0.859, 0.888, 0.872, 0.839, 0.860, 0.849),
 )
 
-# Micro average precision of all categories, PCK-6. The winner's figure is not legible in the text we have.
+# Micro average precision of all categories, PCK-6. The winner's figure is not legible in our copy of the text.
 TABLE_TWO = {"third team": 0.679, "second team": 0.690}
 TABLE_TWO_SPINEONE = 0.716
-# Seconds an exam on a V100 (Section IV-D): one-stage SpineOne; of the two-stage methods only that they need more than this.
+# Seconds for an exam on a V100 (Section IV-D): one-stage SpineOne; the two-stage methods are only said to need more than this.
 SECONDS_ONE_STAGE = 0.029
 SECONDS_TWO_STAGE_OVER = 0.3
 
@@ -81,10 +81,10 @@ TABLE_FIVE = {
 }
 TABLE_FIVE_SPINEONE = 0.9455
 
-# Fig. 7 prints curves only; the text gives the rows of 7 slices (Table III with OCPC alone): F1 of discs and vertebrae.
+# Fig. 7 prints only curves; the text gives the rows with 7 slices (Table III with OCPC alone): F1 of discs and vertebrae.
 FIGURE_SEVEN_F1 = {("resnet50", 7): (0.841, 0.790), ("resnet101", 7): (0.852, 0.806)}
 
-# Fig. 8: row -> distance in mm -> PCK, where the text gives it.
+# Fig. 8: row -> distance in mm -> PCK, as far as the text gives it.
 FIGURE_EIGHT: dict[str, dict[int, float]] = {
     "one-stage-deeplabv3plus-resnet101": {6: 0.887, 10: 0.955},
     "spineone-deeplabv3plus-resnet101": {6: 0.915, 10: 0.979},
@@ -92,5 +92,5 @@ FIGURE_EIGHT: dict[str, dict[int, float]] = {
     "two-stage-hrnet-w48-resnet18": {},
 }
 
-# Section IV-A and IV-C.
+# From Sections IV-A and IV-C.
 TRAINING_EXAMS, TEST_EXAMS, EPOCHS = 400, 150, 300

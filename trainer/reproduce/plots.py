@@ -1,4 +1,4 @@
-"""Plots of numbers (Figs. 6, 7 and 8) with matplotlib, which the extra ``train`` brings."""
+"""Plots of numbers (Figs. 6, 7 and 8), drawn by matplotlib, which the extra ``train`` installs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ MISSING = "matplotlib is not installed, so there is no plot (pip install 'spineo
 
 
 def available() -> bool:
+    """Whether matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -31,7 +32,7 @@ def new_figure(columns: int, rows: int, size: tuple[float, float]) -> tuple[Any,
 
 
 def png(figure: Any, title: str) -> bytes:
-    """With the title above, in as many lines as it needs; the same bytes for the same figure."""
+    """The figure as PNG, with the title above in as many lines as it needs. The same figure gives the same bytes."""
     figure.suptitle(textwrap.fill(title, int(13 * figure.get_figwidth())), fontsize=8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
@@ -45,7 +46,7 @@ def curves(
     y: str,
     paper: Mapping[str, Mapping[str, Mapping[int, float]]],
 ) -> bytes:
-    """Panels of curves with their intervals; the paper's points as open circles in the curve's colour."""
+    """Panels of curves with their intervals; open circles in the colour of a curve are the paper's points."""
     figure, axes = new_figure(len(panels), 1, (5.2 * len(panels), 4.2))
     for place, (name, lines) in zip(axes[0], panels.items(), strict=True):
         for label, points in lines.items():
@@ -63,7 +64,7 @@ def curves(
 
 
 def bars(title: str, groups: Sequence[str], values: Sequence[int]) -> bytes:
-    """Counts as bars."""
+    """A bar for each count."""
     figure, axes = new_figure(1, 1, (5.2, 4.0))
     drawn = axes[0][0].bar(groups, values, color=["#4878a8", "#d17a3a"] * (len(groups) // 2))
     axes[0][0].bar_label(drawn)

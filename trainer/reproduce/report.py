@@ -1,4 +1,4 @@
-"""A table or figure as Markdown, CSV and HTML: the paper's figure, ours, the difference, the interval."""
+"""Tables and figures as Markdown, CSV and HTML: the paper's figure, ours, the difference, the interval."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EMPTY = "–"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One cell: what the paper prints (None where it prints nothing) and what we measured (None where there is nothing)."""
+    """One cell: what the paper prints and what we measured; None where it prints nothing or nothing was measured."""
 
     paper: float | None
     ours: Score | None
@@ -28,7 +28,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row: its label cells, its figures, and why there is nothing where there is nothing."""
+    """A row: its label cells, its figures, and why something is missing."""
 
     labels: tuple[str, ...]
     figures: tuple[Figure, ...]
@@ -37,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``labels`` and ``figures`` head the columns; ``spread`` is what stands in brackets; ``digits`` after the decimal point."""
+    """``labels`` and ``figures`` head the columns, ``spread`` says what is in brackets, ``digits`` follow the decimal point."""
 
     labels: tuple[str, ...]
     figures: tuple[str, ...]
@@ -49,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One table or figure of the paper: ``name`` is its files' stem, ``pictures`` are PNG bytes by the end of their file name."""
+    """A table or figure of the paper. Its files begin with ``name``; ``pictures`` are PNG bytes by the end of their file name."""
 
     name: str
     heading: str
@@ -59,10 +59,10 @@ class Item:
 
 
 def write(item: Item, title: str, folder: Path) -> list[Path]:
-    """``NAME.md``, ``NAME.csv``, ``NAME.html`` and the pictures; the title stands in each of them."""
+    """Write ``NAME.md``, ``NAME.csv``, ``NAME.html`` and the pictures; each of them has the title."""
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, bytes] = {f"{item.name}-{end}.png": data for end, data in item.pictures.items()}
-    files[f"{item.name}.md"] = markdown(item, title).encode()
+    files[f"{item.name}.md"] = as_markdown(item, title).encode()
     files[f"{item.name}.csv"] = as_csv(item, title).encode()
     files[f"{item.name}.html"] = as_html(item, title).encode()
     for name, data in files.items():
@@ -70,7 +70,8 @@ def write(item: Item, title: str, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def markdown(item: Item, title: str) -> str:
+def as_markdown(item: Item, title: str) -> str:
+    """The item as Markdown; the pictures are linked by their file names."""
     parts = [f"# {item.heading}", f"**{title}**"]
     for table in item.tables:
         parts.append(_markdown_table(table))
@@ -107,7 +108,7 @@ def _cell(figure: Figure, digits: int) -> str:
 
 
 def _texts(figure: Figure, digits: int) -> tuple[str, str, str, str]:
-    """Paper, ours, difference, interval."""
+    """The texts of paper, ours, difference and interval."""
     paper = EMPTY if figure.paper is None else f"{figure.paper:.{digits}f}"
     if figure.ours is None:
         return paper, EMPTY, EMPTY, EMPTY
@@ -117,7 +118,7 @@ def _texts(figure: Figure, digits: int) -> tuple[str, str, str, str]:
 
 
 def as_csv(item: Item, title: str) -> str:
-    """One line a figure, under a line with the title."""
+    """One line for each figure, below a line with the title."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([f"# {title}"])
@@ -142,7 +143,7 @@ img{max-width:100%}.scroll{overflow-x:auto}.quiet{color:#57606a}"""
 
 
 def as_html(item: Item, title: str) -> str:
-    """A page of its own; pictures lie beside it."""
+    """The item as an HTML page; its pictures are files beside it."""
     body = [f"<h1>{html.escape(item.heading)}</h1>", f'<p class="title">{html.escape(title)}</p>']
     body += [_html_table(table) for table in item.tables]
     body += [f'<p><img src="{item.name}-{end}.png" alt="{html.escape(item.heading)}"></p>' for end in item.pictures]

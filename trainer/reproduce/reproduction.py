@@ -1,4 +1,4 @@
-"""Tables and figures of the paper by name, with data set, epochs and seed in their titles."""
+"""Makes tables and figures of the paper by name; their titles state data set, epochs and seed."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ _console = Console(stderr=True)
 def reproduce(
     names: Sequence[str], exams: ExamSet, budget: Budget, seed: int, out: Path, options: RunOptions, only: str = ""
 ) -> list[Path]:
-    """Train what is missing, evaluate, write each item's files and the folder's index.
+    """Train what is missing, evaluate, and write the files of each item and the index of the folder.
 
     Parameters
     ----------
     names
-        Of `ITEMS`.
+        Names from `ITEMS`.
     only
-        Rows of the tables whose name holds this text.
+        Use only rows of the tables whose name holds this text.
 
     Raises
     ------
     TrainingError
-        After everything else is written, if some trainings did not end; it names them.
+        Once everything else is written, if some trainings did not end; the message names them.
     """
     trainings = Trainings(exams, budget, seed, out / "runs", options)
     written: list[Path] = []
@@ -88,6 +88,7 @@ def write_index(folder: Path) -> Path:
 
 
 def make_item(name: str, trainings: Trainings, title: str, only: str) -> Item:
+    """The table or figure of a name; ``only`` keeps the rows whose name holds this text."""
     if name in TABLES:
         return TABLES[name](trainings, only)
     if name in CURVES:
@@ -96,7 +97,7 @@ def make_item(name: str, trainings: Trainings, title: str, only: str) -> Item:
 
 
 def title_of(name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "") -> str:
-    """What was run, in one line: data, numbers of exams, epochs, seed, and SHORTENED with every departure from the protocol."""
+    """One line on what was run: data, numbers of exams, epochs, seed, and SHORTENED with all departures from the protocol."""
     if name == "table5":
         data, departures = exams.scans_name or "no CT scans", budget.volume_departures()
     else:
@@ -113,14 +114,14 @@ def title_of(name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "
 def read_exam_set(
     sources: Sequence[str], ct_sources: Sequence[str], splits: Path | None, budget: Budget, seed: int, name: str = ""
 ) -> ExamSet:
-    """The exams of ``sources`` by the split file, or 400 to 150 by the seed, and the CT scans of ``ct_sources``.
+    """The exams of ``sources``, split by the file or 400 to 150 by the seed, and the CT scans of ``ct_sources``.
 
     Titles begin with ``name``.
 
     Raises
     ------
     SplitError
-        If training or test part is empty.
+        If the training or the test part is empty.
     """
     exams, skipped = _read(sources)
     for item in skipped:
@@ -145,7 +146,7 @@ def read_exam_set(
 
 
 def _read(sources: Sequence[str]) -> tuple[list[Exam], list[str]]:
-    """Exams that can be trained and tested on, and what was left out with its reason."""
+    """Exams to train and test on, and what was left out with the reason."""
     exams: list[Exam] = []
     left: list[str] = []
     for source in sources:
@@ -169,5 +170,5 @@ def _scans(sources: list[str], most: int | None, part: str) -> Iterator[VolumeEx
 
 
 def smoke_set() -> ExamSet:
-    """A few phantoms with as many slices as Fig. 7 wants."""
+    """A few phantoms with as many slices as Fig. 7 needs."""
     return phantom_set(training=3, test=4, slices=11)

@@ -1,4 +1,4 @@
-"""The paper's figures of a test set with bootstrap intervals by patient, from counts that are taken once."""
+"""The paper's figures for a test set, with bootstrap intervals by patient; each exam is counted only once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
 SAMPLES, LEVEL = 2000, 0.95
@@ -38,7 +38,7 @@ def six_scores(outcomes: Sequence[Outcome]) -> list[Score]:
 
 
 def micro_precision(outcomes: Sequence[Outcome]) -> Score:
-    """Table II's score: TP over all outputs, those beyond 6 mm counted as false (reading 3)."""
+    """The score of Table II: TP over all outputs, where those beyond 6 mm count as false (reading 3)."""
     counts = np.array([_micro_counts(outcome) for outcome in outcomes])  # (exams, right, outputs)
     return score(outcomes, counts, lambda c: _ratio(c[..., 0], c[..., 1]))
 
@@ -65,14 +65,14 @@ def score(
     figure: Callable[[Counts], Counts],
     seed: int = 0,
 ) -> Score:
-    """A figure of summed counts; patients are drawn with replacement, each with all exams.
+    """A figure of summed counts; for its interval, patients are drawn with replacement, each with all of their exams.
 
     Parameters
     ----------
     counts
         (exams, ...).
     figure
-        Of counts (samples, ...) -> (samples,).
+        A function of counts (samples, ...) -> (samples,).
     """
     patients = sorted({outcome.patient for outcome in outcomes})
     place = np.array([patients.index(outcome.patient) for outcome in outcomes])
@@ -104,7 +104,7 @@ def _ratio(a: Counts, b: Counts) -> Counts:
 
 
 def _precision(counts: Counts) -> Counts:
-    """(samples, class, TP FP FN) -> (samples,), mean over classes."""
+    """(samples, class, TP FP FN) -> (samples,), the mean over classes."""
     return _ratio(counts[..., 0], counts[..., 0] + counts[..., 1]).mean(axis=-1)
 
 

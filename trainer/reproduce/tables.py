@@ -1,4 +1,4 @@
-"""Tables I to V."""
+"""Tables I to V of the paper."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def table1(trainings: Trainings, only: str = "") -> Item:
 
 
 def table2(trainings: Trainings, only: str = "") -> Item:
-    """Micro precision beside the competition's teams; seconds an exam of one-stage and two-stage detectors."""
+    """Micro precision beside the teams of the competition; seconds for an exam of one-stage and two-stage detectors."""
     teams = [Line((name,), (Figure(figure, None),)) for name, figure in paper.TABLE_TWO.items()]
     best = rows.find_row(BEST_ROW)
     score, why = None, ""
@@ -56,7 +56,7 @@ def table2(trainings: Trainings, only: str = "") -> Item:
 
 
 def _timing_line(trainings: Trainings, row: Row) -> Line:
-    """Of two-stage detectors the paper gives a bound alone, which is no figure to take a difference from."""
+    """For two-stage detectors the paper gives only a bound, from which no difference can be taken."""
     bound = f"over {paper.SECONDS_TWO_STAGE_OVER}" if row.network.two_stage else ""
     printed = None if bound else paper.SECONDS_ONE_STAGE
     try:
@@ -99,7 +99,7 @@ def table4(trainings: Trainings, only: str = "") -> Item:
 
 
 def table5(trainings: Trainings, only: str = "") -> Item:
-    """Detection rate of vertebrae on CT."""
+    """The detection rate of vertebrae on CT."""
     lines = [Line((name,), (Figure(rate, None), Figure(None, None))) for name, rate in paper.TABLE_FIVE.items()]
     try:
         outcomes = trainings.volume_outcomes()

@@ -1,4 +1,4 @@
-"""Seconds an exam: one-stage against two-stage inference (Section IV-D)."""
+"""Seconds for an exam: one-stage against two-stage inference (Section IV-D)."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import torch
 
 from spineone_core.detection.decoding import decode
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.preprocessing import prepare
 from spineone_core.findings import NotAnalysable
 from spineone_core.network.rows import Row
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings, never_refusing
 
-# Enough for a median; more only costs time.
+# These are enough for a median; more would only cost time.
 MOST_EXAMS = 20
 
 
 def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
-    """Median and range over test exams, from the prepared picture to ten keypoints (or to the refusal), one at a time."""
+    """Median and range over test exams, one at a time, from the prepared picture to ten keypoints or to the refusal."""
     package = trainings.package(row)
     manifest, device = never_refusing(package.manifest), choose_device(trainings.options.device)
-    network = package.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = place_network(package.network, device)
     exams = [prepare(exam.volume, manifest.preprocessing) for exam in trainings.exams.test[:MOST_EXAMS]]
     seconds = []
     for prepared in (exams[0], *exams):  # the first one warms up
@@ -38,7 +38,7 @@ def seconds_an_exam(trainings: Trainings, row: Row) -> Score:
 
 
 def machine_of(trainings: Trainings) -> str:
-    """The machine that timed."""
+    """The machine that the times were measured on."""
     device = choose_device(trainings.options.device)
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -1,4 +1,4 @@
-"""The distinct trainings behind the tables: trained where missing, resumed where broken off, skipped where there."""
+"""The different trainings behind the tables: a missing one is trained, an interrupted one resumed, a finished one kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from spineone_core.detection.devices import choose_device
+from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.rows import Row, distinct_rows
-from trainer.evaluation.metrics import Outcome
-from trainer.evaluation.outcomes import evaluate_network
+from trainer.evaluation.outcomes import Outcome, outcomes_of
 from trainer.reproduce import outcome_file
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet
@@ -35,10 +34,10 @@ OUTCOMES = "outcomes.json"
 
 @dataclass(slots=True, eq=False)
 class Trainings:
-    """Trainings of one budget, seed and set of exams, each in a folder of its own below ``folder``.
+    """The trainings of one budget, seed and set of exams, each in a folder of its own below ``folder``.
 
-    A folder's name ends with a digest of everything that decides the training, so that another budget, seed or data never takes
-    over a training that was not made with it.
+    The name of a folder ends with a digest of everything that decides the training, so that a training is never taken for one
+    with another budget, seed or data.
     """
 
     exams: ExamSet
@@ -50,20 +49,21 @@ class Trainings:
     _pictures: tuple[PreprocessingConfig, list[list[Picture]]] | None = None
 
     def outcomes(self, row: Row) -> list[Outcome]:
-        """Of the row's detector on the test exams.
+        """The outcomes of the row's detector on the test exams.
 
         Raises
         ------
         TrainingError
-            If its training cannot end, as where the loss is not finite; asked again, the same error comes at once.
+            If its training cannot end, for example as the loss is not finite; asked again, it raises the same error at once.
         """
         place = self.place(row)
         if not (place / OUTCOMES).exists():
             package = self.package(row)
             device = choose_device(self.options.device)
-            network = package.network.to(device)
+            network = place_network(package.network, device)
             manifest = never_refusing(package.manifest)
-            outcome_file.write(place / OUTCOMES, evaluate_network(network, manifest, self.exams.test, device))
+            outcomes = outcomes_of(network, manifest, self.exams.test, device, keep_outside=True)
+            outcome_file.write(place / OUTCOMES, outcomes)
         return outcome_file.read(place / OUTCOMES)
 
     def package(self, row: Row) -> ModelPackage:
@@ -74,7 +74,7 @@ class Trainings:
         return load_package(place / "best")
 
     def volume_outcomes(self) -> list[VolumeOutcome]:
-        """Of Table V's variant on the test scans."""
+        """The outcomes of Table V's variant on the test scans."""
         if self.exams.scans is None:
             raise TrainingError("no CT scans; give --ct-data")
         recipe = self.budget.volume_recipe()
@@ -93,7 +93,7 @@ class Trainings:
         return outcome_file.read_volumes(place / OUTCOMES)
 
     def place(self, row: Row) -> Path:
-        """The run folder of a row; rows of one training share it."""
+        """The run folder of a row; rows with the same training share it."""
         row = self._canonical(row)
         return self._place(row.name, self.budget.recipe(row, len(self.exams.training)), self.exams.digest)
 
@@ -120,14 +120,14 @@ class Trainings:
             raise
 
     def _prepared(self, preprocessing: PreprocessingConfig) -> list[list[Picture]]:
-        """Training pictures; most rows want the same, so the last are kept."""
+        """The training pictures; most rows need the same ones, so the last are kept."""
         if self._pictures is None or self._pictures[0] != preprocessing:
             self._pictures = preprocessing, [pictures_of(exam, preprocessing, 0.0) for exam in self.exams.training]
         return self._pictures[1]
 
 
 def never_refusing(manifest: Manifest) -> Manifest:
-    """The paper's evaluation knows no refusal: the strongest points of every exam count, sure and plausible or not."""
+    """The manifest without refusals, as in the paper: the strongest points of every exam count, whatever they are."""
     open_gates = replace(
         manifest.decoding, minimum_score=0.0, minimum_confidence=0.0, minimum_mean_confidence=0.0, plausible=False
     )
@@ -135,5 +135,5 @@ def never_refusing(manifest: Manifest) -> Manifest:
 
 
 def chosen(rows: Sequence[Row], text: str) -> list[tuple[int, Row]]:
-    """Rows whose name holds the text, with their places in the table."""
+    """The rows whose name holds the text, with their places in the table."""
     return [(place, row) for place, row in enumerate(rows) if text in row.name]

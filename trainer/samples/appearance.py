@@ -1,4 +1,4 @@
-"""Random changes of a training picture's grey values: what other scanners, coils, protocols and implants would have shown."""
+"""Random changes of a training picture's grey values, as other scanners, coils, protocols and implants would show it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Images = NDArray[np.float32]
 class AppearanceConfig:
     """Ranges and shares; the defaults change nothing.
 
-    ``gamma`` exponents; ``tone`` strength of a random rising grey curve; ``bias`` of coil fall-off; ``noise`` largest Rician
-    sigma as a share of the maximum; ``contrast_jitter`` after z-scoring. Shares of pictures: ``border`` black bands at the edges,
-    ``coarse`` scanned with larger pixels, ``wrap`` aliasing across the spine, ``metal`` signal void of an implant,
-    ``saturation`` a dark band in front of or behind the spine.
+    ``gamma`` is the range of exponents, ``tone`` the strength of a random rising grey curve, ``bias`` that of coil fall-off,
+    ``noise`` the largest Rician sigma as a share of the maximum, ``contrast_jitter`` a change after z-scoring. The others are
+    shares of pictures: with a black ``border``, with ``coarse`` pixels, with ``wrap``-around across the spine, with the signal
+    void of ``metal``, with a dark ``saturation`` band in front of or behind the spine.
     """
 
     gamma: tuple[float, float] = (1.0, 1.0)
@@ -40,16 +40,16 @@ class AppearanceConfig:
 def change_appearance(
     images: Images, points: FloatArray, spacing_mm: float, config: AppearanceConfig, rng: np.random.Generator
 ) -> Images:
-    """A z-scored picture whose keypoints stay where they are.
+    """The picture with a changed appearance, z-scored; its keypoints stay where they are.
 
     Parameters
     ----------
     images
-        (slices, H, W), 0 to 1.
+        (slices, H, W), from 0 to 1.
     points
-        (K, 2) column and row of keypoints: implants sit near them, saturation bands keep clear of them.
+        (K, 2) column and row of the keypoints: implants lie near them, saturation bands keep away from them.
     spacing_mm
-        Of the pixels.
+        Side of a pixel.
     """
     images = np.clip(images, 0, 1) ** float(np.exp(rng.uniform(*np.log(config.gamma))))
     if config.tone:
@@ -76,14 +76,14 @@ def change_appearance(
 
 
 def tone_curve(images: Images, strength: float, rng: np.random.Generator, knots: int = 6) -> Images:
-    """Grey values 0 to 1 through a random rising curve that keeps both ends."""
+    """Grey values from 0 to 1, sent through a random rising curve that keeps both ends."""
     steps = np.exp(rng.normal(0, strength, knots - 1))
     curve = np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
     return np.interp(images, np.linspace(0, 1, knots), curve).astype(np.float32)
 
 
 def _with_metal(images: Images, points: FloatArray, spacing_mm: float, rng: np.random.Generator) -> Images:
-    """A signal void with a bright rim within a few centimetres of a keypoint, as of screws or a cage."""
+    """A signal void with a bright rim near a keypoint, as screws or a cage cause."""
     x, y = points[int(rng.integers(len(points)))] + rng.normal(0, 18 / spacing_mm, 2)
     radii = rng.uniform(4, 16, 2) / spacing_mm
     rows, columns = np.mgrid[: images.shape[-2], : images.shape[-1]]
@@ -115,7 +115,7 @@ def _half_turn(width: int, rng: np.random.Generator) -> int:
 
 
 def _coarse(images: Images, spacing_mm: float, rng: np.random.Generator) -> Images:
-    """As if scanned with pixels of 1.1 to 1.8 mm, not always square, and interpolated."""
+    """The picture as if scanned with pixels of 1.1 to 1.8 mm, not always square, and interpolated."""
     factors = spacing_mm / (rng.uniform(1.1, 1.8) * np.exp(rng.normal(0, 0.1, 2)))
     size = [max(8, round(n * min(1.0, f))) for n, f in zip(images.shape[-2:], factors, strict=True)]
     small = F.interpolate(torch.from_numpy(images)[None], size=size, mode="area")
@@ -123,7 +123,7 @@ def _coarse(images: Images, spacing_mm: float, rng: np.random.Generator) -> Imag
 
 
 def _darken_border(images: Images, rng: np.random.Generator) -> Images:
-    """Black bands at the edges, as of a picture that ends inside the crop."""
+    """Black bands at the edges, as if the picture ended inside the crop."""
     result = images.copy()
     height, width = images.shape[-2:]
     left, right = (int(rng.uniform(0, 0.15) * width) for _ in range(2))

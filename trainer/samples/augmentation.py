@@ -1,4 +1,4 @@
-"""Training pictures: random geometry and appearance, with targets drawn afterwards (reading 25)."""
+"""Training pictures with random geometry and appearance; the targets are drawn afterwards (reading 25)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import STRUCTURES
+from spineone_core.network.config import STRUCTURES
 from trainer.samples.appearance import AppearanceConfig, change_appearance
 from trainer.samples.targets import Targets, draw_targets
 
-# L1 and L5-S1 stay at least this far inside a crop where it is large enough: levels are counted from the sacrum.
+# L1 and L5-S1 stay at least this far inside a crop that is large enough, as levels are counted from the sacrum.
 END_MARGIN_MM = 12.0
-# Column and row of a keypoint that no crop shows.
+# Column and row that stand for a keypoint no crop shows.
 OUT_OF_VIEW = -1e4
 
 
@@ -26,8 +26,9 @@ OUT_OF_VIEW = -1e4
 class Picture:
     """One annotated stack, oriented as the network sees it.
 
-    ``images`` (slices, H, W) uint8; ``spacing_mm`` of its pixels; ``points`` (10, 2) column and row in reading order, NaN
-    where a level is not annotated; ``grades`` likewise; ``upper_disc`` (0 or 1, 2) is T12-L1 where it is annotated (reading 18).
+    ``images`` (slices, H, W) is uint8 with pixels of ``spacing_mm``. ``points`` (10, 2) are column and row in reading
+    order, NaN where a level is not annotated; ``grades`` are their classes. ``upper_disc`` (0 or 1, 2) is T12-L1 where it
+    is annotated (reading 18).
     """
 
     images: NDArray[np.uint8]
@@ -39,14 +40,14 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AugmentationConfig(AppearanceConfig):
-    """Ranges of the random changes. `PAPER` has flip, zoom and crop only, as the text says.
+    """Ranges of the random changes. `PAPER` has only flip, zoom and crop, as the paper says.
 
-    ``size`` of the crops, rows and columns; a share ``tall`` of the batches has ``tall_size`` instead, as a scanner's long field
-    of view shows half the thoracic spine. Crops move ``shift_mm`` across the spine and ``slide_mm`` along it, at most so far that
-    its ends stay in view, but for the share ``partial``, which cuts some off. A share ``mirrored`` goes on above the picture with
-    its mirror image: more vertebrae than a short field of view has, to be told from the lumbar ones by counting from the sacrum.
-    With a ``canvas`` the picture's middle is cut or padded to ``canvas`` x ``canvas`` pixels instead and the crop lies anywhere
-    in that, whatever it shows of the spine (reading 5).
+    ``size`` is rows and columns of the crops; a share ``tall`` of the batches has ``tall_size`` instead, as a long field of
+    view shows half of the thoracic spine. Crops move by up to ``shift_mm`` across the spine and ``slide_mm`` along it, but
+    only so far that its ends stay in view; a share ``partial`` cuts some levels off. A share ``mirrored`` of the pictures
+    continues at the top with its mirror image: so there are more vertebrae than in a short field of view, and the lumbar
+    ones must be told by counting from the sacrum. With a ``canvas``, the middle of the picture is cut or padded to
+    ``canvas`` x ``canvas`` pixels, and the crop lies anywhere in that, whatever it shows of the spine (reading 5).
     """
 
     size: tuple[int, int] = (512, 512)
@@ -92,7 +93,7 @@ STRONG = AugmentationConfig(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
+    """A network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
 
     images: NDArray[np.float32]
     targets: dict[Structure, Targets]
@@ -110,9 +111,9 @@ def augment(
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, z-scored, with targets of radius ``radius`` pixels for a heatmap of ``network.HEATMAPS``.
+    """A random crop at ``spacing_mm``, z-scored, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
 
-    ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it is background (reading 18).
+    ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it counts as background (reading 18).
     """
     if config.mirrored and rng.random() < config.mirrored:
         picture = _mirrored_above(picture)
@@ -124,7 +125,7 @@ def augment(
     points = (picture.points - matrix[:, 2]) @ inverse.T
     above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
     images = change_appearance(images, points[np.isfinite(points).all(axis=1)], spacing_mm, config, rng)
-    # Without the lowest disc nobody can count: nothing of such a crop has a name. The paper makes no such difference.
+    # Without the lowest disc nobody can count, so no level of such a crop has a name. The paper does not do this.
     nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
     drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
     targets = {}
@@ -137,7 +138,7 @@ def augment(
 
 
 def _mirrored_above(picture: Picture) -> Picture:
-    """The picture with its part above L1 mirrored on top."""
+    """The picture with the part above L1 mirrored on top of it."""
     rows = int(np.nanmin(picture.points[:, 1]) - END_MARGIN_MM / picture.spacing_mm)
     if rows < 2:
         return picture
@@ -147,7 +148,7 @@ def _mirrored_above(picture: Picture) -> Picture:
 
 
 def centre_cut(picture: Picture, side_mm: float) -> Picture:
-    """The middle ``side_mm`` x ``side_mm`` of a picture; where it is smaller it stays, and warping pads it with black."""
+    """The middle ``side_mm`` x ``side_mm`` of a picture; a smaller picture stays as it is, and warping pads it with black."""
     height, width = picture.images.shape[-2:]
     side = round(side_mm / picture.spacing_mm)
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
@@ -180,7 +181,7 @@ def _random_affine(
 def _crop_centre(
     picture: Picture, linear: FloatArray, config: AugmentationConfig, rng: np.random.Generator
 ) -> FloatArray:
-    """Where the crop's middle lies: near the spine's middle, moved about, along the spine only while its ends stay in view."""
+    """The middle of the crop: near the middle of the spine, moved at random while the ends of the spine stay in view."""
     low, high = np.nanmin(picture.points, axis=0), np.nanmax(picture.points, axis=0)
     middle, length = (low + high) / 2, high - low
     half = length / 2 + END_MARGIN_MM / picture.spacing_mm
@@ -195,9 +196,9 @@ def _crop_centre(
 
 
 def _anywhere(picture: Picture, canvas: float, crop: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """A crop's middle anywhere on the canvas around the picture's middle; a crop larger than that lies centred (reading 25).
+    """The middle of a crop that lies anywhere on the canvas; a crop larger than the canvas is centred (reading 25).
 
-    ``canvas`` side and ``crop`` (width, height) in picture pixels.
+    ``canvas`` is its side and ``crop`` is (width, height), both in picture pixels.
     """
     height, width = picture.images.shape[-2:]
     room = np.maximum(0.0, (canvas - crop) / 2)

@@ -1,4 +1,4 @@
-"""Exams and phantoms as ready training pictures, oriented and at a fine spacing, kept in memory as 8-bit."""
+"""Exams and phantoms as training pictures, oriented and at a fine spacing, which are kept in memory as 8-bit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trainer.samples.augmentation import Picture
 def pictures_of(exam: Exam, preprocessing: PreprocessingConfig, reach_mm: float) -> list[Picture]:
     """One picture for each slice within ``reach_mm`` of the annotated one, the annotated slice first.
 
-    The keypoints are annotated on one slice; a few millimetres beside it the spine stands at the same place.
+    The keypoints are annotated on one slice; a few millimetres beside it, the spine lies at the same place.
     """
     volume = exam.volume
     spacing = _cache_spacing(preprocessing.spacing_mm)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import HEATMAPS, LEVELS
+from spineone_core.network.config import HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
-# Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper: 7 R end half way to the next.
+# Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper, so 7 R end half way to the next.
 KNOWN_RADII = 7.0
 
 
@@ -21,9 +21,9 @@ KNOWN_RADII = 7.0
 class Targets:
     """Maps of one structure.
 
-    ``heatmap`` (C, H, W) in {0, 1}: OCPC C = 2, normal and degenerative; conventional C = 7, five levels top to bottom and two
-    classes; levels C = 5. ``offsets`` (2 L, H, W) in units of R for the first L channels, layout (channel, xy); ``weight``
-    (H, W) or (C, H, W), 0 where the loss must not look.
+    ``heatmap`` (C, H, W) is 0 or 1. For OCPC, C = 2: normal and degenerative; for the conventional heatmap, C = 7: five levels
+    from top to bottom and two classes; for levels, C = 5. ``offsets`` (2 L, H, W) are those of the first L channels in units of
+    R, in the layout (channel, xy). ``weight`` (H, W) or (C, H, W) is 0 where the loss must not look.
     """
 
     heatmap: NDArray[np.float32]
@@ -42,15 +42,15 @@ def draw_targets(
 ) -> Targets:
     """Draw discs of radius R around the keypoints of one structure.
 
-    A pixel belongs to its nearest keypoint, so close discs never overlap. The disc of a keypoint of unknown class is in no class
-    channel, and its weight there is 0 (reading 20); its level channel is known.
+    A pixel belongs to its nearest keypoint, so discs never overlap. The disc of a keypoint whose class is unknown is in no
+    class channel, and its weight there is 0 (reading 20); its level channel is known.
 
     Parameters
     ----------
     points
-        (K, 2) column and row, pixel centres at integers; they may lie outside the image. Five, top to bottom, unless ``ocpc``.
-        NaN where a level is not annotated: then only the surroundings of the other keypoints are known, and the weight is 0
-        farther than ``KNOWN_RADII`` R from them.
+        (K, 2) column and row, pixel centres at integers; they may lie outside the image. Except for ``ocpc`` there are
+        five, from top to bottom. NaN marks a level that is not annotated: then only the surroundings of the other keypoints
+        are known, and the weight is 0 farther than ``KNOWN_RADII`` R from them.
     grades
         K classes, None where unknown.
     size
@@ -58,14 +58,14 @@ def draw_targets(
     radius
         R in pixels (6 in the paper).
     heatmap
-        ``ocpc``, ``conventional`` or ``levels`` (see ``network.HEATMAPS``).
+        ``ocpc``, ``conventional`` or ``levels`` (see ``HEATMAPS`` in `spineone_core.network.config`).
     ignored
-        (J, 2) keypoints that are neither target nor background, as T12-L1 with reading 18's ``ignore``: weight 0.
+        (J, 2) keypoints that are neither target nor background, so that their weight is 0: T12-L1 with ``ignore`` (reading 18).
 
     Raises
     ------
     ValueError
-        If the numbers differ, a point is infinite, R is not positive or the heatmap is unknown.
+        If there are not as many classes as points, a point is infinite, R is not positive, or the heatmap is unknown.
     """
     points = np.asarray(points, dtype=float).reshape(-1, 2)
     left_out = np.zeros((0, 2)) if ignored is None else np.asarray(ignored, dtype=float).reshape(-1, 2)
@@ -93,7 +93,7 @@ def draw_targets(
 
 
 def _channels(k: int, grade: Grade | None, heatmap: str) -> list[int]:
-    """Channels into which keypoint ``k`` is drawn; the one with its offset first."""
+    """The channels into which keypoint ``k`` is drawn; the one with its offset comes first."""
     if heatmap == "ocpc":
         return [] if grade is None else [GRADES.index(grade)]
     if heatmap == "levels" or grade is None:
@@ -117,7 +117,7 @@ def _check(
 def _nearest(
     points: FloatArray, size: tuple[int, int], radius: float
 ) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-    """For each pixel (H, W): the keypoint within R that is nearest (-1 for none), and the way to it in pixels (Eq. 2)."""
+    """For each pixel (H, W) the nearest keypoint within R (-1 for none), and the way to it in pixels (Eq. 2)."""
     height, width = size
     owner = np.full(size, -1, dtype=np.intp)
     nearest = np.full(size, np.inf)

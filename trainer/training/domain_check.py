@@ -1,4 +1,4 @@
-"""Training of the domain check: sagittal T2 lumbar MRI against T1, spoiled exams and other pictures."""
+"""Training of the domain check, which tells sagittal T2 lumbar MRI from T1, spoiled exams and other pictures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.decoding import decode
 from spineone_core.detection.domain_check import domain_score
+from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import ModelPackage
 from spineone_core.detection.preprocessing import PreprocessingConfig, normalise, prepare
 from spineone_core.findings import NotAnalysable
@@ -27,19 +27,19 @@ from trainer.datasets.negatives import IMAGE_SPOILERS, Negative, drawn_objects, 
 from trainer.samples.augmentation import STRONG, AugmentationConfig, Picture, augment
 from trainer.samples.pictures import pictures_of
 
-# Positives keep their levels in view; both sizes of crop are one, so that the size says nothing.
+# Good pictures keep their levels in view. All crops have one size, so that the size says nothing.
 GOOD = replace(STRONG, size=(416, 288), tall=0.0, partial=0.0)
 CUT = replace(GOOD, partial=1.0)
 SMALL = replace(GOOD, zoom=(0.42, 0.58))
 BATCH = 16
 LEARNING_RATE = 2e-3
-# Shares of good exams refused and of foreign pictures let through, between which the limit is set.
+# The limit is set between the scores at which this share of good exams is refused and of foreign pictures let through.
 WRONG_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DomainData:
-    """Pictures of ``real`` and ``phantoms`` exams, and to be refused: given ``series``, ``t1_phantoms`` and test ``objects``."""
+    """Pictures of good exams (``real``, ``phantoms``) and of what must be refused (``series``, ``t1_phantoms``, ``objects``)."""
 
     real: Sequence[Picture]
     phantoms: Sequence[Picture]
@@ -65,17 +65,15 @@ def domain_data(
 
 
 def found_points(volume: SagittalVolume, package: ModelPackage) -> FloatArray | None:
-    """(10, 2) column and row where the detector finds ten levels: they place the crops, as in an exam."""
-    try:
-        prepared = prepare(volume, package.manifest.preprocessing)
-        chain = decode(package.network, prepared, package.manifest, torch.device("cpu"))
-    except NotAnalysable:
+    """(10, 2) column and row if the detector finds ten levels without its domain check; crops are placed by them."""
+    (found,) = find_keypoints([volume], package.network, package.manifest, torch.device("cpu"))
+    if isinstance(found, Refusal):
         return None
-    return prepared.grid.to_source(chain.points)
+    return np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])
 
 
 def picture_of(volume: SagittalVolume, preprocessing: PreprocessingConfig, points: FloatArray | None) -> Picture:
-    """A series without annotation as a training picture; without points the crops are placed about its middle."""
+    """A series without annotation as a training picture; without points, the crops are placed around its middle."""
     rows, columns = volume.voxels.shape[1:]
     if points is None:
         points = np.column_stack([np.full(10, columns / 2), rows * np.linspace(0.2, 0.8, 10)])
@@ -93,12 +91,12 @@ def picture_of(volume: SagittalVolume, preprocessing: PreprocessingConfig, point
 
 
 def one_slice(preprocessing: PreprocessingConfig) -> PreprocessingConfig:
-    """The check looks at the middle slice alone."""
+    """The same with one slice, as the check looks at the middle slice only."""
     return replace(preprocessing, slices=1)
 
 
 def sample(data: DomainData, index: int, seed: int, spacing_mm: float) -> tuple[NDArray[np.float32], float]:
-    """Training picture (1, H, W) number ``index``, and 1 where it is to be refused."""
+    """Training picture (1, H, W) number ``index``, and 1 if it must be refused, else 0."""
     rng = np.random.default_rng([seed, index])
     good = data.phantoms if data.phantoms and (not data.real or rng.random() < 0.35) else data.real
     if rng.random() < 0.5:
@@ -127,7 +125,7 @@ def _crop(
 
 
 def _fitted(images: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Cut or padded around the middle to ``size``."""
+    """The pictures cut or padded around their middle to ``size``."""
     short = [max(0, n - m) for n, m in zip(size, images.shape[1:], strict=True)]
     padded = np.pad(images, [(0, 0), *((n // 2, n - n // 2) for n in short)], constant_values=float(images.min()))
     top, left = ((m - n) // 2 for n, m in zip(size, padded.shape[1:], strict=True))
@@ -143,7 +141,7 @@ def fit_domain(
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> DomainNetwork:
-    """Train the check on the CPU; the limit is left at one half."""
+    """Train the check on the CPU; its limit stays at one half."""
     torch.manual_seed(seed)
     network = DomainNetwork(DomainConfig()).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-3)
@@ -164,9 +162,9 @@ def fit_domain(
 
 
 def choose_limit(good: FloatArray, foreign: FloatArray, share: float = WRONG_SHARE) -> float:
-    """Midway, on the logit scale, between what ``share`` of good exams exceed and what ``share`` of foreign pictures fall under.
+    """The limit, midway on the logit scale between what a ``share`` of good exams exceeds and of foreign ones stays under.
 
-    Where the two overlap, good exams go first.
+    Where the two overlap, the good exams decide.
     """
     low = float(np.quantile(good, 1 - share, method="higher"))
     high = max(low, float(np.quantile(foreign, share, method="lower")))
@@ -177,7 +175,7 @@ def choose_limit(good: FloatArray, foreign: FloatArray, share: float = WRONG_SHA
 def with_limit(
     network: DomainNetwork, exams: Iterable[Exam], negatives: Iterable[Negative], preprocessing: PreprocessingConfig
 ) -> DomainNetwork:
-    """The same network with the limit that exams of the validation part, the same spoiled, and given series ask for."""
+    """The same network with a new limit, from validation exams as they are and spoiled, and from the given series."""
     good, foreign = [], [_score(network, item.volume, preprocessing) for item in negatives]
     for number, exam in enumerate(exams):
         good.append(_score(network, exam.volume, preprocessing))
@@ -188,7 +186,7 @@ def with_limit(
 
 
 def _score(network: DomainNetwork, volume: SagittalVolume, preprocessing: PreprocessingConfig) -> float:
-    """1 where preprocessing refuses already."""
+    """The score of a volume; 1 where preprocessing already refuses it."""
     try:
         return domain_score(network, prepare(volume, preprocessing).images, torch.device("cpu"))
     except NotAnalysable:

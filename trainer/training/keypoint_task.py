@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from spineone_core.detection.model_package import Manifest, save_package
-from spineone_core.network.spineone import STRUCTURES, SpineOne
-from spineone_core.network.two_stage import TwoStage, build_network
+from spineone_core.network.build import build_network
+from spineone_core.network.config import STRUCTURES
+from spineone_core.network.spineone import SpineOne
+from spineone_core.network.two_stage import TwoStage
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
-from trainer.evaluation.outcomes import evaluate_network
+from trainer.evaluation.outcomes import outcomes_of
 from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.samples.targets import GRADES
 from trainer.training.losses import branch_loss, classification_loss
@@ -28,7 +30,7 @@ from trainer.training.task import Batch, Objective
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """``real`` and ``phantoms``: for each exam its pictures; ``validation`` exams choose the best checkpoint."""
+    """The pictures of each exam, ``real`` and ``phantoms``; the ``validation`` exams choose the best checkpoint."""
 
     real: Sequence[Sequence[Picture]]
     phantoms: Sequence[Sequence[Picture]]
@@ -72,7 +74,7 @@ class KeypointTask:
         if not self.data.validation:
             return None
         assert isinstance(network, SpineOne)
-        figures = metrics.summary(evaluate_network(network, self.manifest({}, {}), self.data.validation, device))
+        figures = metrics.summary(outcomes_of(network, self.manifest({}, {}), self.data.validation, device))
         return validation_score(figures), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -81,7 +83,7 @@ class KeypointTask:
         save_package(folder, network, self.manifest({**training, **counts}, figures))
 
     def manifest(self, training: dict[str, Any], figures: dict[str, Any]) -> Manifest:
-        """What a model package says about a network of this recipe."""
+        """The manifest of a network of this recipe."""
         return Manifest(
             name=f"spineone-{self.recipe.name}",
             version="0.1.0",
@@ -94,15 +96,15 @@ class KeypointTask:
 
 
 def validation_score(figures: dict[str, float | int]) -> float:
-    """What "best" means: levels first, then points, then classes."""
+    """What "best" means: the sum of the shares of exams with right levels and of points found, and of the mean macro F1."""
     classes = (figures["disc_macro_f1"] + figures["vertebra_macro_f1"]) / 2
     return float(figures["all_levels_right"] + figures["pck6_level_strict"] + classes)
 
 
 class KeypointObjective(Objective):
-    """The four terms of Eq. 4, with Eq. 6 where ``associate``, and the crop classifier's for a two-stage detector.
+    """The four terms of Eq. 4 (with Eq. 6 where ``associate``), and the loss of the crop classifier for a two-stage detector.
 
-    Its two stages share no weight, so training them in one loop is training them one after the other.
+    The two stages share no weights, so training them in one loop is the same as training them one after the other.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -125,18 +127,18 @@ class KeypointObjective(Objective):
 
 
 class KeypointSamples(Dataset[Batch]):
-    """Every real exam once an epoch in random order, phantoms at random in the places between."""
+    """Every real exam comes once in each epoch, in random order; random phantoms fill the places between."""
 
     def __init__(self, task: KeypointTask, seed: int) -> None:
         self.task, self.seed = task, seed
 
     def __getitem__(self, index: int) -> Batch:
-        """Sample number ``index`` of the whole run as tensors; ``points`` are the crops' middles, ``labels`` -1 where unknown."""
+        """Sample number ``index`` of the whole run as tensors; ``points`` are the crops' middles, ``labels`` -1 if unknown."""
         rng = np.random.default_rng([self.seed, index])
         sample = self.draw(index, rng)
         recipe = self.task.recipe
-        # A localiser errs; the classifier learns on crops moved likewise.
-        # A level that is not annotated has no class, so its crop is out of the loss wherever it lies.
+        # A localiser errs, so the classifier learns on crops that are moved at random.
+        # A level that is not annotated has no class, so wherever its crop lies, it does not enter the loss.
         points = np.nan_to_num(sample.points)
         jitter = rng.normal(0, recipe.crop_jitter_mm / recipe.preprocessing.spacing_mm, sample.points.shape)
         labels = [-1 if g is None else GRADES.index(g) for g in sample.grades]
@@ -151,10 +153,10 @@ class KeypointSamples(Dataset[Batch]):
         return batch
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
-        """The augmented exam of a place in the run."""
+        """The augmented exam for a place in the run."""
         recipe = self.task.recipe
         pictures = self._choose(*divmod(index, self.task.samples_per_epoch), rng)
-        # Half of the time the annotated slice, otherwise one beside it.
+        # In half of the cases it is the annotated slice, otherwise a random one of those near it.
         chosen = pictures[0] if rng.random() < 0.5 else pictures[int(rng.integers(len(pictures)))]
         return augment(
             chosen,
@@ -167,7 +169,7 @@ class KeypointSamples(Dataset[Batch]):
         )
 
     def _crops_of(self, batch: int) -> AugmentationConfig:
-        """All crops of a batch are of one size."""
+        """The config for a batch, whose crops all have one size."""
         config = self.task.recipe.augmentation
         tall = np.random.default_rng([self.seed, 1_000_037, batch]).random() < config.tall
         return replace(config, size=config.tall_size) if tall else config

@@ -10,14 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spineone_core.network.spineone import CLASSES, BranchOutput
+from spineone_core.network.config import CLASSES
+from spineone_core.network.spineone import BranchOutput
 
 GRADIENT_CLIP = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossConfig:
-    """``gamma`` of the focal loss; how objective association weighs and normalises (readings 10 and 11)."""
+    """``gamma`` of the focal loss, and how objective association weighs and normalises (readings 10 and 11)."""
 
     gamma: float = 2.0
     association: Literal["literal", "weighted"] = "weighted"
@@ -31,14 +32,14 @@ class LossConfig:
 
 
 def focal_terms(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """-(1 - p_t)^gamma log p_t of each pixel and channel, from logits, in fp32."""
+    """-(1 - p_t)^gamma log p_t for each pixel and channel, from logits, in fp32."""
     logits = logits.float()
     log_p = -F.binary_cross_entropy_with_logits(logits, target, reduction="none")  # log of the true class's probability
     return -((1 - log_p.exp()) ** gamma) * log_p
 
 
 def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.0) -> Tensor:
-    """Weighted sum of the focal terms over the number of positive pixels, at least 1 (reading 8).
+    """The weighted sum of the focal terms, divided by the number of positive pixels or 1 (reading 8).
 
     Parameters
     ----------
@@ -53,12 +54,12 @@ def focal_loss(logits: Tensor, target: Tensor, weight: Tensor, gamma: float = 2.
 
 
 def positives(target: Tensor) -> Tensor:
-    """Number of positive pixels, at least 1."""
+    """The number of positive pixels, but at least 1."""
     return target.sum().clamp_min(1.0)
 
 
 def focal_gradient(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """d focal / d p in closed form, of the un-normalised sum, with respect to the probability (reading 9); detached."""
+    """d focal / d p of the sum before normalisation, in closed form, p being the probability (reading 9); detached."""
     probability = torch.sigmoid(logits.detach().float()).clamp(1e-6, 1 - 1e-6)
     true = torch.where(target > 0, probability, 1 - probability)
     slope = gamma * (1 - true) ** (gamma - 1) * true.log() - (1 - true) ** gamma / true
@@ -66,7 +67,7 @@ def focal_gradient(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor
 
 
 def association_weight(gradient: Tensor, normalisation: str) -> Tensor:
-    """1 + the gradient clipped to [-100, 100] and brought to [0, 1] per sample and channel (Eq. 6; reading 10)."""
+    """1 + the gradient, clipped to [-100, 100] and scaled to [0, 1] for each sample and channel (Eq. 6; reading 10)."""
     clipped = gradient.clamp(-GRADIENT_CLIP, GRADIENT_CLIP)
     if normalisation == "magnitude":
         size = clipped.abs()
@@ -78,18 +79,18 @@ def association_weight(gradient: Tensor, normalisation: str) -> Tensor:
 def offset_loss(
     offsets: Tensor, target: Tensor, heatmap: Tensor, association: Tensor | None = None, *, literal: bool = False
 ) -> Tensor:
-    """L1 over the pixels inside discs (reading 13), over the number of positive pixels.
+    """L1 summed over the pixels inside discs (reading 13), divided by the number of positive pixels.
 
     Parameters
     ----------
     offsets, target
-        (B, 2 L, H, W), layout (channel, xy): L classes (OCPC) or levels.
+        (B, 2 L, H, W) in the layout (channel, xy), for L classes (OCPC) or levels.
     heatmap
-        (B, L, H, W) ground truth, the mask.
+        (B, L, H, W) ground truth, which is the mask.
     association
         (B, L, H, W) weights of `association_weight`, or None. R(.) of Eq. 6 repeats each twice in a row (reading 12).
     literal
-        True multiplies the prediction, as Eq. 6 is written; False the absolute error (reading 11).
+        True multiplies the prediction, as Eq. 6 is written; False multiplies the absolute error (reading 11).
     """
     mask = heatmap.repeat_interleave(2, dim=1)
     offsets = offsets.float()
@@ -134,14 +135,14 @@ def _stack_loss(
 
 
 def classification_loss(logits: Tensor, labels: Sequence[Sequence[int]] | Tensor) -> Tensor:
-    """Mean cross entropy over keypoints of known class.
+    """The mean cross entropy over keypoints whose class is known.
 
     Parameters
     ----------
     logits
         (B, 10, 2).
     labels
-        (B, 10): 0 normal, 1 degenerative, -1 unknown.
+        (B, 10): 0 is normal, 1 degenerative, -1 unknown.
     """
     wanted = torch.as_tensor(labels, device=logits.device).reshape(-1)
     total = F.cross_entropy(logits.float().reshape(-1, CLASSES), wanted, ignore_index=-1, reduction="sum")

@@ -23,8 +23,8 @@ _CLASSIFIERS = ("fc.", "classifier.")
 def load_backbone(network: nn.Module, path: Path) -> None:
     """Put a torchvision ResNet's or DenseNet's weights (``.pth`` or ``.safetensors``) into a detector's trunk.
 
-    The first convolution sees n slices where ImageNet has three colours: each slice gets the colours' mean, times 3/n, so that
-    equal slices give what a grey picture would.
+    The first convolution sees n slices where ImageNet has three colours. Each slice gets the mean over the colours times
+    3/n, so that equal slices give what a grey picture would.
 
     Raises
     ------

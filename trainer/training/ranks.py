@@ -1,4 +1,4 @@
-"""The processes of one training: alone, or as many as ``torchrun`` started, on one machine or several."""
+"""The processes of a training: one, or as many as ``torchrun`` started on one or several machines."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-# A process that is gone ends the others after this; the longest they wait for each other is the first one's validation.
+# The others end after this time if a process is gone. Their longest wait is for the first process to validate.
 TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """``rank`` of ``world`` processes; rank 0 writes and validates."""
+    """This process is number ``rank`` of ``world`` processes; rank 0 writes and validates."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
     def join(cls, device: torch.device) -> Ranks:
-        """What the environment says (``RANK``, ``WORLD_SIZE`` and the address, as torchrun sets them); alone without it."""
+        """What torchrun put into the environment (``RANK``, ``WORLD_SIZE`` and the address); without that, one process."""
         if "WORLD_SIZE" not in os.environ or int(os.environ["WORLD_SIZE"]) == 1:
             return cls()
         if not dist.is_initialized():
@@ -38,11 +38,11 @@ class Ranks:
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module whose gradients are the mean over all processes."""
+        """The module, made so that its gradients are the mean over all processes."""
         return module if self.world == 1 else DistributedDataParallel(module)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean over all processes."""
+        """The mean over all processes."""
         if self.world > 1:
             dist.all_reduce(values)
             values /= self.world
@@ -54,7 +54,7 @@ class Ranks:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Each process of a machine has a GPU of its own, by torchrun's ``LOCAL_RANK``."""
+    """The device of this process: torchrun's ``LOCAL_RANK`` gives each process of a machine a GPU of its own."""
     if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)

@@ -1,4 +1,4 @@
-"""What a training is made of: its schedule and everything that decides its outcome."""
+"""What a training consists of: its schedule and everything else that decides its outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.training.losses import LossConfig
 
@@ -19,9 +19,9 @@ ASSOCIATION_FROM = 0.75
 class Schedule:
     """How a run learns, whatever it trains.
 
-    ``learning_rate`` decays as (1 - i/T)^``decay_power`` after ``warmup_steps``; i counts what ``decay_by`` says: ``epoch``, as
-    Section IV-C, or ``step``, which is smoother in short runs. ``association_from`` is the share of the training after which
-    objective association acts (1 = never); ``gradient_clip`` and ``average_decay`` 0 switch off.
+    ``learning_rate`` decays as (1 - i/T)^``decay_power`` after ``warmup_steps``. What i counts is in ``decay_by``: each
+    ``epoch``, as in Section IV-C, or each ``step``, which is smoother in short runs. ``association_from`` is the share of
+    the training after which objective association acts (1 = never). ``gradient_clip`` and ``average_decay`` are off at 0.
     """
 
     name: str
@@ -48,12 +48,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe(Schedule):
-    """Everything that decides the training of a detector for MRI but data and seed.
+    """Everything that decides the training of a detector for MRI, except data and seed.
 
-    ``phantom_share`` of the samples are procedural phantoms, ``lumbarised`` of these have a well-formed S1-S2 disc;
-    ``slice_reach_mm`` lets training stacks lie off the annotated slice.
-    ``upper_disc`` is what T12-L1 means, ``background`` or ``ignore`` (reading 18). ``crop_jitter_mm`` moves the crops on which a
-    two-stage detector's classifier learns.
+    A share ``phantom_share`` of the samples are procedural phantoms, of which a share ``lumbarised`` has a well-formed
+    S1-S2 disc. Training stacks may lie up to ``slice_reach_mm`` off the annotated slice. ``upper_disc`` says whether T12-L1
+    is ``background`` or to ``ignore`` (reading 18). ``crop_jitter_mm`` moves the crops on which the classifier of a
+    two-stage detector learns.
     """
 
     network: NetworkConfig

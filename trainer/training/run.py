@@ -1,4 +1,4 @@
-"""The training loop: one run folder, resumable at any moment, on one or several processes."""
+"""The training loop: a run has one folder, can be resumed at any moment, and uses one or several processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from spineone_core.detection.devices import choose_device
 from spineone_core.detection.views import PRECISIONS
-from spineone_core.network.spineone import count_parameters
+from spineone_core.network.build import count_parameters
 from trainer.training.pretrained import load_backbone
 from trainer.training.ranks import Ranks, local_device
 from trainer.training.recipe import Schedule
@@ -29,11 +29,12 @@ from trainer.training.task import Batch, Task
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a run uses the machine; what it learns stands in the recipe.
+    """How a run uses the machine; the recipe says what it learns.
 
-    ``precision`` fp32 or bf16 (autocast; losses stay in fp32). ``micro_batches`` parts of a batch go through one after the other
-    and their gradients are averaged, which saves memory; batch normalisation sees one part at a time, as it does with several
-    processes. ``workers`` processes prepare samples beside the training. ``backbone`` is a file of torchvision's weights.
+    ``precision`` is fp32 or bf16 (autocast; losses stay in fp32). A batch is split into ``micro_batches`` parts that are
+    computed one after the other, and their gradients are averaged. This saves memory; batch normalisation sees one part at
+    a time, as it does with several processes. ``workers`` processes prepare samples during the training. ``backbone`` is a
+    file of torchvision's weights.
     """
 
     device: str = "auto"
@@ -57,17 +58,17 @@ class Run:
     task
         What to train, on what.
     folder
-        Created where missing.
+        It is created if it is missing.
     seed
-        Decides weights, order and augmentation. Randomness depends on (seed, number of the sample) alone, so that a resumed run,
-        or one on several processes, sees what an unbroken one would.
+        Decides weights, order and augmentation. Randomness depends only on (seed, number of the sample), so that a resumed run,
+        or one with several processes, sees what an unbroken run would.
     options
-        How the machine is used.
+        How the run uses the machine.
 
     Raises
     ------
     TrainingError
-        If the batch cannot be shared evenly, or the backbone's weights do not fit.
+        If the batch cannot be shared evenly, or if the backbone's weights do not fit.
     """
 
     def __init__(self, task: Task, folder: Path, *, seed: int, options: RunOptions | None = None) -> None:
@@ -99,12 +100,12 @@ class Run:
         return AveragedModel(self.network, avg_fn=warmed_average(decay), use_buffers=True)
 
     def begin_with(self, network: nn.Module) -> None:
-        """Take over the weights of a trained network; no effect on a run that is resumed afterwards.
+        """Take over the weights of a trained network; this has no effect on a run that is resumed afterwards.
 
         Raises
         ------
         TrainingError
-            If its architecture is another than the recipe's.
+            If its architecture is not that of the recipe.
         """
         if network.config != self.network.config:
             raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
@@ -114,7 +115,7 @@ class Run:
     # ------------------------------------------------------------ the loop
 
     def fit(self, *, validate_every: int = 10, resume: bool = False) -> None:
-        """Train to the end; validates every ``validate_every`` epochs and keeps the best package, without validation the last.
+        """Train to the end. Validates every ``validate_every`` epochs and keeps the best package, or the last without validation.
 
         Raises
         ------
@@ -135,11 +136,11 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished."""
+        """Number of finished epochs."""
         return self.step // self.steps_per_epoch
 
     def batches(self) -> Iterator[Batch]:
-        """This process's micro-batches from the present step to the end."""
+        """The micro-batches of this process from the present step to the end."""
         workers = self.options.workers
         loader = DataLoader(
             self.task.samples(self.seed),
@@ -164,7 +165,7 @@ class Run:
         self._log_epoch(losses)
 
     def train_step(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """One step of the optimiser; the loss terms, averaged over micro-batches and processes.
+        """Take one step of the optimiser and return the loss terms, averaged over micro-batches and processes.
 
         Raises
         ------
@@ -191,7 +192,7 @@ class Run:
         return dict(zip(parts[0], values.tolist(), strict=True))
 
     def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
-        """Adds a micro-batch's share to the gradients; processes exchange them with the last one."""
+        """Add a micro-batch's share to the gradients; with the last one the processes exchange them."""
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         associate = self.step >= self.schedule.association_from * self.steps
         half = self.options.precision == "bf16"
@@ -209,12 +210,12 @@ class Run:
     # ------------------------------------------------------------ validation, files
 
     def evaluated_network(self) -> nn.Module:
-        """The averaged weights where averaging is on, ready to be evaluated."""
+        """The network ready to be evaluated, with the averaged weights if averaging is on."""
         network: nn.Module = self.network if self.average is None else self.average.module
         return network.eval()
 
     def _validate(self) -> None:
-        """Keeps the best package; without validation exams the last one."""
+        """Keep the best package, or the last one if there are no validation exams."""
         if not self.ranks.first:
             return
         result = self.task.validate(self.evaluated_network(), self.device)
@@ -312,14 +313,14 @@ class Run:
             print(line, flush=True)
 
     def _progress(self) -> AbstractContextManager[Callable[[int], None]]:
-        """A bar with the time left, on a terminal only."""
+        """A progress bar with the time left, on a terminal only."""
         if not self.ranks.first or not sys.stdout.isatty():
             return nullcontext(lambda epoch: None)
         return _Bar(self.schedule.name, self.epoch, self.schedule.epochs)
 
 
 class _Bar:
-    """Epochs done and time left."""
+    """A progress bar: epochs done and time left."""
 
     def __init__(self, name: str, done: int, total: int) -> None:
         columns = (
@@ -341,9 +342,9 @@ class _Bar:
 
 
 class MicroBatches:
-    """Numbers of the samples of each micro-batch of one process, from a step to the end of its run.
+    """The numbers of the samples in each micro-batch of one process, from a step to the end of its run.
 
-    A batch has (processes x micro_batches) equal parts; a process takes neighbouring ones.
+    A batch has (processes x micro_batches) equal parts, and a process takes neighbouring ones.
 
     Raises
     ------
@@ -373,15 +374,16 @@ class MicroBatches:
 
 
 def _memory_format(module: nn.Module) -> torch.memory_format:
-    """Channels last is faster for 2-D convolutions; weights of 3-D ones have another number of axes."""
+    """Channels last, which is faster for 2-D convolutions; the weights of 3-D ones have too many axes for that."""
     flat = not any(isinstance(part, nn.Conv3d) for part in module.modules())
     return torch.channels_last if flat else torch.contiguous_format
 
 
 def warmed_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average whose decay grows to ``decay``: the random start is soon forgotten.
+    """An exponential moving average whose decay grows up to ``decay``, so that the random start is soon forgotten.
 
-    With a fixed decay of .998 a third of the average would still be the untrained network after 500 steps, which finds nothing.
+    With a fixed decay of .998, a third of the average would still be the untrained network after 500 steps, and it finds
+    nothing.
     """
 
     def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:

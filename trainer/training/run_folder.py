@@ -1,4 +1,4 @@
-"""A run's folder: ``config.json``, ``log.jsonl``, TensorBoard's ``tensorboard/``, ``last.pt``, ``best/``."""
+"""The folder of a run: ``config.json``, ``log.jsonl``, ``tensorboard/``, ``last.pt`` and ``best/``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrainingError(Exception):
 
 
 class RunFolder:
-    """Files of one run. Only the first process of a training writes them (``writes``)."""
+    """The files of a run. Only the first process of a training writes them (``writes``)."""
 
     def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path, self.writes = path, writes
@@ -27,7 +27,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The model package of the best validation."""
+        """The model package with the best validation."""
         return self.path / "best"
 
     @property
@@ -42,7 +42,7 @@ class RunFolder:
             (self.path / "log.jsonl").unlink(missing_ok=True)
 
     def log(self, entry: dict[str, Any]) -> str:
-        """Append a line, which is the truth; TensorBoard gets its numbers where it is installed. Returns the line."""
+        """Append a line to the log and return it. TensorBoard gets its numbers too, if it is installed."""
         line = json.dumps(entry)
         if self.writes:
             with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -63,7 +63,7 @@ class RunFolder:
         self._board.flush()
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint in one step: whatever happens, either the old or the new one is there, whole.
+        """Replace the checkpoint in one step: whatever happens, either the old or the new one is there and complete.
 
         Raises
         ------
@@ -85,7 +85,7 @@ class RunFolder:
             raise TrainingError(f"checkpoint {self.checkpoint} cannot be written ({error}); {kept}") from error
 
     def load(self, device: torch.device) -> dict[str, Any]:
-        """The checkpoint; the log loses what was written after it, which the resumed run writes again."""
+        """The checkpoint. What the log holds from after it is removed, as the resumed run writes it again."""
         try:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except pickle.UnpicklingError as error:
@@ -107,13 +107,13 @@ class RunFolder:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """Lines of a log whose last may have been cut off by a kill."""
+    """The complete lines of a log; a kill may have cut off the last one."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [line for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def _open_board(folder: Path, step: int) -> Any:
-    """TensorBoard's writer, or None where the package is not installed (extra ``train``)."""
+    """TensorBoard's writer, or None if the package is not installed (extra ``train``)."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -122,7 +122,7 @@ def _open_board(folder: Path, step: int) -> Any:
 
 
 def code_version() -> dict[str, str]:
-    """Version of this project and of torch, and the commit where it runs from a checkout."""
+    """The versions of this project and of torch, and the commit if it runs from a checkout."""
     found = {"torch": str(torch.__version__)}
     with suppress(PackageNotFoundError):
         found["spineone-node"] = version("spineone-node")

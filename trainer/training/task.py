@@ -1,4 +1,4 @@
-"""What a run trains, seen from the training loop: SpineOne on MRI slices or its 3-D variant on CT."""
+"""What the training loop sees of what it trains: SpineOne on MRI slices or its 3-D variant on CT."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Batch = dict[str, Tensor]
 class Objective(nn.Module):
     """A network with its losses: ``forward(batch, associate)`` gives the named loss terms, each a mean over the batch.
 
-    Losses are inside so that one forward and one backward pass hold everything, as distributed training needs.
+    The losses are inside so that one forward and one backward pass hold everything, which distributed training needs.
     """
 
     network: nn.Module
@@ -33,7 +33,7 @@ class Task(Protocol):
         """The recipe."""
 
     def config(self) -> dict[str, Any]:
-        """Everything that decides the training but data and seed."""
+        """Everything that decides the training, except data and seed."""
 
     def fingerprint(self) -> str:
         """SHA-256 of the training data: a resumed run must see the same."""
@@ -42,10 +42,10 @@ class Task(Protocol):
         """A fresh network with its losses; random numbers come from torch's global generator."""
 
     def samples(self, seed: int) -> Dataset[Batch]:
-        """Training samples by their number in the whole run; randomness depends on (seed, number) alone."""
+        """The training samples by their number in the whole run; randomness depends only on (seed, number)."""
 
     def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
-        """Score (higher is better) and figures on the validation exams; None where there are none."""
+        """The score (higher is better) and the figures on the validation exams; None if there are no such exams."""
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
         """Write the detector as a package."""

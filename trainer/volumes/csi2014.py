@@ -3,7 +3,8 @@
 Below the folder lies, at any depth, a volume (``SCAN.nii.gz``, ``.nii``, ``.mha`` or ``.mhd``) for each scan, in the challenge
 ``patientNNNN/SCAN/SCAN.nii.gz``, and beside it one of
 
-* ``SCAN.lml``: a header line, then for each vertebra a line ``number name x y z``, split by tabs or spaces (``L1_center``); x, y
+* ``SCAN.lml``: a header line, then for each vertebra a line ``number name x y z``, split by tabs or spaces (``L1_center``);
+x, y
   and z are millimetres from the first voxel along the file's own axes;
 * ``SCAN_label``, ``SCAN_mask`` or ``SCAN_seg`` in a volume format: each vertebra has a label of its own, whose centroid counts.
 
@@ -26,14 +27,14 @@ from trainer.datasets.volume_files import centroids_of, find_volumes, read_volum
 from trainer.volumes.exam import VolumeExam, inside_volume
 
 MASK_ENDINGS = ("_label", "_mask", "_seg")
-# A labelled piece smaller than this is an annotation slip, not a vertebra.
+# A labelled piece smaller than this is a slip of the annotator, not a vertebra.
 MINIMUM_MM3 = 200.0
 
 
 def read(folder: Path) -> Iterator[VolumeExam | Skipped]:
     """Every scan below ``folder``, one at a time; one that cannot be used is yielded as `Skipped`.
 
-    A volume of 512 x 512 x 128 takes 134 MB: keep what you reduce it to, not the exam.
+    A volume of 512 x 512 x 128 takes 134 MB, so keep what you reduce it to, not the exam itself.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def _landmarks(path: Path, image: Any) -> dict[str, FloatArray] | None:
     file = path.with_name(f"{stem_of(path)}.lml")
     if not file.is_file():
         return None
-    # Landmarks count along the file's own axes, before they are turned.
+    # Landmarks are given along the file's own axes, before these are turned.
     source = read_volume(path, orientation="")
     found: dict[str, FloatArray] = {}
     for name, millimetres in read_landmarks(file).items():
@@ -97,7 +98,7 @@ def read_landmarks(path: Path) -> dict[str, FloatArray]:
     Raises
     ------
     ValueError
-        If a line is not ``number name x y z``, a name comes twice, or there is none.
+        If a line is not ``number name x y z``, a name comes twice, or there is no landmark.
     """
     found: dict[str, FloatArray] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

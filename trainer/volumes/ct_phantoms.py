@@ -1,4 +1,4 @@
-"""Procedural CT of a spine with known centroids: for the 3-D variant's tests and its shortened runs. No person's image."""
+"""Procedural CT of a spine with known centroids, for tests and short runs of the 3-D variant. It shows no real person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = (96, 128, 128)  # z, y, x
 
 
 def read(seeds: range, part: str = "train") -> Iterator[VolumeExam]:
-    """One scan a seed, the same voxels for the same seed."""
+    """One scan for each seed; the same seed gives the same voxels."""
     for seed in seeds:
         yield make_volume(seed, part)
 
@@ -53,7 +53,7 @@ def _ellipse(a: NDArray[np.float64], b: NDArray[np.float64], radius_a: float, ra
 
 
 def _centres(rng: np.random.Generator, extent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, 3) x, y, z in mm, from the foot end to the head, on a gentle curve behind the middle of the trunk."""
+    """(K, 3) x, y, z in mm, from the feet to the head, on a gentle curve behind the middle of the trunk."""
     step = rng.uniform(29, 36)
     heights = np.arange(rng.uniform(17, 32), extent[2] - 15, step)
     phase, bend, lean = rng.uniform(0, 2 * np.pi), rng.uniform(4, 14), rng.uniform(-0.08, 0.08)

@@ -18,7 +18,7 @@ from trainer.volumes.preprocessing import prepare_volume
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeOutcome:
-    """``truth`` (K, 3) and ``found`` (J, 3) x, y, z in mm."""
+    """``truth`` (K, 3) and ``found`` (J, 3) of one scan: x, y, z in mm."""
 
     exam_id: str
     patient: str
@@ -26,20 +26,21 @@ class VolumeOutcome:
     found: FloatArray
 
     def hits(self, distance_mm: float) -> float:
-        """Number of true vertebrae with a detection within the distance, one to one."""
+        """The number of true vertebrae with a detection within the distance, matched one to one."""
         return detection_rate(self.truth, self.found, (1.0, 1.0, 1.0), distance_mm) * len(self.truth)
 
 
 def evaluate_volumes(
     network: SpineOneVolume, manifest: VolumeManifest, exams: Iterable[VolumeExam], device: torch.device
 ) -> list[VolumeOutcome]:
-    """One outcome a scan; whole scans go through, whatever their length."""
+    """One outcome for each scan. Whole scans go through the network, whatever their length."""
     return [evaluate_volume(network, manifest, exam, device) for exam in exams]
 
 
 def evaluate_volume(
     network: SpineOneVolume, manifest: VolumeManifest, exam: VolumeExam, device: torch.device
 ) -> VolumeOutcome:
+    """The outcome of one scan."""
     multiples = [STRIDE * f for f in manifest.network.reduction]
     prepared = prepare_volume(exam.voxels, exam.spacing_mm, manifest.preprocessing, multiples)
     found = prepared.to_source(detect_vertebrae(network, prepared.voxels.to(device), suppression=manifest.suppression))
@@ -48,7 +49,7 @@ def evaluate_volume(
 
 
 def volume_figures(outcomes: Sequence[VolumeOutcome]) -> dict[str, float | int]:
-    """Detection rates over all vertebrae at the challenge's 20 mm and the paper's 6 mm, and outputs that found none."""
+    """Detection rates over all vertebrae within the challenge's 20 mm and the paper's 6 mm, and the outputs that hit none."""
     total = sum(len(o.truth) for o in outcomes)
     hits = {d: sum(o.hits(d) for o in outcomes) for d in (CHALLENGE_MM, HIT_MM)}
     return {

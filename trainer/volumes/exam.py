@@ -17,20 +17,21 @@ class VolumeExam:
     Parameters
     ----------
     part
-        ``train`` or ``test``, as the data set is handed out.
+        ``train`` or ``test``, as the data set comes.
     voxels
-        (z, y, x) float32, values as in the file (Hounsfield units), axes towards patient left, posterior and head.
+        (z, y, x) float32 with the values of the file (Hounsfield units); x, y and z go towards patient left, posterior and
+        head.
     spacing_mm
         (x, y, z).
     points
         (K, 3) x, y, z in voxels, centres at integers.
     names
-        Of the K vertebrae, as the annotation calls them.
+        The names of the K vertebrae in the annotation.
 
     Raises
     ------
     ValueError
-        If there is no point, or one outside the volume.
+        If there is no point, or if one lies outside the volume.
     """
 
     exam_id: str

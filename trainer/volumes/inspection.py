@@ -1,4 +1,4 @@
-"""What a data set of CT volumes holds (Table V): scans, vertebrae, geometry, pictures, and everything that looks wrong."""
+"""What a data set of CT volumes holds (Table V): scans, vertebrae, geometry, pictures, and what looks wrong in it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from trainer.curation.inspection import SHEET, quantiles, write_report
 from trainer.datasets.exam import Skipped
 from trainer.volumes.exam import VolumeExam
 
-# From the middle of one vertebra to the next, children's necks to adults' lumbar spines.
+# From the middle of one vertebra to that of the next, from children's necks to adults' lumbar spines.
 STEP_MM = (8.0, 55.0)
-# Values of CT in Hounsfield units reach from air to bone.
+# The values of a CT in Hounsfield units reach from air to bone.
 AIR_HU, BONE_HU = -500.0, 200.0
 HEIGHT = 300
 LEGEND = "Slices through the middle vertebra, along the body; dots are the annotated centroids."
@@ -26,7 +26,7 @@ LEGEND = "Slices through the middle vertebra, along the body; dots are the annot
 
 @dataclass(slots=True)
 class VolumeInspection:
-    """Filled scan by scan, so that only one volume is in memory."""
+    """It is filled scan by scan, so that only one volume is in memory."""
 
     title: str
     scans: list[tuple[str, str, str, int]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class VolumeInspection:
     examples: list[Image.Image] = field(default_factory=list)
 
     def look_at(self, items: Iterable[VolumeExam | Skipped]) -> None:
-        """Take in everything the reader yields."""
+        """Take in everything that the reader yields."""
         for item in items:
             if isinstance(item, Skipped):
                 self.skipped.append(item)
@@ -84,7 +84,7 @@ class VolumeInspection:
         ]
 
     def write(self, out: Path) -> None:
-        """``inspection.json``, ``.txt`` and ``.html`` and ``examples.png`` in a folder."""
+        """Write ``inspection.json``, ``.txt`` and ``.html`` and ``examples.png`` into a folder."""
         write_report(out, self.title, self.sections(), self.to_json(), {"examples": self.examples}, LEGEND)
 
 
@@ -96,7 +96,7 @@ def geometry_of(exam: VolumeExam) -> dict[str, float]:
 
 
 def volume_suspicions(exam: VolumeExam) -> Iterator[str]:
-    """One sentence for each thing that a person should look at."""
+    """A sentence for each thing that a person should look at."""
     along = exam.points[np.argsort(exam.points[:, 2])] * exam.spacing_mm
     steps = np.linalg.norm(np.diff(along, axis=0), axis=1)
     for step in steps[(steps < STEP_MM[0]) | (steps > STEP_MM[1])]:
@@ -107,7 +107,7 @@ def volume_suspicions(exam: VolumeExam) -> Iterator[str]:
 
 
 def picture_of(exam: VolumeExam) -> Image.Image:
-    """The sagittal slice through the middle vertebra, head up, with all centroids."""
+    """The sagittal slice through the middle vertebra, the head on top, with all centroids."""
     middle = exam.points[len(exam.points) // 2]
     plane = exam.voxels[::-1, :, round(float(middle[0]))]
     grey = (np.clip((plane + 200) / 1000, 0, 1) * 255).astype(np.uint8)

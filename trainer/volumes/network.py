@@ -1,7 +1,8 @@
 """SpineOne on CT volumes (Table V): one class, any number of vertebrae, three dimensions.
 
-Memory is held by lower resolution, not by patches: a volume of 512 x 512 x 128 is averaged to 128 x 128 x 128 first (about 1.4 mm
-in the plane), so that attention sees the whole spine at once. Axes are (z, y, x), points (x, y, z); voxel centres at integers.
+A lower resolution keeps memory small, not patches: a volume of 512 x 512 x 128 is averaged to 128 x 128 x 128 first (about
+1.4 mm in the plane), so that attention sees the whole spine at once. Axes are (z, y, x), points (x, y, z); voxel centres at
+integers.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ from torch import Tensor, nn
 
 from spineone_core.arrays import FloatArray
 from spineone_core.network.attention import DualAttention
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 from trainer.training.losses import association_weight, focal_gradient, focal_terms
 
-# Deepest stride: reduced volumes must divide by it.
+# The deepest stride; the sizes of reduced volumes must be multiples of it.
 STRIDE = 8
-# The challenge calls a vertebra found within 20 mm.
+# In the challenge, a vertebra counts as found within 20 mm.
 CHALLENGE_MM = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeConfig:
-    """``reduction`` averages so many voxels along (z, y, x); ``width`` of the first stage; ``pam``, ``cam`` and ``offset``
-    as in 2-D; ``radius`` R of targets and voting, in reduced voxels.
+    """What decides the network.
+
+    ``reduction`` is the number of voxels that are averaged along (z, y, x), ``width`` the number of channels of the first
+    stage. ``pam``, ``cam`` and ``offset`` are as in 2-D. ``radius`` is R of targets and voting, in reduced voxels.
     """
 
     reduction: tuple[int, int, int] = (1, 4, 4)
@@ -51,7 +54,7 @@ class VolumeConfig:
 
 
 class VolumeOutput(NamedTuple):
-    """``logits`` (B, 1, Z, Y, X) and ``offsets`` (B, 3, Z, Y, X), layout (x, y, z) in units of R, or None; reduced voxels."""
+    """``logits`` (B, 1, Z, Y, X) and ``offsets`` (B, 3, Z, Y, X), in reduced voxels; offsets (x, y, z) in units of R, or None."""
 
     logits: Tensor
     offsets: Tensor | None
@@ -66,7 +69,7 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential
 
 
 class SpineOneVolume(nn.Module):
-    """Encoder to stride 8 of the reduced volume, dual attention there, decoder to stride 4, one branch of heads."""
+    """An encoder to stride 8 of the reduced volume, dual attention there, a decoder to stride 4, and one branch of heads."""
 
     def __init__(self, config: VolumeConfig) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class SpineOneVolume(nn.Module):
         self.decoder = nn.Sequential(_conv(6 * w, 2 * w), _conv(2 * w, 2 * w))
         self.heatmap = nn.Conv3d(2 * w, 1, 1)
         self.offset = nn.Conv3d(2 * w, 3, 1) if config.offset else None
-        # The focal loss starts from p = .01 everywhere (reading 8).
+        # The focal loss starts with p = .01 everywhere (reading 8).
         nn.init.constant_(self.heatmap.bias, -math.log(99.0))  # type: ignore[arg-type]
 
     def forward(self, volumes: Tensor) -> VolumeOutput:
@@ -93,7 +96,7 @@ class SpineOneVolume(nn.Module):
         Raises
         ------
         ValueError
-            If the shape is another.
+            If the shape is a different one.
         """
         factors = self.config.reduction
         fits = volumes.ndim == 5 and volumes.shape[1] == 1
@@ -104,7 +107,7 @@ class SpineOneVolume(nn.Module):
         return self.maps(F.avg_pool3d(volumes, factors))
 
     def maps(self, reduced: Tensor) -> VolumeOutput:
-        """The same from a (B, 1, Z, Y, X) volume that is reduced already, as training keeps it."""
+        """The same for a (B, 1, Z, Y, X) volume that is already reduced, as training keeps it."""
         middle = self.middle(self.stem(reduced))
         deep = self._attend(self.deep(middle))
         deep = F.interpolate(deep, size=middle.shape[2:], mode="trilinear", align_corners=False)
@@ -114,7 +117,7 @@ class SpineOneVolume(nn.Module):
         return VolumeOutput(_grow(self.heatmap(features), size), offsets)
 
     def _attend(self, features: Tensor) -> Tensor:
-        """Attention knows no neighbourhood: three axes are one more row of positions."""
+        """Attention knows no neighbourhood, so two of the three axes become one."""
         flat = features.flatten(2, 3)
         attended: Tensor = self.attention(flat)
         return attended.reshape(features.shape)
@@ -130,7 +133,7 @@ def _grow(maps: Tensor, size: torch.Size) -> Tensor:
 def draw_volume_targets(
     points: FloatArray, size: tuple[int, int, int], radius: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Balls of radius R (Eq. 1) and offsets in units of R (Eq. 2); a voxel belongs to its nearest centroid.
+    """Draw balls of radius R (Eq. 1) and offsets in units of R (Eq. 2); a voxel belongs to its nearest centroid.
 
     Parameters
     ----------
@@ -183,7 +186,7 @@ def volume_loss(output: VolumeOutput, heatmap: Tensor, offsets: Tensor, *, assoc
 
 
 def vote_volume(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = 0.05) -> Tensor:
-    """Hough score (Eq. 3 in three dimensions: trilinear votes over the volume of a ball).
+    """The Hough score (Eq. 3 in three dimensions: trilinear votes, divided by the volume of a ball).
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def vote_volume(probability: Tensor, offsets: Tensor | None, radius: float, min_
 
 
 def find_vertebrae(scores: Tensor, *, suppression: int, minimum: float = 0.2, limit: int = 30) -> FloatArray:
-    """(K, 3) x, y, z of the local maxima, strongest first; each is the centroid of the votes around it."""
+    """(K, 3) x, y, z of the local maxima, the strongest first; each is the centroid of the votes around it."""
     side, gathered = 2 * suppression + 1, scores[None, None]
     for _ in range(2):  # sums under a pyramid of height 1 that reaches two voxels
         gathered = F.avg_pool3d(gathered, 3, 1, 1, divisor_override=1)
@@ -222,7 +225,7 @@ def find_vertebrae(scores: Tensor, *, suppression: int, minimum: float = 0.2, li
     found: list[list[float]] = []
     for place in places[order].tolist():
         centroid = _centroid(scores, place)
-        # Two voxels share a peak that lies half way between them.
+        # A peak half way between two voxels appears in both of them.
         if all(math.dist(centroid, other) >= suppression for other in found):
             found.append(centroid)
     return np.array(found[:limit]).reshape(-1, 3)
@@ -251,7 +254,7 @@ def detect_vertebrae(network: SpineOneVolume, volume: Tensor, *, suppression: in
 def detection_rate(
     truth: FloatArray, found: FloatArray, spacing_mm: tuple[float, float, float], distance_mm: float = CHALLENGE_MM
 ) -> float:
-    """Share of true centroids with a detection within the distance, one to one (Eq. 8; Table V).
+    """The share of true centroids with a detection within the distance, matched one to one (Eq. 8; Table V).
 
     Parameters
     ----------

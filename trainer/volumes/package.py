@@ -1,4 +1,4 @@
-"""A package of the 3-D variant on disk: ``manifest.json`` and ``weights.safetensors``. The node reads MRI and refuses it."""
+"""A package of the 3-D variant on disk: ``manifest.json`` and ``weights.safetensors``. The node refuses it, as it reads MRI."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from spineone_core.detection.model_package import MANIFEST, WEIGHTS, ModelPackageError, locate
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 from trainer.volumes.network import SpineOneVolume, VolumeConfig
 from trainer.volumes.preprocessing import VolumePreprocessing
 
@@ -32,7 +32,7 @@ class VolumeManifest:
 
 
 def is_volume_package(path: str | Path) -> bool:
-    """Whether the folder holds a package of the 3-D variant; False where it holds none that can be read."""
+    """Whether the folder holds a package of the 3-D variant; False if it holds none that can be read."""
     try:
         return bool(json.loads((locate(path) / MANIFEST).read_bytes())["format"] == FORMAT)
     except (OSError, ValueError, KeyError, TypeError):
@@ -40,7 +40,7 @@ def is_volume_package(path: str | Path) -> bool:
 
 
 def save_volume_package(folder: Path, network: SpineOneVolume, manifest: VolumeManifest) -> None:
-    """Write both files; the manifest, which holds the weights' SHA-256, last."""
+    """Write both files, the weights first, then the manifest with their SHA-256."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
     (folder / WEIGHTS).write_bytes(weights)
@@ -49,7 +49,7 @@ def save_volume_package(folder: Path, network: SpineOneVolume, manifest: VolumeM
 
 
 def load_volume_package(path: str | Path) -> tuple[VolumeManifest, SpineOneVolume]:
-    """Read and verify; the network is in evaluation mode on the CPU.
+    """Read and verify a package; the network is in evaluation mode on the CPU.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""CT volume -> input of the 3-D variant, and back: one voxel size, one window of Hounsfield units, sizes that divide."""
+"""From a CT volume to the input of the 3-D variant and back: one voxel size, one window of Hounsfield units, padded sizes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spineone_core.arrays import FloatArray
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumePreprocessing:
-    """``spacing_mm`` (x, y, z) of the network's full-resolution voxels: 512 x 512 x 128 of them are 358 x 358 x 256 mm.
+    """``spacing_mm`` (x, y, z) is the size of the network's full-resolution voxels: 512 x 512 x 128 are 358 x 358 x 256 mm.
 
-    Hounsfield units are cut to ``window`` and brought to -1 .. 1.
+    Hounsfield units are clipped to ``window`` and scaled to -1 .. 1.
     """
 
     spacing_mm: tuple[float, float, float] = (0.7, 0.7, 2.0)
@@ -34,13 +34,13 @@ class VolumePreprocessing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedVolume:
-    """``voxels`` (Z, Y, X) as the network sees them; ``scale`` (x, y, z) source voxels a network voxel."""
+    """``voxels`` (Z, Y, X) as the network sees them; ``scale`` (x, y, z) is the number of source voxels in a network voxel."""
 
     voxels: Tensor
     scale: FloatArray
 
     def to_source(self, points: FloatArray) -> FloatArray:
-        """(K, 3) x, y, z; voxel centres at integers on both sides."""
+        """(K, 3) x, y, z in network voxels -> source voxels; both have their centres at integers."""
         return (np.asarray(points, dtype=float) + 0.5) * self.scale - 0.5
 
     def to_network(self, points: FloatArray) -> FloatArray:
@@ -63,12 +63,12 @@ def prepare_volume(
     spacing_mm
         (x, y, z).
     multiples
-        (z, y, x) that the sizes must divide by.
+        (z, y, x) of which the sizes must be multiples.
 
     Raises
     ------
     ValueError
-        If the volume is blank, not finite or not three-dimensional, or a spacing not positive.
+        If the volume is blank, not finite or not three-dimensional, or if a spacing is not positive.
     """
     if voxels.ndim != 3 or min(voxels.shape) < 1 or min(spacing_mm) <= 0:
         raise ValueError(f"volume of shape {voxels.shape} with spacing {tuple(spacing_mm)}")
@@ -85,7 +85,7 @@ def prepare_volume(
 
 
 def _resample(values: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Trilinear; where an axis shrinks, the mean of what falls together comes first, so that nothing is skipped."""
+    """Trilinear. Where an axis shrinks, voxels that fall together are averaged first, so that none is skipped."""
     z, y, x = (min(n, m) for n, m in zip(values.shape, size, strict=True))
     if (z, y, x) != tuple(values.shape):
         values = F.adaptive_avg_pool3d(values[None, None], (z, y, x))[0, 0]

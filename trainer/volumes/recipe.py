@@ -11,10 +11,11 @@ from trainer.volumes.preprocessing import VolumePreprocessing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRecipe(Schedule):
-    """Everything that decides the training of the 3-D variant on CT (Table V) but data and seed.
+    """Everything that decides the training of the 3-D variant on CT (Table V), except data and seed.
 
-    Crops of ``crop`` reduced voxels (z, y, x) lie around a random vertebra; ``flip`` is the chance to exchange left and right;
-    ``contrast_jitter`` scales and shifts grey values. ``suppression`` is the least distance of two vertebrae, in reduced voxels.
+    Crops of ``crop`` reduced voxels (z, y, x) lie around a random vertebra; ``flip`` is the chance to exchange left and
+    right; ``contrast_jitter`` scales and shifts grey values. ``suppression`` is the least distance of two vertebrae, in
+    reduced voxels.
     """
 
     network: VolumeConfig = field(default_factory=VolumeConfig)

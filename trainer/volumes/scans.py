@@ -1,4 +1,4 @@
-"""CT scans for the 3-D variant: which reader reads them, one at a time, by part."""
+"""Reads the CT scans of a part for the 3-D variant, one at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _console = Console(stderr=True)
 
 
 def read_scans(sources: Sequence[str], part: str) -> Iterator[VolumeExam]:
-    """The scans of a part (train or test), one in memory at a time; what cannot be used is printed with its reason.
+    """The scans of a part (train or test), only one of them in memory; what cannot be used is printed with the reason.
 
     Raises
     ------

@@ -27,14 +27,14 @@ from trainer.volumes.recipe import VolumeRecipe
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReducedVolume:
-    """A scan as training keeps it: ``voxels`` (Z, Y, X) uint8 at the reduced resolution, ``points`` (K, 3) x, y, z in them."""
+    """A scan as training keeps it: ``voxels`` (Z, Y, X) uint8, at the reduced resolution, and ``points`` (K, 3) x, y, z."""
 
     voxels: NDArray[np.uint8]
     points: FloatArray
 
 
 def reduce_exam(exam: VolumeExam, recipe: VolumeRecipe) -> ReducedVolume:
-    """Prepared and averaged as the network's first step would."""
+    """The scan prepared and averaged, as the first step of the network would do it."""
     factors = recipe.network.reduction
     prepared = prepare_volume(exam.voxels, exam.spacing_mm, recipe.preprocessing, [STRIDE * f for f in factors])
     reduced = F.avg_pool3d(prepared.voxels[None, None], factors)[0, 0]
@@ -84,7 +84,7 @@ class VolumeTask:
         save_volume_package(folder, network, self.manifest({**training, "scans": len(self.volumes)}, figures))
 
     def manifest(self, training: dict[str, Any], figures: dict[str, Any]) -> VolumeManifest:
-        """What a package says about a network of this recipe."""
+        """The manifest of a network of this recipe."""
         return VolumeManifest(
             name=f"spineone-{self.recipe.name}",
             network=self.recipe.network,
@@ -108,7 +108,7 @@ class VolumeObjective(Objective):
 
 
 class VolumeSamples(Dataset[Batch]):
-    """Every scan once an epoch in random order; a crop around one of its vertebrae."""
+    """Every scan comes once in each epoch, in random order, as a crop around one of its vertebrae."""
 
     def __init__(self, task: VolumeTask, seed: int) -> None:
         self.task, self.seed = task, seed
@@ -136,7 +136,7 @@ class VolumeSamples(Dataset[Batch]):
 def cut(
     volume: ReducedVolume, size: tuple[int, int, int], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], FloatArray]:
-    """A crop of (z, y, x) voxels that holds a random vertebra, dark where the scan ends; the points in its voxels."""
+    """A crop of (z, y, x) voxels that holds a random vertebra and is dark beyond the scan; and the points in its voxels."""
     chosen = volume.points[int(rng.integers(len(volume.points)))][::-1]
     corner = np.empty(3, dtype=int)
     for axis, (length, side) in enumerate(zip(volume.voxels.shape, size, strict=True)):

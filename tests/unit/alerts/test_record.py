@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dicom_node.alerts.record import close_alert, open_alerts, raise_alert
+from dicom_node.alerts.record import close_alert, open_alerts, raise_alert, try_to_close, try_to_raise
 from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
+from dicom_node.system.log import configure_logging
 
 pytestmark = pytest.mark.both_databases
 
@@ -30,3 +34,24 @@ def test_close__and_open_again(database: Database) -> None:
             close_alert(session, "disk_reserve", "/data")
     with database.read() as session:
         assert not open_alerts(session)
+
+
+def test_try__raises_and_closes_in_transactions_of_its_own(database: Database) -> None:
+    try_to_raise(database, AlertKind.WEB_UNAVAILABLE, "127.0.0.1:8080", "in use")
+    with database.read() as session:
+        assert [(alert.kind, alert.detail) for alert in open_alerts(session)] == [("web_unavailable", "in use")]
+    try_to_close(database, AlertKind.WEB_UNAVAILABLE, "127.0.0.1:8080")
+    with database.read() as session:
+        assert not open_alerts(session)
+
+
+def test_try__goes_on_where_the_database_cannot_be_written(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE notices")
+        connection.exec_driver_sql("DROP TABLE alerts")
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    try_to_raise(database, AlertKind.REFUSED, "10.0.0.1", "DOE^JANE")
+    try_to_close(database, AlertKind.REFUSED, "10.0.0.1")
+    events = [json.loads(line)["event"] for line in stream.getvalue().splitlines()]
+    assert events.count("alert_failed") == 2

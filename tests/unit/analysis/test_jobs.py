@@ -234,3 +234,18 @@ def test_database__a_running_job_has_a_lease(database: Database) -> None:
 @pytest.mark.parametrize(("attempts", "seconds"), [(1, 10), (2, 20), (4, 80), (9, 600), (10_000, 600)])
 def test_back_off__doubles_up_to_the_longest(attempts: int, seconds: float) -> None:
     assert back_off(attempts, 10, 600) == seconds
+
+
+def test_newest__of_a_study_and_in_a_state(database: Database) -> None:
+    first = add_job(database)
+    result = add_result(database)
+    held = take(database)
+    with database.write() as session:
+        jobs.succeed(session, held, result_id=result, input_hash="a", detail="")
+    second, other = add_job(database), add_job(database, "1.3")
+    with database.read() as session:
+        newest, done = jobs.newest(session, "1.2"), jobs.newest(session, "1.2", state=JobState.DONE)
+        assert (newest and newest.id, done and done.id) == (second, first)
+        assert jobs.newest(session, "1.3", state=JobState.DONE) is None
+        assert jobs.newest(session, "1.4") is None
+        assert set(session.scalars(jobs.newest_ids())) == {second, other}

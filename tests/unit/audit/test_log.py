@@ -29,12 +29,12 @@ from pydicom.filereader import read_dataset
 from dicom_node.alerts.record import open_alerts
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
-from dicom_node.audit.message import Outcome, Participant, Patient, Study
+from dicom_node.audit.message import AuditedStudy, EventOutcome, Participant, Patient
 from dicom_node.audit.people import activity, command
 from dicom_node.audit.repository import AuditRepository
 from dicom_node.audit.spool import files
 from dicom_node.audit.transfers import Receiving, Transfer, audit_query
-from dicom_node.cli.app import _check_audit_repository
+from dicom_node.cli.set_up import check_audit_repository
 from dicom_node.database.connection import Database
 from dicom_node.dicom.query import query_of
 from dicom_node.images.store import InstanceStore
@@ -47,7 +47,7 @@ from tests.fakes.scu import free_port
 
 MR = "1.2.840.10008.5.1.4.1.1.4"
 HOSTILE = '"><EventID/>&lt;\x00\x1b[31m\n\r\t]]>\ud800\ufffe\U0001f600é' + "x" * 5000
-STUDY = Study("1.2.3", {MR: 15})
+STUDY = AuditedStudy("1.2.3", {MR: 15})
 THEM = Participant("PACS", audit_message.SOURCE, is_requestor=True, address="192.0.2.7")
 
 
@@ -72,7 +72,7 @@ def one_of_each(log: AuditLog) -> None:
     log.record(audit_message.accessed([log.node(is_requestor=True)], [STUDY]))
     log.record(audit_message.deleted([log.node(is_requestor=True)], STUDY, "evidence: proven"))
     person = Participant("ann", audit_message.SOURCE, is_requestor=True)
-    anonymous = Study("1.2.3", {MR: 15}, is_anonymized=True)
+    anonymous = AuditedStudy("1.2.3", {MR: 15}, is_anonymized=True)
     log.record(audit_message.exported([person], "file:///srv/out", [anonymous]))
     log.record(audit_message.imported([Participant("ann", audit_message.DESTINATION)], "file:", [STUDY]))
     log.record(audit_message.refused(Participant("EVIL", address="::1"), log.node(), "unknown calling AE title"))
@@ -103,7 +103,7 @@ def test_message__says_who_what_and_how_it_went(log: AuditLog, node_settings: No
 def test_message__hostile_text_stays_text(log: AuditLog, node_settings: NodeSettings) -> None:
     evil = Participant(HOSTILE, is_requestor=True, address=HOSTILE, alternative_id=HOSTILE)
     log.record(audit_message.refused(evil, log.node(), HOSTILE))
-    log.record(audit_message.accessed([evil], [Study("1.2", {}, Patient(HOSTILE, HOSTILE))]))
+    log.record(audit_message.accessed([evil], [AuditedStudy("1.2", {}, Patient(HOSTILE, HOSTILE))]))
     refused, accessed = reading.messages(node_settings.data_dir)
     said = refused.findtext("EventIdentification/EventOutcomeDescription") or ""
     assert said.startswith('"><EventID/>&lt;??[31m')
@@ -115,7 +115,7 @@ def test_message__hostile_text_stays_text(log: AuditLog, node_settings: NodeSett
 
 def test_message__patient_only_once_and_only_if_given() -> None:
     someone = Patient("4711", "Doe^Jane")
-    studies = [Study("1.2", {MR: 1}, someone), Study("1.3", {MR: 2}, someone)]
+    studies = [AuditedStudy("1.2", {MR: 1}, someone), AuditedStudy("1.3", {MR: 2}, someone)]
     message = audit_message.accessed([THEM], studies)
     encoded = audit_message.encode(message, at=datetime.now(UTC), source_id="SPINEONE", site="North")
     root = ElementTree.fromstring(encoded)
@@ -150,7 +150,7 @@ def test_activity__a_process_that_fails_is_a_major_failure(log: AuditLog, node_s
     assert reading.code_of(started, "EventIdentification/EventTypeCode") == "110120"
     assert reading.code_of(stopped, "EventIdentification/EventTypeCode") == "110121"
     outcomes = [message[0].attrib["EventOutcomeIndicator"] for message in (started, stopped)]
-    assert outcomes == [Outcome.SUCCESS, Outcome.MAJOR_FAILURE]
+    assert outcomes == [EventOutcome.SUCCESS, EventOutcome.MAJOR_FAILURE]
 
 
 # ---------------------------------------------------------------- files
@@ -189,7 +189,7 @@ def test_files__many_writers_at_once_lose_nothing(node_settings: NodeSettings) -
     settings = with_audit(node_settings, file_mb=0.02)
     with ThreadPoolExecutor(8) as pool:
         for number in range(80):
-            message = audit_message.accessed([THEM], [Study(f"1.2.{number}", {MR: 1})])
+            message = audit_message.accessed([THEM], [AuditedStudy(f"1.2.{number}", {MR: 1})])
             pool.submit(AuditLog(settings).record, message)
     found = reading.messages(node_settings.data_dir)
     assert {m.findtext(".//ParticipantObjectName") for m in found} == {f"1.2.{n}" for n in range(80)}
@@ -391,10 +391,10 @@ def test_check__says_whether_the_repository_answers(
     port = free_port()
     rules = {"repository_host": "127.0.0.1", "repository_port": port}
     trusting = with_audit(node_settings, **rules, repository_ca=certificate)
-    assert not _check_audit_repository(trusting)
+    assert not check_audit_repository(trusting)
     with syslog_server(port, context):
-        assert _check_audit_repository(trusting)
-        assert not _check_audit_repository(with_audit(node_settings, **rules))
+        assert check_audit_repository(trusting)
+        assert not check_audit_repository(with_audit(node_settings, **rules))
     said = capsys.readouterr()
     assert said.out == "ok: audit repository answers\n"
     assert "refused" in said.err

@@ -10,7 +10,9 @@ from spineone_core.backbones.densenet import DenseNet
 from spineone_core.backbones.hourglass import Hourglass
 from spineone_core.backbones.hrnet import HRNet
 from spineone_core.backbones.resnet import ResNet
-from spineone_core.network.spineone import NetworkConfig, build_backbone, count_parameters
+from spineone_core.network.backbone import build_backbone
+from spineone_core.network.build import count_parameters
+from spineone_core.network.config import NetworkConfig
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -19,7 +19,7 @@ from tests.unit.network.test_spineone import TINY
 from trainer.cli import app
 from trainer.cli import model as model_commands
 from trainer.datasets.exam import Exam
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,7 @@ def good_outcome(network: Any, manifest: Manifest, exam: Exam, device: Any) -> O
 def test_calibrate__says_what_is_lacking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, data: Path
 ) -> None:
-    monkeypatch.setattr(
-        model_commands, "evaluate_network", lambda n, m, exams, d: [good_outcome(n, m, e, d) for e in exams]
-    )
+    monkeypatch.setattr(model_commands, "outcomes_of", lambda n, m, exams, d: [good_outcome(n, m, e, d) for e in exams])
     words = ["--model", model, "--data", data / "lumbar", "--splits", data / "splits.json", "--out", data / "out"]
     assert run(monkeypatch, "calibrate", *words) == 1
     assert "disc: 5 keypoints of 1 classes are too few" in capsys.readouterr().err.replace("\n", " ")
@@ -157,6 +155,6 @@ def test_refusal__is_printed_with_its_exam(
     def refuse(*_: Any) -> Any:
         raise NotAnalysable(Reason.NOT_LUMBAR, "no")
 
-    monkeypatch.setattr("trainer.evaluation.outcomes.prepare_mid_sagittal", refuse)
+    monkeypatch.setattr("spineone_core.detection.keypoints.prepare_mid_sagittal", refuse)
     assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar") == 0
     assert "lumbar/study1: refused: not_lumbar" in capsys.readouterr().out

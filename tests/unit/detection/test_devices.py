@@ -12,7 +12,8 @@ from spineone_core.detection.detector import Detector
 from spineone_core.detection.devices import DeviceError, compile_network
 from spineone_core.detection.model_package import load_package
 from spineone_core.detection.views import InferenceOptions, view_maps
-from spineone_core.network.spineone import STRUCTURES, SpineOne
+from spineone_core.network.config import STRUCTURES
+from spineone_core.network.spineone import SpineOne
 from tests.fakes.model import write_tiny_model
 from tests.fakes.tiny_runs import tiny_recipe
 

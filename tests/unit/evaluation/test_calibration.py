@@ -12,7 +12,7 @@ from spineone_core.detection.calibration import Calibration, calibrate
 from spineone_core.detection.detector import Detector
 from spineone_core.detection.model_package import Manifest, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.phantom.config import DEMO_CONFIG
 from spineone_core.phantom.exam import make_phantom
 from trainer.evaluation.calibration import (
@@ -22,7 +22,7 @@ from trainer.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
 )
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 
 
 def drawn(count: int, seed: int, *, overconfidence: float = 3.0) -> tuple[np.ndarray, np.ndarray]:

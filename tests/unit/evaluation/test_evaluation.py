@@ -13,14 +13,14 @@ from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.preprocessing import PreprocessingConfig
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from tests.fakes.spine_files import write_sdid
 from tests.unit.datasets.test_readers import single
 from trainer.datasets import sdid_tc
 from trainer.datasets.exam import Exam
 from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
 from trainer.evaluation.evaluation import Evaluation, without_nan
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.evaluation.plots import pck_plot
 
 MANIFEST = Manifest(

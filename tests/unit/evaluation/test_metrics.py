@@ -7,7 +7,7 @@ import pytest
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 
 N, D = Grade.NORMAL, Grade.DEGENERATIVE
 DISC = Structure.DISC

@@ -20,7 +20,8 @@ from trainer.cli import results as results_command
 from trainer.evaluation.calibration import calibration_error_by_chance, expected_calibration_error
 from trainer.evaluation.latency import Latency, measure_latency
 from trainer.evaluation.refusals import Tally, trials
-from trainer.evaluation.results import TARGETS, Results, render_results
+from trainer.evaluation.results_document import render_results
+from trainer.evaluation.targets import TARGETS, Measured
 
 FIGURES = {
     "exams": 24,
@@ -36,7 +37,7 @@ FIGURES = {
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     package = load_package(write_tiny_model(tmp_path_factory.mktemp("model")))
     content: dict[str, Any] = {
         "figures": {"t2": {"exams": 20, "pck6": 0.1}, "all real": FIGURES},
@@ -48,7 +49,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
         "good t2": Tally(Counter(poor=1), ["a"] * 29),
         "noise": Tally(Counter(not_lumbar=198), ["x", "y"]),
     }
-    return Results(
+    return Measured(
         package=package,
         part="test",
         content=content,
@@ -59,11 +60,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     )
 
 
-def verdicts(results: Results) -> dict[str, tuple[str, ...]]:
+def verdicts(results: Measured) -> dict[str, tuple[str, ...]]:
     return {row[0]: row[2:] for row in (target.row(results) for target in TARGETS)}
 
 
-def test_targets__are_judged_by_all_real_exams(results: Results) -> None:
+def test_targets__are_judged_by_all_real_exams(results: Measured) -> None:
     rows = verdicts(results)
     assert rows["PCK-6 mm"][:3] == ("0.980", "held", "0.950 to 1.000")
     assert rows["exams with all ten levels right, level-strict"][:2] == ("0.958", "**missed**")
@@ -78,12 +79,12 @@ def test_targets__are_judged_by_all_real_exams(results: Results) -> None:
     assert rows["size"][:2] == ("8.000 MiB", "held")
 
 
-def test_targets__what_was_not_measured_is_not_held(results: Results) -> None:
+def test_targets__what_was_not_measured_is_not_held(results: Measured) -> None:
     rows = verdicts(replace(results, tallies={}))
     assert rows["good exams refused"][1] == rows["false reports on what must be refused"][1] == "not measured"
 
 
-def test_render__has_a_row_for_every_target_and_names_the_digest(results: Results) -> None:
+def test_render__has_a_row_for_every_target_and_names_the_digest(results: Measured) -> None:
     text = render_results(results)
     assert results.package.identity.digest in text
     for target in TARGETS:

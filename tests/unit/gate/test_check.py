@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from dicom_node.gate.check import check
+from dicom_node.results import kinds
 from dicom_node.results.envelope import to_bytes
 from dicom_node.results.overlay import build_overlay
-from dicom_node.results.report import SOP_CLASS, SOP_CLASS_2D, build_report
+from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import CREATED, KEY, NAMES, analysed, classic, enhanced, named, poor, refused, volume
@@ -128,7 +129,7 @@ def _replacing(**changes: str) -> Callable[[Dataset], None]:
             slice_header=classic(),
             key=KEY,
             created=CREATED,
-            predecessor=Predecessor(SOP_CLASS, "2.25.77", "2.25.78"),
+            predecessor=Predecessor(kinds.REPORT.sop_class, "2.25.77", "2.25.78"),
         )
         (study,) = dataset.PredecessorDocumentsSequence = other.PredecessorDocumentsSequence
         (series,) = study.ReferencedSeriesSequence
@@ -225,7 +226,7 @@ IN_SPACE: list[tuple[Callable[[Dataset], None], str]] = [
     (_in_item("111030", _set(GraphicData=[1.0, 2.0, float("nan")])), "has not three coordinates"),
     (_in_item("111030", _set(ReferencedFrameOfReferenceUID="2.25.99")), "frame of reference of no image"),
     (_in_item("111030", _set(ReferencedFrameOfReferenceUID="2.25.99")), "different images"),
-    (_set(SOPClassUID=SOP_CLASS_2D), "holds no point in space"),
+    (_set(SOPClassUID=kinds.REPORT_2D.sop_class), "holds no point in space"),
 ]
 
 OVERLAY: list[tuple[Callable[[Dataset], None], str]] = [

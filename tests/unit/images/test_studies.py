@@ -7,8 +7,11 @@ from sqlalchemy import select
 
 from dicom_node.analysis import completion, jobs
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Job, ResultRow
+from dicom_node.database.tables import Job, ResultRow, StudyRow
+from dicom_node.database.words import StudyState
+from dicom_node.errors import InvalidTransitionError
 from dicom_node.images import studies
+from dicom_node.images.studies import TRANSITIONS, StudyEvent
 from dicom_node.system.clock import utc_now
 
 pytestmark = pytest.mark.both_databases
@@ -89,3 +92,16 @@ def test_late_image__waits_for_the_end_of_the_running_job(database: Database) ->
     assert due(database, 500) == []
     finish(database)
     assert due(database, 501) == ["1.2"]
+
+
+def test_table__names_every_state_and_every_event() -> None:
+    assert set(TRANSITIONS.values()) == set(StudyState)
+    assert {event for _, event in TRANSITIONS} == set(StudyEvent)
+
+
+def test_close__a_complete_study_cannot_be_closed_again(database: Database) -> None:
+    arrive(database, 0)
+    with database.write() as session:
+        studies.close(session.get_one(StudyRow, "1.2"))
+    with pytest.raises(InvalidTransitionError, match=r"study 1\.2 is complete"), database.write() as session:
+        studies.close(session.get_one(StudyRow, "1.2"))

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from spineone_core import cli
 from spineone_core.anatomy import Structure
 from spineone_core.network import rows
-from spineone_core.network.spineone import ConfigError, NetworkConfig
-from spineone_core.network.two_stage import TwoStage, build_network, cut_crops
+from spineone_core.network.build import build_network
+from spineone_core.network.config import ConfigError, NetworkConfig
+from spineone_core.network.two_stage import TwoStage, cut_crops
 from trainer.training.losses import classification_loss
 
 

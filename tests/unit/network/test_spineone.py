@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from spineone_core.anatomy import Structure
-from spineone_core.network.spineone import ConfigError, NetworkConfig, SpineOne, count_parameters
+from spineone_core.network.build import count_parameters
+from spineone_core.network.config import ConfigError, NetworkConfig
+from spineone_core.network.spineone import SpineOne
 
 TINY = NetworkConfig(
     backbone="resnet18",

@@ -22,7 +22,7 @@ from trainer.cli.arguments import UsageError
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper_row
 from trainer.reproduce import figures, outcome_file, paper, report, scores, tables
 from trainer.reproduce.budget import Budget

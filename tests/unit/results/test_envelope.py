@@ -12,20 +12,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.results.envelope import copy_patient_and_study, plain, settled, start_result, to_bytes
-from tests.unit.synthetic import CREATED, MR, NAMES, classic, named, poor
+from dicom_node.results.kinds import OVERLAY
+from tests.unit.synthetic import CREATED, KEY, NAMES, classic, named, poor
 
 
 def _start(header: Dataset, created: datetime = CREATED) -> Dataset:
-    return start_result(
-        header,
-        sop_class_uid=MR,
-        sop_instance_uid="2.25.1",
-        series_uid="2.25.2",
-        series_number=1,
-        series_description="test",
-        modality="OT",
-        created=created,
-    )
+    return start_result(header, OVERLAY, key=KEY, created=created)
 
 
 def _file(header: Dataset, syntax: str) -> Dataset:

@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
-from dicom_node.results.key_object import SOP_CLASS, build_key_object
+from dicom_node.results.key_object import build_key_object
+from dicom_node.results.kinds import KEY_OBJECT
 from spineone_core.findings import Detection
 from tests.unit.synthetic import (
     CREATED,
@@ -44,7 +45,7 @@ def _note(detection: Detection | None = None, header: Dataset | None = None, **c
 def test_it_points_at_the_slice(detection: Detection, header: Dataset, sop_class: str, frame: int | None) -> None:
     note = _note(detection, header)
     assert check(note) == []
-    assert (note.SOPClassUID, note.Modality, note.SOPInstanceUID) == (SOP_CLASS, "KO", KEY.uid("key-object"))
+    assert (note.SOPClassUID, note.Modality, note.SOPInstanceUID) == (KEY_OBJECT.sop_class, "KO", KEY.uid("key-object"))
     (image,) = [item for item in note.ContentSequence if item.ValueType == "IMAGE"]
     (reference,) = image.ReferencedSOPSequence
     assert (reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID) == (sop_class, SLICE)

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.dicom.identifiers import is_own_result, model_device_uid
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
-from dicom_node.results.overlay import SOP_CLASS, build_overlay, overlay_png
+from dicom_node.results.kinds import OVERLAY
+from dicom_node.results.overlay import build_overlay, overlay_png
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.findings import Detection, Reason
 from tests.unit.synthetic import (
@@ -47,7 +48,7 @@ def _overlay(detection: Detection | None = None, header: Dataset | None = None, 
 
 def test_identity_and_derivation() -> None:
     overlay = _overlay()
-    assert overlay.SOPClassUID == SOP_CLASS
+    assert overlay.SOPClassUID == OVERLAY.sop_class
     assert overlay.StudyInstanceUID == STUDY
     assert (overlay.PatientID, str(overlay.PatientName)) == ("P-0001", "Test^Patient")
     assert overlay.SOPInstanceUID == KEY.uid("overlay")

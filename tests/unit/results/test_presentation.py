@@ -18,7 +18,8 @@ from pydicom.sequence import Sequence
 from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
-from dicom_node.results.presentation import LAYERS, NOTE_LAYER, SOP_CLASS, build_presentation
+from dicom_node.results.kinds import PRESENTATION
+from dicom_node.results.presentation import LAYERS, NOTE_LAYER, build_presentation
 from spineone_core.drawing.style import DEGENERATIVE_COLOUR, NORMAL_COLOUR, TEXT, UNDECIDED_COLOUR, class_word
 from spineone_core.findings import Detection
 from tests.unit.synthetic import (
@@ -70,7 +71,7 @@ def _texts(state: Dataset) -> list[Dataset]:
 
 def test_identity() -> None:
     state = _state()
-    assert (state.SOPClassUID, state.Modality, state.StudyInstanceUID) == (SOP_CLASS, "PR", STUDY)
+    assert (state.SOPClassUID, state.Modality, state.StudyInstanceUID) == (PRESENTATION.sop_class, "PR", STUDY)
     assert (state.PatientID, str(state.PatientName)) == ("P-0001", "Test^Patient")
     assert state.SOPInstanceUID == KEY.uid("presentation")
     assert state.PresentationCreationDate == "20260304"

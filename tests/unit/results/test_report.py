@@ -18,10 +18,11 @@ from dicom_node.gate.check import check
 from dicom_node.results import codes
 from dicom_node.results import report as reports
 from dicom_node.results.envelope import RESEARCH_USE, to_bytes
-from dicom_node.results.report import SOP_CLASS_2D, build_report
+from dicom_node.results.kinds import REPORT, REPORT_2D
+from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.anatomy import Structure
-from spineone_core.findings import REASON_TEXT, Detection, Finding, ModelIdentity, Reason
+from spineone_core.findings import Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
 Group = PlanarROIMeasurementsAndQualitativeEvaluations
@@ -106,7 +107,7 @@ def test_without_a_frame_of_reference_points_stay_on_the_image(uid: str | None) 
 
 
 def test_the_second_form_holds_no_points_in_space() -> None:
-    report = _report(in_space=True, sop_class=SOP_CLASS_2D)
+    report = _report(in_space=True, kind=REPORT_2D)
     assert {item.ValueType for item in _items(report, "111030")} == {"SCOORD"}
 
 
@@ -162,7 +163,7 @@ def test_words_say_it_all() -> None:
 def test_document_is_preliminary_and_unverified() -> None:
     report = _report()
     assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
-    assert report.SeriesDescription == reports.SERIES_DESCRIPTION
+    assert report.SeriesDescription == REPORT.series.description
     assert report.Manufacturer == MANUFACTURER
     assert report.ManufacturerModelName
     assert report.SoftwareVersions
@@ -180,14 +181,14 @@ def test_refusal_is_a_report_without_points(reason: Reason, header: Dataset) -> 
     (group,) = content.get_image_measurement_groups()
     assert group.finding_type == codes.UNDETERMINED
     assert [site.value for site in group.finding_sites] == [codes.LUMBAR_SPINE]
-    assert any(f"[{reason.value}]: {REASON_TEXT[reason]}" in text for text in _texts(report))
+    assert any(f"[{reason.value}]: {reason.text}" in text for text in _texts(report))
     assert RESEARCH_USE in _texts(report)[0]
 
 
 def test_reason_is_not_said_twice() -> None:
     reason = Reason.TOO_FEW_SLICES
-    detection = replace(refused(reason), reason_detail=REASON_TEXT[reason])
-    assert sum(text.count(REASON_TEXT[reason]) for text in _texts(_report(detection))) == 1
+    detection = replace(refused(reason), reason_detail=reason.text)
+    assert sum(text.count(reason.text) for text in _texts(_report(detection))) == 1
 
 
 def test_refusal_tells_not_attempted_from_failed() -> None:
@@ -224,15 +225,15 @@ def test_equal_arguments_give_equal_bytes() -> None:
 
 
 def test_the_second_form_says_the_same_under_its_own_uids() -> None:
-    first, second = _report(), _report(sop_class=SOP_CLASS_2D)
-    assert second.SOPClassUID == second.file_meta.MediaStorageSOPClassUID == SOP_CLASS_2D
+    first, second = _report(), _report(kind=REPORT_2D)
+    assert second.SOPClassUID == second.file_meta.MediaStorageSOPClassUID == REPORT_2D.sop_class
     assert second.SOPInstanceUID == KEY.uid("sr-2d")
     differing = {e.keyword for e in first if e != second[e.tag]}
     assert differing == {"SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"}
 
 
 def test_a_predecessor_is_part_of_what_names_the_report() -> None:
-    earlier = Predecessor(reports.SOP_CLASS, "2.25.77", "2.25.78")
+    earlier = Predecessor(REPORT.sop_class, "2.25.77", "2.25.78")
     report = _report(predecessor=earlier)
     assert check(report) == []
     assert report.SOPInstanceUID != KEY.uid("sr")

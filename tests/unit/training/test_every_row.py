@@ -12,13 +12,14 @@ import torch
 from spineone_core.anatomy import Structure
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import Row, distinct_rows, table_one
-from spineone_core.network.spineone import NetworkConfig, SpineOne
+from spineone_core.network.spineone import SpineOne
 from tests.fakes.tiny_runs import SPACING, shrunk
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
-from trainer.evaluation.metrics import Outcome, all_levels_right, confusion, pck
-from trainer.evaluation.outcomes import evaluate_exam, evaluate_network
+from trainer.evaluation.metrics import all_levels_right, confusion, pck
+from trainer.evaluation.outcomes import Outcome, outcome_of, outcomes_of
 from trainer.recipes import find_recipe, paper_row, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
@@ -44,7 +45,7 @@ def test_row__lowers_its_loss(row: Row, exams: list[Exam], tmp_path: Path) -> No
         run.step = 0  # the same rate again
         losses.append(sum(run.train_step(iter([batch])).values()))
     assert losses[-1] < 0.9 * losses[0]
-    outcome = evaluate_exam(evaluated(run), task.manifest({}, {}), exams[0], run.device)
+    outcome = outcome_of(evaluated(run), task.manifest({}, {}), exams[0], run.device)
     assert outcome.predicted is None or np.isfinite(outcome.predicted).all()
 
 
@@ -120,7 +121,7 @@ def test_tiny_spineone__learns_phantoms_by_heart(tmp_path: Path) -> None:
     while run.step < run.steps and not all_right(outcomes):
         run.train_step(batches)
         if run.step >= 60 and run.step % 20 == 0:
-            outcomes = evaluate_network(evaluated(run), task.manifest({}, {}), learned, run.device)
+            outcomes = outcomes_of(evaluated(run), task.manifest({}, {}), learned, run.device)
     assert all_right(outcomes)
 
 

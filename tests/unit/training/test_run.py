@@ -13,12 +13,12 @@ import torch
 from spineone_core.anatomy import Grade, Structure
 from spineone_core.detection.calibration import calibrate as apply_calibration
 from spineone_core.detection.model_package import load_package
-from spineone_core.network.spineone import NetworkConfig
+from spineone_core.network.config import NetworkConfig
 from tests.fakes.tiny_runs import start
 from trainer.datasets import phantoms
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import expected_calibration_error, fit_platt
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of

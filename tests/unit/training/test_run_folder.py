@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from spineone_core.network.config import NetworkConfig
 from spineone_core.network.rows import distinct_rows
-from spineone_core.network.spineone import NetworkConfig
 from tests.fakes.tiny_runs import shrunk, start, tiny_data, tiny_recipe
 from trainer.training.keypoint_task import KeypointObjective
 from trainer.training.pretrained import load_backbone

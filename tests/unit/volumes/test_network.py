@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.network.spineone import ConfigError, count_parameters
+from spineone_core.network.build import count_parameters
+from spineone_core.network.config import ConfigError
 from trainer.volumes.network import (
     SpineOneVolume,
     VolumeConfig,

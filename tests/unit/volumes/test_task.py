@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from spineone_core.detection.model_package import ModelPackageError, load_package
-from spineone_core.network.spineone import ConfigError
+from spineone_core.network.config import ConfigError
 from trainer.cli import app, fit
 from trainer.recipes import find_recipe, table5
 from trainer.training.run import Run, RunOptions

@@ -1,4 +1,4 @@
-"""The HTML page of an evaluation, section by section."""
+"""The sections of an evaluation's HTML page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from scipy.stats import binomtest
 from spineone_core.anatomy import Structure
 from trainer.curation.html import Section, as_source
 from trainer.evaluation import metrics
-from trainer.evaluation.calibration import (
-    labelled_probabilities,
-)
+from trainer.evaluation.calibration import labelled_probabilities
 from trainer.evaluation.curves import confidences_and_misses, ordering, reliability, risk_coverage
-from trainer.evaluation.metrics import Outcome
+from trainer.evaluation.outcomes import Outcome
 from trainer.evaluation.plots import NoPlotsError, pck_plot, reliability_diagram, risk_coverage_plot
 
 Figures = dict[str, float | int]
@@ -30,12 +28,13 @@ def rows_of(groups: dict[str, Figures] | dict[str, dict[str, float]]) -> list[tu
 
 
 def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, tuple[float, float]]]) -> Section:
+    """All figures, a column for each group; intervals stand beside the figures that have one."""
     rows = []
     for name, *cells in rows_of(figures):
         found = [intervals.get(group, {}).get(name) for group in figures]
         rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
     lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
-    # Where all are right, every sample drawn is right too: only the exact interval shows how little that proves.
+    # If all exams are right, so is every bootstrap sample; only the exact interval shows how little that proves.
     lines += [
         f"{group}: all {found['exams']} exams right; the exact 95 % interval of that share begins at "
         f"{binomtest(int(found['exams']), int(found['exams'])).proportion_ci().low:.2f}."
@@ -46,18 +45,21 @@ def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, 
 
 
 def table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -> Section:
+    """A row for each group, a column for each of ``keys``, all figures where none are named."""
     names = list(keys) or list(next(iter(groups.values())))
     rows = [(name, *(text_of(figures.get(key)) for key in names)) for name, figures in groups.items()]
     return Section(heading=heading, columns=("", *names), rows=rows)
 
 
 def refusals_section(outcomes: Sequence[Outcome]) -> Section:
+    """How many exams were refused, by reason."""
     reasons = Counter(outcome.refusal for outcome in outcomes if outcome.predicted is None)
     rows = [(reason, str(count)) for reason, count in reasons.most_common()]
     return Section(heading=f"Refused ({reasons.total()})", columns=("reason", "exams"), rows=rows)
 
 
 def confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Section:
+    """What was said of the keypoints of each true class."""
     table = metrics.confusion(outcomes, structure)
     rows = [(f"truly {grade}", *map(str, counts.values())) for grade, counts in table.items()]
     columns = ("", *(f"said {word}" if word != "missed" else word for word in next(iter(table.values()))))
@@ -65,6 +67,7 @@ def confusion_section(outcomes: Sequence[Outcome], structure: Structure) -> Sect
 
 
 def curves_section(outcomes: Sequence[Outcome]) -> Section:
+    """PCK, reliability and risk-coverage curves, or how to get matplotlib where it is missing."""
     structures = list(Structure)
     pairs = {s.value: confidences_and_misses(outcomes, s) for s in structures}
     order = ", ".join(f"{name} {text_of(ordering(*pair))}" for name, pair in pairs.items())
@@ -85,7 +88,7 @@ def curves_section(outcomes: Sequence[Outcome]) -> Section:
 
 
 def text_of(value: float | int | None) -> str:
-    """A figure as people read it."""
+    """A figure as text for people."""
     if value is None or not np.isfinite(value):
         return "-"
     return str(value) if isinstance(value, int) else f"{value:.3f}"

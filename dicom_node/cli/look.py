@@ -1,0 +1,95 @@
+"""`status`, `jobs`, `job`, `alerts`: commands that change nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
+from dicom_node.cli.printing import print_json, print_lines, print_list, print_table
+from dicom_node.cli.receivers import send_test
+from dicom_node.errors import NodeError
+from dicom_node.health import overview
+
+# What the table of studies shows; `--json` has more.
+_STUDY_COLUMNS = (
+    "study_uid",
+    "state",
+    "reason",
+    "instances",
+    "job",
+    "sent",
+    "proven",
+    "to_send",
+    "not_sent",
+    "last_received_at",
+)
+
+
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show queues, the last studies with state and reason, destinations, and open alerts."""
+    settings, database = open_node(config)
+    with database.read() as session:
+        state = overview.status(session, settings)
+    if as_json:
+        print_json(state)
+    else:
+        _print_status(state)
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    print_lines(
+        f"{state['ae_title']}  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
+        f"{state['instances']} instances",
+        *(
+            f"{name:7} {'  '.join(f'{key} {count}' for key, count in state[name].items())}"
+            for name in ("jobs", "outbox")
+        ),
+    )
+    print_table("studies", [{key: study[key] for key in _STUDY_COLUMNS} for study in state["studies"]])
+    print_table("destinations", state["destinations"])
+    print_table("receivers of alerts", state["receivers"])
+    print_table("open alerts", state["alerts"])
+    if not state["alerts"]:
+        print_lines("no open alerts")
+
+
+def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """List the last jobs."""
+    _, database = open_node(config)
+    with database.read() as session:
+        rows = overview.job_list(session)
+    print_list("jobs", rows, as_json)
+
+
+def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Show one job and everything that happened to it."""
+    _, database = open_node(config)
+    with database.read() as session:
+        detail = overview.job_detail(session, job_id)
+    if detail is None:
+        raise NodeError(f"there is no job {job_id}")
+    if as_json:
+        print_json(detail)
+        return
+    events = detail.pop("events")
+    for key, value in detail.items():
+        print(f"{key:12} {'' if value is None else value}")
+    print_table("events", events)
+
+
+def alerts(
+    config: ConfigOption = DEFAULT_CONFIG,
+    test: Annotated[bool, typer.Option("--test", help="send every receiver a test message instead")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List open alerts, or see whether the receivers of alerts can be told (exit 1 if one cannot)."""
+    settings, database = open_node(config)
+    if test:
+        if not send_test(settings):
+            raise typer.Exit(1)
+        return
+    with database.read() as session:
+        rows = overview.alert_list(session)
+    print_list("open alerts", rows, as_json)

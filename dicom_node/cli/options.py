@@ -1,0 +1,40 @@
+"""Options that several commands take, and what a command opens before it does its work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.database.connection import Database, open_database
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import CONFIG_NAME, load_settings
+from dicom_node.system.log import configure_logging
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", envvar="SPINEONE_CONFIG", help="settings file", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+DEFAULT_CONFIG = Path(CONFIG_NAME)
+
+
+def log_errors_only() -> None:
+    """Standard output belongs to what the command prints; the log's errors go to standard error."""
+    configure_logging("error", process="cli", stream=sys.stderr)
+
+
+def open_node(config: Path) -> tuple[NodeSettings, Database]:
+    """The settings and the database of the node that a command looks at or changes.
+
+    Raises
+    ------
+    SettingsError
+        If the settings are wrong.
+    DatabaseError
+        If the database is missing, damaged or of another version.
+    """
+    log_errors_only()
+    settings = load_settings(config)
+    return settings, open_database(settings.database)

@@ -1,0 +1,158 @@
+"""What each process of the node is made of, one function a role: the only place that puts process modules together.
+
+Every process imports this module, so what one role alone needs and is large is imported in its function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicom_node.alerts.notifier import Notifier
+from dicom_node.analysis.detector import load_detector
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.people import activity
+from dicom_node.audit.repository import AuditRepository
+from dicom_node.commitment.answers import Answers
+from dicom_node.commitment.prover import Prover
+from dicom_node.database.connection import Database, open_database, prepare_database
+from dicom_node.delivery.deliverer import Delivery
+from dicom_node.errors import NodeError
+from dicom_node.health.heartbeats import beating
+from dicom_node.images.folders import prepare_folders
+from dicom_node.processes.scheduler import Scheduler
+from dicom_node.processes.supervisor import Supervisor
+from dicom_node.receiving.census import Census
+from dicom_node.receiving.listener import run_listener
+from dicom_node.receiving.pull import Retriever
+from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.reading import load_settings
+from dicom_node.system.lifecycle import StopFlag, notify_ready
+from dicom_node.system.log import configure_logging, get_logger
+from dicom_node.upkeep.retention import Retention
+
+_PURGE_EVERY_S = 60.0
+
+
+def serve(config: Path) -> None:
+    """The supervisor: bring the database up to date, then run every other process until asked to stop.
+
+    Raises
+    ------
+    NodeError
+        If the settings or the database are wrong, or a process does not start.
+    """
+    settings = load_settings(config)
+    configure_logging(settings.log_level, process="supervisor")
+    prepare_folders(settings.data_dir)
+    database = prepare_database(settings.database)
+    supervisor = Supervisor(settings, database, config.resolve())
+    stop = StopFlag().install()
+    with activity(AuditLog(settings), "supervisor"), beating(database, "supervisor", is_well=supervisor.is_well):
+        supervisor.run(stop)
+
+
+def listen(config: Path) -> None:
+    """The listener.
+
+    Raises
+    ------
+    NodeError
+        If the settings or the database are wrong, or the port cannot be had.
+    """
+    settings, database, stop = _begin(config, "listener")
+    try:
+        with _at_work(settings, database, "listener"):
+            run_listener(settings, database, stop)
+    except OSError as error:
+        where = f"{settings.listener.host}:{settings.listener.port}"
+        raise NodeError(f"cannot listen on {where}: {error.strerror or error}") from error
+
+
+def work(config: Path) -> None:
+    """One worker.
+
+    Raises
+    ------
+    NodeError
+        If the settings, the database or the model are wrong.
+    """
+    # Loads highdicom and SciPy; `load_detector` loads torch.
+    from dicom_node.analysis.worker import Worker
+
+    settings, database, stop = _begin(config, "worker")
+    detector = load_detector(settings)
+    worker = Worker(settings, database, detector)
+    with _at_work(settings, database, "worker", gpu=detector.gpu_memory):
+        worker.run(stop)
+
+
+def deliver(config: Path) -> None:
+    """Delivery, and with it the timers and everything else of which the node needs one.
+
+    Raises
+    ------
+    NodeError
+        If the settings or the database are wrong.
+    """
+    settings, database, stop = _begin(config, "delivery")
+    scheduler = _timers(settings, database)
+    scheduler.start()
+    Notifier(settings, database).start(stop)
+    _census(settings, database).start(stop)
+    get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
+    notify_ready()
+    with _at_work(settings, database, "delivery"):
+        Delivery(settings, database, Prover(settings, database).prove_due).run(stop)
+    scheduler.stop()
+    get_logger().info("stopped")
+
+
+def web(config: Path) -> None:
+    """Health, metrics and the status page.
+
+    Raises
+    ------
+    NodeError
+        If the settings or the database are wrong.
+    """
+    # Loads Starlette, uvicorn and Jinja.
+    from dicom_node.web.server import run_web
+
+    settings, database, stop = _begin(config, "web")
+    with _at_work(settings, database, "web"):
+        run_web(settings, database, stop)
+
+
+def _timers(settings: NodeSettings, database: Database) -> Scheduler:
+    """The scheduler with the steps of other modules that it runs too."""
+    scheduler = Scheduler(settings, database)
+    scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
+    scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
+    scheduler.every(settings.delivery.poll_seconds, AuditRepository(settings, database).send_due)
+    return scheduler
+
+
+def _census(settings: NodeSettings, database: Database) -> Census:
+    """The census; images that its archive has and the node lacks are fetched by the retriever."""
+    return Census(settings, database, lambda archive, uid: Retriever(settings, database, archive).pull(uid, "MR"))
+
+
+def _begin(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
+    """What every process but the supervisor does first."""
+    stop = StopFlag().install()
+    settings = load_settings(config)
+    configure_logging(settings.log_level, process=name)
+    database = open_database(settings.database)
+    prepare_folders(settings.data_dir)
+    return settings, database, stop
+
+
+@contextmanager
+def _at_work(
+    settings: NodeSettings, database: Database, role: str, gpu: Callable[[], tuple[str, int, int] | None] = lambda: None
+) -> Iterator[None]:
+    """The audit log has the process's start and end; in between it says that it lives."""
+    with activity(AuditLog(settings), role), beating(database, role, gpu=gpu):
+        yield

@@ -1,0 +1,77 @@
+"""Who gets an association, and who is told of those that were refused: log, alert, audit message."""
+
+from __future__ import annotations
+
+from dicom_node.alerts.record import try_to_raise
+from dicom_node.audit.transfers import Receiving
+from dicom_node.database.connection import Database
+from dicom_node.database.words import AlertKind
+from dicom_node.images.store import InstanceStore
+from dicom_node.receiving.peers import Peers
+from dicom_node.receiving.refusals import Refusal
+from dicom_node.receiving.server import Caller
+from dicom_node.settings.node import NodeSettings
+from dicom_node.system.log import get_logger
+
+
+class Admission:
+    """Judges callers by the settings; the `Doorkeeper` of the listener's server.
+
+    Parameters
+    ----------
+    settings
+        Of the whole node.
+    database
+        For alerts.
+    store
+        Says whether there is room for images.
+    peers
+        Who may call.
+    audit
+        The listener's part of the audit log.
+    """
+
+    def __init__(
+        self, settings: NodeSettings, database: Database, store: InstanceStore, peers: Peers, audit: Receiving
+    ) -> None:
+        self._listener = settings.listener
+        self._database = database
+        self._store = store
+        self._peers = peers
+        self._audit = audit
+
+    def judge(self, caller: Caller) -> Refusal | None:
+        """See `Doorkeeper`."""
+        refusal = self._refusal(caller)
+        if refusal is None:
+            get_logger().info("association", calling_ae=caller.calling_ae, address=caller.address)
+        return refusal
+
+    def most_associations(self, calling_ae: str) -> int:
+        """See `Doorkeeper`."""
+        return self._peers.most_associations(calling_ae) or self._listener.max_associations
+
+    def refused(self, caller: Caller, refusal: Refusal) -> None:
+        """See `Doorkeeper`."""
+        calling, called, address = caller.calling_ae, caller.called_ae, caller.address
+        why = refusal.words
+        get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=why)
+        detail = f"calling AE {calling}, called AE {called}"
+        try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)
+        if refusal.is_about_caller:
+            self._audit.refused(calling, address, f"association refused: {why}")
+
+    def tls_failed(self, address: str) -> None:
+        """See `Doorkeeper`."""
+        self._audit.refused("", address, "TLS handshake failed")
+
+    def _refusal(self, caller: Caller) -> Refusal | None:
+        if self._listener.require_called_ae and caller.called_ae != self._listener.ae_title:
+            return Refusal.WRONG_CALLED_AE
+        if not self._peers.knows_title(caller.calling_ae):
+            return Refusal.UNKNOWN_CALLING_AE
+        if not self._peers.allows(caller.calling_ae, caller.address):
+            return Refusal.ADDRESS
+        if not self._store.has_room():
+            return Refusal.DISK_RESERVE
+        return None

@@ -1,0 +1,42 @@
+"""The status page `/`: everything of `dicom-node status`, the processes and the checks, as HTML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from dicom_node.database.connection import Database
+from dicom_node.dicom.identifiers import SOFTWARE_VERSION
+from dicom_node.health import overview
+from dicom_node.health.heartbeats import running
+from dicom_node.health.readiness import checks
+from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
+
+STUDIES_SHOWN = 25
+# Autoescape for every template: reasons and subjects may hold what a peer sent.
+_templates = Environment(
+    loader=PackageLoader("dicom_node.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["when"] = lambda text: "" if text is None else str(text)[:19].replace("T", " ")
+_templates.filters["words"] = lambda text: str(text).replace("_", " ")
+
+
+def render_page(settings: NodeSettings, database: Database) -> str:
+    """The status page as HTML."""
+    now = utc_now()
+    with database.read() as session:
+        state: dict[str, Any] = overview.status(session, settings, studies=STUDIES_SHOWN)
+        processes = running(session, now=now)
+    return _templates.get_template("status.html").render(
+        state=state,
+        processes=processes,
+        checks=checks(settings, database),
+        now=now.isoformat(),
+        version=SOFTWARE_VERSION,
+    )

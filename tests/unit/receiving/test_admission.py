@@ -1,0 +1,83 @@
+"""Who gets an association, and who is told of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from dicom_node.alerts.record import open_alerts
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.transfers import Receiving
+from dicom_node.database.connection import Database
+from dicom_node.images.store import InstanceStore
+from dicom_node.receiving.admission import Admission
+from dicom_node.receiving.peers import Peers
+from dicom_node.receiving.refusals import Refusal
+from dicom_node.receiving.server import Caller
+from dicom_node.settings.node import NodeSettings
+
+GOOD = Caller("ROUTER", "SPINEONE", "10.0.0.1")
+
+
+@pytest.fixture
+def settings(node_settings: NodeSettings) -> NodeSettings:
+    peers = [{"ae_title": "ROUTER", "addresses": ["10.0.0.0/8"], "max_associations": 3}]
+    return NodeSettings(**{**node_settings.model_dump(), "peers": peers})
+
+
+@pytest.fixture
+def admission(settings: NodeSettings, database: Database) -> Admission:
+    store = InstanceStore.of(settings, database)
+    return Admission(settings, database, store, Peers(settings), Receiving(AuditLog(settings), database))
+
+
+def audit_lines(settings: NodeSettings) -> list[str]:
+    return [
+        line for path in settings.data_dir.glob("audit/audit-*.log") for line in path.read_text().splitlines() if line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("caller", "expected"),
+    [
+        (GOOD, None),
+        (Caller("ROUTER", "OTHER", "10.0.0.1"), Refusal.WRONG_CALLED_AE),
+        (Caller("STRANGER", "SPINEONE", "10.0.0.1"), Refusal.UNKNOWN_CALLING_AE),
+        (Caller("ROUTER", "SPINEONE", "192.168.0.1"), Refusal.ADDRESS),
+    ],
+)
+def test_judge__by_titles_and_address(admission: Admission, caller: Caller, expected: Refusal | None) -> None:
+    assert admission.judge(caller) is expected
+
+
+def test_judge__under_the_disk_reserve(admission: Admission, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InstanceStore, "has_room", lambda self, size=0: False)
+    assert admission.judge(GOOD) is Refusal.DISK_RESERVE
+
+
+def test_most_associations__of_the_peer_or_of_all(admission: Admission, settings: NodeSettings) -> None:
+    assert admission.most_associations("ROUTER") == 3
+    assert admission.most_associations("ARCHIVE") == settings.listener.max_associations
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_refused__alert_and_audit_message(
+    admission: Admission, settings: NodeSettings, database: Database, refusal: Refusal
+) -> None:
+    admission.refused(GOOD, refusal)
+    with database.read() as session:
+        (alert,) = open_alerts(session)
+    assert (alert.kind, alert.subject) == ("refused", f"10.0.0.1: {refusal.words}")
+    assert alert.detail == "calling AE ROUTER, called AE SPINEONE"
+    assert len(audit_lines(settings)) == refusal.is_about_caller
+
+
+def test_refused__though_the_database_is_gone(admission: Admission, database: Database) -> None:
+    database.close()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alerts")
+    admission.refused(GOOD, Refusal.ADDRESS)
+
+
+def test_caller__of_a_request() -> None:
+    request = bytes(10) + b"SPINEONE".ljust(16) + b"ROUT\nER".ljust(16) + bytes(32)
+    assert Caller.of(request, "10.0.0.1") == Caller("ROUT?ER", "SPINEONE", "10.0.0.1")
