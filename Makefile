@@ -5,6 +5,8 @@ PIP_FLAGS ?=
 BIN := $(VENV)/bin
 # One more than there are cores: many tests wait for time to pass, or for another process.
 TEST_PROCESSES ?= 3
+# Bytecode is kept, whatever the environment says: dozens of processes of the node would compile it anew.
+test validators: export PYTHONDONTWRITEBYTECODE =
 # Neighbours stay in one process, as far as they do, since they share servers and studies; a process that has nothing left takes
 # half of what another one still has. Unlike the ways that keep files together, this one tries no test again that ended its process.
 PARALLEL := -n $(TEST_PROCESSES) --dist worksteal

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy.optimize import isotonic_regression
 
 from spineone_core.anatomy import Structure
 from spineone_core.drawing import marks, overlay, panel, slices, style
@@ -115,6 +116,11 @@ def test_positions_are_spread(wanted: list[float], gap: float) -> None:
     assert max(placed) <= 1000 + 1e-6
     if all(np.diff(wanted) >= gap) and min(wanted) >= 0 and max(wanted) <= 1000:
         assert placed == pytest.approx(wanted)
+
+
+@given(st.lists(st.floats(-100, 1100) | st.integers(0, 9).map(float), min_size=1, max_size=12))
+def test_nearest_rising__equals_scipys_to_the_last_bit(values: list[float]) -> None:
+    assert overlay.nearest_rising(values) == isotonic_regression(values).x.tolist()
 
 
 def test_positions_that_do_not_fit_lie_evenly() -> None:
