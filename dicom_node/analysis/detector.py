@@ -12,8 +12,8 @@ from spineone_core.findings import Detection, ModelIdentity
 from spineone_core.imaging.volume import SagittalVolume
 
 
-class Reading(Protocol):
-    """What a detector says about a study."""
+class StudyReading(Protocol):
+    """What a detector says about a study, and the series that it read; None where it could read none."""
 
     @property
     def detection(self) -> Detection: ...
@@ -27,7 +27,7 @@ class StudyReader(Protocol):
 
     identity: ModelIdentity
 
-    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading: ...
 
     def gpu_memory(self) -> tuple[str, int, int] | None: ...
 

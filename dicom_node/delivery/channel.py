@@ -72,7 +72,7 @@ class Progress(Protocol):
         """The destination has answered to a form that was sent, or will never take it."""
 
 
-class Channel(Protocol):
+class DeliveryChannel(Protocol):
     """A way to one destination."""
 
     def send(self, offers: Sequence[Offer], progress: Progress) -> None:

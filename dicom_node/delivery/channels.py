@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dicom_node.delivery.channel import Channel
+from dicom_node.delivery.channel import DeliveryChannel
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
 
 
-def _c_store(settings: NodeSettings, destination: Destination) -> Channel:
+def _c_store(settings: NodeSettings, destination: Destination) -> DeliveryChannel:
     return Sender(destination, calling_ae=settings.listener.ae_title, timeout_s=settings.delivery.timeout_s)
 
 
 # By `Destination.channel`.
-CHANNELS: dict[str, Callable[[NodeSettings, Destination], Channel]] = {"c-store": _c_store}
+CHANNELS: dict[str, Callable[[NodeSettings, Destination], DeliveryChannel]] = {"c-store": _c_store}
 
 
-def channel_to(settings: NodeSettings, destination: Destination) -> Channel:
+def channel_for(settings: NodeSettings, destination: Destination) -> DeliveryChannel:
     """The way to a destination. Nothing is opened before something is sent."""
     return CHANNELS[destination.channel](settings, destination)
