@@ -56,6 +56,7 @@ class Offer:
 
     @property
     def preferred(self) -> Form:
+        """The form that is sent to a destination that takes them all."""
         return self.forms[0]
 
 
