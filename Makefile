@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
-# Each file of tests stays in one process, since its fixtures start servers.
-TEST_PROCESSES ?= 2
+# One more than there are cores: many tests wait for time to pass, or for another process.
+TEST_PROCESSES ?= 3
+# Neighbours stay in one process, as far as they do, since they share servers and studies; a process that has nothing left takes
+# half of what another one still has. Unlike the ways that keep files together, this one tries no test again that ended its process.
+PARALLEL := -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: demo test check install clean configuration viewers sbom campaign reproduce-smoke validators protections
 
@@ -13,7 +16,7 @@ demo: install
 	$(BIN)/dicom-node demo $(DEMO_FLAGS)
 
 test: install
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(TEST_FLAGS)
+	$(BIN)/python -m pytest $(PARALLEL) --durations 20 --durations-min 4 $(TEST_FLAGS)
 
 check: install
 	$(BIN)/ruff check .
@@ -38,9 +41,9 @@ reproduce-smoke: install
 configuration: install
 	$(BIN)/python -m dicom_node.settings.text > docs/configuration.md
 
-# PixelMed's validator over the report of every kind of study: too slow for each run of the tests, which ask it for each form only.
+# PixelMed's validator over the report of every kind of study, every form of it and refusals: too slow for each run of the tests.
 validators: install
-	$(BIN)/python -m pytest -m pixelmed $(TEST_FLAGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m pixelmed $(TEST_FLAGS)
 
 # OHIF with our reports of every kind of study, in headless Chromium; fetches OHIF's built app from the npm registry, once. Says
 # what is missing. VIEWERS_FLAGS="classic chinese" are two kinds, --offline-ok takes an unreachable registry for no failure.
@@ -50,7 +53,7 @@ viewers: install
 # Takes more than an hour, and two cores for itself; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200" is a short one. Writes what was
 # really done. As root the disk is filled too (a small one of its own); messages after which something was wrong are in build/campaign.
 campaign: install
-	$(BIN)/python -m pytest -m campaign $(TEST_FLAGS)
+	$(BIN)/python -m pytest -m campaign -o faulthandler_timeout=0 $(TEST_FLAGS)
 	$(BIN)/python -m tests.faults.campaign --write docs/reliability.md $(CAMPAIGN_FLAGS)
 
 # Takes each protection out of a copy of the source and sees whether a test notices: half an hour and more.

@@ -16,6 +16,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from dicom_node.database.connection import open_database
+from dicom_node.health import overview
+from dicom_node.settings.reading import load_settings
+
 T = TypeVar("T")
 
 ORTHANC = Path("/usr/sbin/Orthanc")
@@ -150,6 +154,17 @@ def running_node(config: Path, log: Path, *, timeout_s: float = 120) -> Iterator
     finally:
         if process.poll() is None:
             process.kill()
+
+
+def node_status(config: Path) -> dict[str, Any]:
+    """What `dicom-node status --json` prints, without a process for each question: for waiting."""
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    try:
+        with database.read() as session:
+            return overview.status(session, settings)
+    finally:
+        database.close()
 
 
 def storescu(

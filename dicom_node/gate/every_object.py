@@ -175,19 +175,21 @@ def sequences(dataset: Dataset) -> Problems:
 
 
 def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
+    # Once for all: a look-up by keyword costs more than to walk the few elements of an item.
+    held = {element.keyword: element for element in item}
     if sequence == "ContentSequence":
-        kind = item.get("ValueType")
+        kind = str(held["ValueType"].value) if "ValueType" in held else ""
         if kind not in _VALUE_OF:
             yield "ContentSequence: ValueType is none that this node writes"
         wanted = (*wanted, *_VALUE_OF.get(kind, ()))
-    if "AnchorPoint" in item:
+    if "AnchorPoint" in held:
         wanted = (*wanted, "AnchorPointAnnotationUnits", "AnchorPointVisibility")
-    if item.get("GraphicType") == "CIRCLE":
+    if "GraphicType" in held and held["GraphicType"].value == "CIRCLE":
         wanted = (*wanted, "GraphicFilled")
-    if "FloatingPointValue" in item:
+    if "FloatingPointValue" in held:
         wanted = (*wanted, "FloatingPointValue")
     for keyword in wanted:
-        if keyword not in item or item[keyword].is_empty:
+        if keyword not in held or held[keyword].is_empty:
             yield f"{sequence}: {keyword} missing or empty"
 
 

@@ -26,6 +26,7 @@ from dicom_node.settings.reading import load_settings
 from dicom_node.upkeep.export import Exporter, ExportError, read_key
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.fakes import audit
+from tests.fakes.analyses import analyse_next
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -44,7 +45,7 @@ def receive(settings: NodeSettings, database: Database, *images: Dataset) -> Non
 def analysed(node_settings: NodeSettings, database: Database) -> NodeSettings:
     """A node with one analysed study."""
     receive(node_settings, database, *[mr_image(n) for n in range(1, 6)])
-    assert Worker(node_settings, database, FakeDetector()).run_once()
+    analyse_next(database, node_settings)
     return node_settings
 
 

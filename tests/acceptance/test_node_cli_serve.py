@@ -22,6 +22,7 @@ from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.model import write_tiny_model
 from tests.fakes.pacs import running_pacs
 from tests.fakes.scu import association, free_port, send
+from tests.peers import node_status
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "dicom_node.cli"]
@@ -122,14 +123,14 @@ def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
     broken = mr_image(9, study="1.2.9")
     del broken.SeriesInstanceUID
     assert send(node.port, broken) == [0xC000]
-    until(lambda: node.status()["destinations"][0]["last_error"] != "")
+    until(lambda: node_status(node.config)["destinations"][0]["last_error"] != "")
     state = node.status()
     assert {alert["kind"] for alert in state["alerts"]} == {"refused", "quarantine", "destination_down"}
     assert state["jobs"]["done"] == 1
     assert state["studies"][0]["state"] in ("analysed", "not_analysable")
 
     with running_pacs(node.pacs_port) as pacs:
-        until(lambda: node.status()["outbox"]["waiting"] == 0)
+        until(lambda: node_status(node.config)["outbox"]["waiting"] == 0)
         assert pacs.uids
 
         # A killed worker is replaced, and its successor works.

@@ -73,7 +73,6 @@ TRIALS = [
 ]
 
 
-@pytest.mark.timeout(900)  # the report has hundreds of elements: 20 s alone on a core
 @pytest.mark.dciodvfy
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "change"), TRIALS)

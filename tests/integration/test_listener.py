@@ -343,15 +343,6 @@ def test_store__the_same_image_from_many_senders_at_once_is_one_instance(start: 
     assert alerts(database) == []
 
 
-def test_import__the_listener_never_loads_torch() -> None:
-    code = (
-        "import sys, dicom_node.receiving.listener; "
-        "print('torch' in sys.modules, 'spineone_core.detection.detector' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
-
-
 def test_log__no_patient_data(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     from dicom_node.system.log import configure_logging
 

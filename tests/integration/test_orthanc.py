@@ -23,6 +23,7 @@ from tests.peers import (
     free_port,
     need,
     node_command,
+    node_status,
     running_node,
     running_orthanc,
     storescu,
@@ -161,24 +162,32 @@ def test_report__points_lie_on_the_phantoms_structures(done: Round) -> None:
 
 
 def test_status__shows_the_study_as_analysed_and_sent(done: Round) -> None:
-    state = wait_for(lambda: sent_state(done), timeout_s=30, what="everything sent")
+    wait_for(lambda: all_sent(study_of(done, node_status(done.config))), timeout_s=30, what="everything sent")
+    state = study_of(done, node_json(done, "status"))
+    assert all_sent(state)
     assert state["state"] == "analysed"
     assert state["not_sent"] == 0
 
 
-def sent_state(done: Round) -> dict[str, Any] | None:
-    studies = node_json(done, "status")["studies"]
-    state: dict[str, Any] = next(s for s in studies if s["study_uid"] == done.exam.study_uid)
-    return state if state["sent"] == 3 and not state["to_send"] else None
+def study_of(done: Round, status: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = next(s for s in status["studies"] if s["study_uid"] == done.exam.study_uid)
+    return state
+
+
+def all_sent(state: dict[str, Any]) -> bool:
+    return state["sent"] == 3 and not state["to_send"]
 
 
 def test_status__shows_that_the_pacs_committed_to_the_results(done: Round) -> None:
-    def proven() -> bool:
-        (destination,) = node_json(done, "status")["destinations"]
-        return bool(destination["sent"] and destination["proven"] == destination["sent"])
+    wait_for(lambda: all_proven(node_status(done.config)), timeout_s=60, what="Orthanc's storage commitment")
+    status = node_json(done, "status")
+    assert all_proven(status)
+    assert [alert["kind"] for alert in status["alerts"]] == []
 
-    wait_for(proven, timeout_s=60, what="Orthanc's storage commitment")
-    assert [alert["kind"] for alert in node_json(done, "status")["alerts"]] == []
+
+def all_proven(status: dict[str, Any]) -> bool:
+    (destination,) = status["destinations"]
+    return bool(destination["sent"] and destination["proven"] == destination["sent"])
 
 
 def test_results_sent_back__make_no_new_job(done: Round) -> None:
@@ -189,7 +198,7 @@ def test_results_sent_back__make_no_new_job(done: Round) -> None:
 
 
 def test_study_without_sagittal_t2__is_reported_as_not_analysable(done: Round) -> None:
-    exam = write_exam(done.folder / "t1 only", 12)
+    exam = write_exam(done.folder / "t1 only", 12, slices=3)
     for path in exam.files["t2"]:
         path.unlink()
     assert storescu(done.port, exam.directory).returncode == 0

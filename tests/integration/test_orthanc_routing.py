@@ -28,11 +28,7 @@ quiet_seconds = 1
 [model]
 path = "{model}"
 threads = 1
-[[destinations]]
-name = "orthanc"
-ae_title = "ORTHANC"
-host = "127.0.0.1"
-port = {orthanc}
+{destinations}
 [delivery]
 poll_seconds = 0.2
 [worker]
@@ -42,6 +38,34 @@ enabled = false
 [retention]
 disk_reserve_gb = 0
 """
+DESTINATION = """
+[[destinations]]
+name = "{name}"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = {port}
+"""
+# The study that each of the two archives routes.
+STUDIES = {"lua": "1.2.3", "rest": "1.2.4"}
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Orthanc]]:
+    """An Orthanc for each way to route, and one node that both route to and get their results from."""
+    folder, port = tmp_path_factory.mktemp("routing"), free_port()
+    common = {"DicomModalities": {"spineone": ["SPINEONE", "127.0.0.1", port]}, "StableAge": 1}
+    by_lua = {**common, "LuaScripts": [str(DEPLOY / "route.lua")]}
+    with (
+        running_orthanc(folder / "lua", more=by_lua) as lua,
+        running_orthanc(folder / "rest", more=common) as rest,
+    ):
+        found = {"lua": lua, "rest": rest}
+        config = folder / "node.toml"
+        destinations = "".join(DESTINATION.format(name=name, port=orthanc.port) for name, orthanc in found.items())
+        model = write_tiny_model(folder / "model")
+        config.write_text(SETTINGS.format(port=port, model=model, destinations=destinations))
+        with running_node(config, folder / "node.log"):
+            yield found
 
 
 @contextmanager
@@ -62,28 +86,22 @@ def route_by_rest(folder: Path, orthanc: Orthanc) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(10)
-    assert "sent 1.2.3.1" in (folder / "route.log").read_text()
+    assert f"sent {STUDIES['rest']}.1" in (folder / "route.log").read_text()
 
 
-@pytest.mark.parametrize("route", [route_by_lua, route_by_rest], ids=["lua", "rest"])
+@pytest.mark.parametrize(("name", "route"), [("lua", route_by_lua), ("rest", route_by_rest)], ids=["lua", "rest"])
 def test_routing__the_report_of_a_routed_study_comes_back(
-    route: Callable[[Path, Orthanc], AbstractContextManager[None]], tmp_path: Path
+    name: str,
+    route: Callable[[Path, Orthanc], AbstractContextManager[None]],
+    archives: dict[str, Orthanc],
+    tmp_path: Path,
 ) -> None:
-    port = free_port()
-    more = {
-        "DicomModalities": {"spineone": ["SPINEONE", "127.0.0.1", port]},
-        "StableAge": 1,
-        "LuaScripts": [str(DEPLOY / "route.lua")] if route is route_by_lua else [],
-    }
+    orthanc, study = archives[name], STUDIES[name]
     for number in range(1, 4):
-        save(mr_image(number, study="1.2.3"), tmp_path / "exam" / f"{number}.dcm")
-    with running_orthanc(tmp_path / "pacs", more=more) as orthanc:
-        config = tmp_path / "node.toml"
-        model = write_tiny_model(tmp_path / "model")
-        config.write_text(SETTINGS.format(port=port, orthanc=orthanc.port, model=model))
-        with running_node(config, tmp_path / "node.log"), route(tmp_path, orthanc):
-            assert storescu(orthanc.port, tmp_path / "exam", called=orthanc.ae_title).returncode == 0
-            found = wait_for(
-                lambda: orthanc.instances("1.2.3").get("SR"), timeout_s=90, what="the report of the routed study"
-            )
-            assert len(found) == 1
+        save(mr_image(number, study=study), tmp_path / "exam" / f"{number}.dcm")
+    with route(tmp_path, orthanc):
+        assert storescu(orthanc.port, tmp_path / "exam", called=orthanc.ae_title).returncode == 0
+        found = wait_for(
+            lambda: orthanc.instances(study).get("SR"), timeout_s=90, what="the report of the routed study"
+        )
+        assert len(found) == 1

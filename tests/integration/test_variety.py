@@ -95,6 +95,7 @@ def test_pixelmed_finds_no_error(case: Case) -> None:
     assert validated_by_pixelmed(case.results["report"]) == []
 
 
+@pytest.mark.pixelmed
 @pytest.mark.parametrize("role", REPORTS)
 def test_pixelmed_finds_no_error_in_any_form(role: str, tmp_path: Path) -> None:
     case = make_case(tmp_path, Variant(1, {"slices": 1, "enhanced": True}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,8 @@ def name_of(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Absolute dotted names that a file imports, at any depth of its code."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -102,7 +104,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def inner_imports(package: str) -> list[tuple[str, str]]:
@@ -216,9 +218,31 @@ def test_node__only_one_module_imports_the_detector() -> None:
     assert users == {"analysis.detector"}
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
+# Imports its arguments one after the other and prints what each has newly brought of the libraries in question.
+LOADS = """
+import importlib, sys
+heavy = {"torch", "starlette", "uvicorn", "jinja2", "spineone_core.detection.detector"}
+for name in sys.argv[1:]:
+    before = heavy & set(sys.modules)
+    importlib.import_module(f"dicom_node.{name}")
+    print(name, *sorted(heavy & set(sys.modules) - before))
+"""
+
+
+def loaded(*names: str) -> dict[str, list[str]]:
+    """What modules of the node load of the libraries that only some of its processes need, in one process for all of them."""
+    command = [sys.executable, "-c", LOADS, *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name: libraries for name, *libraries in map(str.split, done.stdout.splitlines())}
+
+
+def test_listener__never_loads_web_libraries_torch_or_the_detector() -> None:
+    assert loaded("receiving.listener", "health.heartbeats") == {"receiving.listener": [], "health.heartbeats": []}
+
+
+def test_processes__never_load_torch() -> None:
+    """One of them brings the web libraries; none brings torch, whatever another one has imported already."""
+    names = (
         "receiving.listener",
         "delivery.deliverer",
         "alerts.notifier",
@@ -226,23 +250,14 @@ def test_node__only_one_module_imports_the_detector() -> None:
         "commitment.prover",
         "commitment.answers",
         "processes.scheduler",
-        "web.server",
         "results.report",
         "results.overlay",
         "gate.check",
-    ],
-)
-def test_process__never_loads_torch(module: str) -> None:
-    code = f"import sys, dicom_node.{module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
-
-
-def test_listener__never_loads_web_libraries() -> None:
-    code = (
-        "import sys, dicom_node.receiving.listener, dicom_node.health.heartbeats; "
-        "sys.exit(bool({'starlette', 'uvicorn', 'jinja2'} & set(sys.modules)))"
+        "web.server",
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    found = loaded(*names)
+    assert tuple(found) == names
+    assert [name for name, libraries in found.items() if "torch" in libraries] == []
 
 
 def test_commands__load_nothing_that_one_process_alone_needs() -> None:

@@ -18,6 +18,7 @@ from dicom_node.system.clock import utc_now
 from dicom_node.upkeep.retention import Retention
 from dicom_node.upkeep.verify import verify_files
 from tests.fakes import audit
+from tests.fakes.analyses import analyse_next
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.detector import FakeDetector
 
@@ -68,7 +69,7 @@ def mark(database: Database, **values: object) -> None:
 def safe(database: Database, settings: NodeSettings, store: InstanceStore) -> None:
     """A study whose result every destination proved to keep."""
     receive(database, store, *range(1, 6))
-    analyse(database, settings)
+    analyse_next(database, settings)
     mark(database, state="sent", proof="committed")
     grow_old(database)
 
@@ -163,7 +164,7 @@ def test_purge__a_result_without_destinations_goes_only_when_the_settings_say_so
 ) -> None:
     alone = NodeSettings(**{**settings.model_dump(), "destinations": []})
     receive(database, store, *range(1, 6))
-    analyse(database, alone)
+    analyse_next(database, alone)
     assert Retention(alone, database).purge(STUDY).kept_because == "its result has no destination"
     assert Retention(with_rules(alone, evidence="analysed"), database).purge(STUDY).kept_because == ""
 
@@ -173,7 +174,7 @@ def test_pressure__takes_the_oldest_and_no_more_than_needed(
 ) -> None:
     for age, study in ((1, "1.2.1"), (3, "1.2.3"), (2, "1.2.2")):
         receive(database, store, *range(1, 6), study=study)
-        analyse(database, settings)
+        analyse_next(database, settings)
         with database.write() as session:
             session.get_one(StudyRow, study).last_received_at = utc_now() - timedelta(days=age)
     mark(database, state="sent", proof="found")
