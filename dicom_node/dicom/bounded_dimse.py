@@ -90,7 +90,7 @@ class BoundedDimse(DIMSEServiceProvider):
             for context, data in fragments:
                 primitive.presentation_data_value_list = [[context, self._within_bounds(data)]]
                 super().receive_primitive(primitive)
-        except Exception:  # pynetdicom raises many types on bytes that are no command set
+        except Exception:  # pynetdicom raises many types on a command set that is invalid
             self._cut()
 
     def _within_bounds(self, data: bytes) -> bytes:

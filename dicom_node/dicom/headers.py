@@ -112,7 +112,7 @@ def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
 
 
 def _check_last_element(dataset: Dataset, data: bytes, stopped: int) -> None:
-    """Check that the header is complete: pydicom does not complain if the bytes end early; the last element shows it."""
+    """Check that the header is complete: pydicom accepts bytes that end early, but the last element shows it."""
     if not len(dataset):
         raise HeaderError("is empty")
     last: Any = dataset.get_item(max(dataset.keys()))
