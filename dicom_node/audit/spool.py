@@ -21,7 +21,7 @@ def number_of(path: Path) -> int:
 
 
 def read_position(folder: Path) -> tuple[int, int]:
-    """The file's number and the offset in it up to which the repository has everything; zeros if nothing was sent yet."""
+    """The file number and the offset up to which the repository has everything; zeros if nothing was sent yet."""
     try:
         number, offset = (folder / SENT).read_text().split()
         return int(number), int(offset)
