@@ -12,14 +12,16 @@ from spineone_core.findings import Detection, ModelIdentity
 from spineone_core.imaging.volume import SagittalVolume
 
 
-class Reading(Protocol):
-    """What a detector says about a study."""
+class StudyReading(Protocol):
+    """What a detector says about a study, and what it read."""
 
     @property
-    def detection(self) -> Detection: ...
+    def detection(self) -> Detection:
+        """The findings, or the refusal."""
 
     @property
-    def volume(self) -> SagittalVolume | None: ...
+    def volume(self) -> SagittalVolume | None:
+        """The series that was read; None where none could be."""
 
 
 class StudyReader(Protocol):
@@ -27,9 +29,11 @@ class StudyReader(Protocol):
 
     identity: ModelIdentity
 
-    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
+        """Choose the series of a study among its files and grade it; a refusal is a detection, too."""
 
-    def gpu_memory(self) -> tuple[str, int, int] | None: ...
+    def gpu_memory(self) -> tuple[str, int, int] | None:
+        """Name of the GPU, bytes in use and bytes in all; None without one."""
 
 
 def load_detector(settings: NodeSettings) -> StudyReader:

@@ -46,6 +46,7 @@ class Headers:
         self._corrected = newest.sop_instance_uid if newest is not None else ""
 
     def of(self, sop_instance_uid: str) -> Dataset | None:
+        """Header of an input; None where it is none."""
         path = self._paths.get(sop_instance_uid)
         return None if path is None else read_dataset(path, pixels=False)
 

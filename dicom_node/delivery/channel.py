@@ -56,6 +56,7 @@ class Offer:
 
     @property
     def preferred(self) -> Form:
+        """The form that is sent to a destination that takes them all."""
         return self.forms[0]
 
 
@@ -72,7 +73,7 @@ class Progress(Protocol):
         """The destination has answered to a form that was sent, or will never take it."""
 
 
-class Channel(Protocol):
+class DeliveryChannel(Protocol):
     """A way to one destination."""
 
     def send(self, offers: Sequence[Offer], progress: Progress) -> None:

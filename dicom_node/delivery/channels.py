@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dicom_node.delivery.channel import Channel
+from dicom_node.delivery.channel import DeliveryChannel
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
 
 # By `Destination.channel`.
-CHANNELS: dict[str, Callable[[NodeSettings, Destination], Channel]] = {"c-store": Sender.of}
+CHANNELS: dict[str, Callable[[NodeSettings, Destination], DeliveryChannel]] = {"c-store": Sender.of}
 
 
-def channel_to(settings: NodeSettings, destination: Destination) -> Channel:
+def channel_for(settings: NodeSettings, destination: Destination) -> DeliveryChannel:
     """The way to a destination. Nothing is opened before something is sent."""
     return CHANNELS[destination.channel](settings, destination)

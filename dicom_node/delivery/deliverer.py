@@ -10,7 +10,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
-from dicom_node.delivery.channels import channel_to
+from dicom_node.delivery.channels import channel_for
 from dicom_node.delivery.sending import Sending
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
@@ -78,7 +78,7 @@ class Delivery:
             if stop is not None and stop.is_set():
                 return
             sending = Sending(self._settings, self._database, self._audit, destination, group)
-            sending.run(channel_to(self._settings, destination))
+            sending.run(channel_for(self._settings, destination))
 
     def _fail_unknown_destinations(self) -> None:
         """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""

@@ -14,7 +14,7 @@ from dicom_node.audit.transfers import Transfer
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
-from dicom_node.delivery.channel import NO_ANSWER, Answer, Channel, Form, Offer, Outcome
+from dicom_node.delivery.channel import NO_ANSWER, Answer, DeliveryChannel, Form, Offer, Outcome
 from dicom_node.delivery.outbox import Parcel
 from dicom_node.dicom.sop_classes import class_name
 from dicom_node.errors import DeliveryError
@@ -53,7 +53,7 @@ class Sending:
         self._them = Participant(destination.ae_title, DESTINATION, address=destination.host)
         self._transfer = Transfer(audit, database, self._us, self._them)
 
-    def run(self, channel: Channel) -> None:
+    def run(self, channel: DeliveryChannel) -> None:
         """Send everything once; what was not answered waits for the next time."""
         self._offers = [offer for parcel in self._parcels if (offer := self._offer(parcel))]
         if not self._offers:

@@ -50,10 +50,10 @@ def _by_class(status: int) -> tuple[Outcome, str]:
 
 
 class Sender(RemoteAE):
-    """The `Channel` to a destination that takes C-STORE."""
+    """The `DeliveryChannel` to a destination that takes C-STORE."""
 
     def send(self, offers: Sequence[Offer], progress: Progress) -> None:
-        """See `Channel`. All go on one association, which is given up after an unanswered object.
+        """See `DeliveryChannel`. All go on one association, which is given up after an unanswered object.
 
         Of an offer, the first form is sent whose SOP class the destination accepted.
 

@@ -8,12 +8,14 @@ from pydicom.dataset import Dataset
 
 
 def tree(item: Dataset) -> Iterator[Dataset]:
+    """Every content item below one, depth first, without itself."""
     for child in item.get("ContentSequence") or []:
         yield child
         yield from tree(child)
 
 
 def children(item: Dataset, code: str) -> list[Dataset]:
+    """The content items directly below one whose concept name has this code value."""
     return [child for child in item.get("ContentSequence") or [] if code_of(child) == code]
 
 
@@ -24,16 +26,20 @@ def code_of(item: Dataset, keyword: str = "ConceptNameCodeSequence") -> str:
 
 
 def value_code(item: Dataset) -> str:
+    """Code value of a CODE item's value."""
     return str(item.ConceptCodeSequence[0].CodeValue)
 
 
 def number(item: Dataset) -> float:
+    """Value of a NUM item."""
     return float(item.MeasuredValueSequence[0].NumericValue)
 
 
 def reference(item: Dataset) -> Dataset:
+    """The object that an IMAGE item refers to."""
     return item.ReferencedSOPSequence[0]
 
 
 def texts(dataset: Dataset) -> list[str]:
+    """Values of all TEXT items, in the order of the tree."""
     return [str(item.get("TextValue", "")) for item in tree(dataset) if item.get("ValueType") == "TEXT"]

@@ -47,7 +47,7 @@ _ENUMERATED = {
     "RescaleType": {"US"},
     "VOILUTFunction": {"LINEAR_EXACT"},
 }
-# What an item of these sequences must say; any other code sequence as the first.
+# What an item of a sequence must hold. Code sequences that are not listed hold a code.
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
 _ITEMS: dict[str, tuple[str, ...]] = {
@@ -100,6 +100,7 @@ _VALUE_OF = {
 
 
 def file_meta(dataset: Dataset) -> Problems:
+    """File Meta Information names the object that it stands before, and this node (PS3.10 7.1)."""
     meta = dataset.file_meta
     if meta.get("MediaStorageSOPClassUID") != dataset.get("SOPClassUID"):
         yield "file meta: MediaStorageSOPClassUID differs from SOPClassUID"
@@ -123,6 +124,7 @@ def uids(dataset: Dataset) -> Problems:
 
 
 def values(dataset: Dataset) -> Problems:
+    """Every text conforms to its VR (PS3.5 6.2), and has control characters only where the VR allows them."""
     for element in elements(dataset):
         if element.VR not in _TEXT_VR or element.is_empty:
             continue
@@ -146,6 +148,7 @@ def body_part(dataset: Dataset) -> Problems:
 
 
 def terms(dataset: Dataset) -> Problems:
+    """Attributes with enumerated values have one of those that this node writes or copies."""
     for element in elements(dataset):
         allowed = _ENUMERATED.get(element.keyword)
         if allowed and not element.is_empty and element.value not in allowed:
@@ -189,6 +192,7 @@ def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
 
 
 def dates(dataset: Dataset) -> Problems:
+    """Dates are dates of the calendar, or empty."""
     for keyword in (
         "StudyDate",
         "SeriesDate",
@@ -211,6 +215,7 @@ def _is_date(value: str) -> bool:
 
 
 def equipment(dataset: Dataset) -> Problems:
+    """The analysing algorithm stands in Contributing Equipment once, with maker, name, version and Device UID."""
     items = [
         i
         for i in dataset.get("ContributingEquipmentSequence") or []

@@ -40,6 +40,7 @@ def presented_image(dataset: Dataset) -> Problems:
 
 
 def annotated_points(dataset: Dataset) -> Problems:
+    """Ten labelled points lie inside the image, and every layer is used."""
     area = dataset.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner
     graphics = [g for a in dataset.GraphicAnnotationSequence for g in a.get("GraphicObjectSequence") or []]
     texts = [t for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []]
@@ -56,6 +57,7 @@ def annotated_points(dataset: Dataset) -> Problems:
 
 
 def notes(dataset: Dataset) -> Problems:
+    """One text says that the annotations are for research use only."""
     texts = [
         t.UnformattedTextValue for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []
     ]

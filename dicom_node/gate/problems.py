@@ -1,4 +1,4 @@
-"""What the rules of the gate have in common: walking the elements of an object, comparing values."""
+"""What the rules of the gate have in common: their types, walking the elements of an object, comparing values."""
 
 from __future__ import annotations
 

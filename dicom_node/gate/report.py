@@ -66,12 +66,14 @@ _ALGORITHM_VERSION = codes.DCM.AlgorithmVersion.value
 
 
 def document(dataset: Dataset) -> Problems:
+    """A report is complete or partial, preliminary, and not verified by anyone."""
     yield from wrong_values(dataset, _SR_VALUES)
     if dataset.CompletionFlag not in ("COMPLETE", "PARTIAL"):
         yield "CompletionFlag: must be COMPLETE or PARTIAL"
 
 
 def predecessor(dataset: Dataset) -> Problems:
+    """The report that this one replaces is another one of the same study, in a form that this node writes."""
     for study in dataset.get("PredecessorDocumentsSequence") or []:
         if study.StudyInstanceUID != dataset.StudyInstanceUID:
             yield "PredecessorDocumentsSequence: names another study"
@@ -86,6 +88,7 @@ def predecessor(dataset: Dataset) -> Problems:
 
 
 def root(dataset: Dataset) -> Problems:
+    """The root is of TID 1500 and has each of its obligatory rows once."""
     if code_of(dataset) != TITLE.value or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
         yield "root: not an Imaging Measurement Report of TID 1500"
     for code, name in (
@@ -100,6 +103,7 @@ def root(dataset: Dataset) -> Problems:
 
 
 def groups(dataset: Dataset) -> Problems:
+    """The groups are the ten levels in reading order, or a refusal about the lumbar spine; each tracked by its own UID."""
     groups = children(children(dataset, _MEASUREMENTS)[0], _GROUP)
     for group in groups:
         yield from _group(dataset, group)

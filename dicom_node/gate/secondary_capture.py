@@ -1,4 +1,4 @@
-"""Rules for overlays (secondary capture)."""
+"""Rules for pictures (Secondary Capture): overlay, table and sheet."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ _SC_VALUES = {
 
 
 def picture(dataset: Dataset) -> Problems:
+    """The picture is RGB of 8 bits, derived, with all its pixels; it has a spacing where something can be measured."""
     yield from wrong_values(dataset, _SC_VALUES)
     expected = int(dataset.Rows) * int(dataset.Columns) * 3
     if len(dataset.PixelData) != expected + expected % 2:
@@ -50,6 +51,7 @@ def picture(dataset: Dataset) -> Problems:
 
 
 def source(dataset: Dataset) -> Problems:
+    """The picture names the images that it was made from, and says that it is for research use only."""
     for item in dataset.SourceImageSequence:
         if not (item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID")):
             yield "SourceImageSequence: reference is incomplete"

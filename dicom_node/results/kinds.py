@@ -26,7 +26,7 @@ class ResultKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
+class ResultSeries:
     """A series of result objects. Its UID is derived from ``uid_name`` (`ResultKey.uid`), which never changes."""
 
     uid_name: str
@@ -49,17 +49,21 @@ class ObjectKind(ResultKind):
 
     sop_class: str
     uid_name: str
-    series: Series
+    series: ResultSeries
     instance_number: int = 1
     stands_in_for: str = ""
 
 
-def _report_series(uid_name: str) -> Series:
+def _report_series(uid_name: str) -> ResultSeries:
     """Viewers show one report a series, so each form of the report has its own."""
-    return Series(uid_name=uid_name, number=9801, description="SpineOne lumbar findings (research)", modality="SR")
+    return ResultSeries(
+        uid_name=uid_name, number=9801, description="SpineOne lumbar findings (research)", modality="SR"
+    )
 
 
-_PICTURES = Series(uid_name="overlay-series", number=9802, description="SpineOne overlay (research)", modality="OT")
+_PICTURES = ResultSeries(
+    uid_name="overlay-series", number=9802, description="SpineOne overlay (research)", modality="OT"
+)
 
 FINDINGS = ResultKind(role="findings", file_name="findings.json")
 REPORT = ObjectKind(
@@ -106,7 +110,7 @@ PRESENTATION = ObjectKind(
     file_name="gsps.dcm",
     sop_class=str(GrayscaleSoftcopyPresentationStateStorage),
     uid_name="presentation",
-    series=Series(
+    series=ResultSeries(
         uid_name="presentation-series", number=9803, description="SpineOne annotations (research)", modality="PR"
     ),
 )
@@ -115,7 +119,7 @@ KEY_OBJECT = ObjectKind(
     file_name="ko.dcm",
     sop_class=str(KeyObjectSelectionDocumentStorage),
     uid_name="key-object",
-    series=Series(
+    series=ResultSeries(
         uid_name="key-object-series", number=9804, description="SpineOne analysed slice (research)", modality="KO"
     ),
 )

@@ -1,4 +1,4 @@
-"""What every structured document of ours has: evidence, observer, predecessor, content."""
+"""Parts of structured documents: evidence, observer and content tree of each, and the modules of a report."""
 
 from __future__ import annotations
 

@@ -74,6 +74,7 @@ def find_keypoints(
     *,
     domain: DomainNetwork | None = None,
     options: InferenceOptions | None = None,
+    keep_outside: bool = False,
 ) -> list[FoundKeypoints | Refusal]:
     """What the detector makes of each volume. Volumes of the same size run together; that does not change their results.
 
@@ -85,6 +86,8 @@ def find_keypoints(
         The domain check, in evaluation mode, on ``device``; None where the package has none.
     options
         How the network is run; the defaults where None.
+    keep_outside
+        Keep points outside the image, which the detector refuses. Only the paper's tables, which know no refusal, need this.
     """
     results: dict[int, FoundKeypoints | Refusal] = {}
     prepared: dict[int, Prepared] = {}
@@ -98,17 +101,22 @@ def find_keypoints(
             results[i] = Refusal(error, scores.get(i))
     chains = decode_many(network, list(prepared.values()), manifest, device, options)
     for (i, exam), chain in zip(prepared.items(), chains, strict=True):
-        results[i] = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i])
+        results[i] = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i], keep_outside)
     return [results[i] for i in range(len(volumes))]
 
 
 def _in_source_pixels(
-    chain: Chain | NotAnalysable, prepared: Prepared, volume: SagittalVolume, manifest: Manifest, score: float | None
+    chain: Chain | NotAnalysable,
+    prepared: Prepared,
+    volume: SagittalVolume,
+    manifest: Manifest,
+    score: float | None,
+    keep_outside: bool,
 ) -> FoundKeypoints | Refusal:
     if isinstance(chain, NotAnalysable):
         return Refusal(chain, score)
     try:
-        keypoints = _keypoints(chain, prepared, volume, manifest)
+        keypoints = _keypoints(chain, prepared, volume, manifest, keep_outside)
     except NotAnalysable as error:
         return Refusal(error, score)
     return FoundKeypoints(
@@ -116,13 +124,16 @@ def _in_source_pixels(
     )
 
 
-def _keypoints(chain: Chain, prepared: Prepared, volume: SagittalVolume, manifest: Manifest) -> tuple[Keypoint, ...]:
-    """Raises ``NotAnalysable`` (``invalid_output``) where a point lies outside the image, in the padding."""
+def _keypoints(
+    chain: Chain, prepared: Prepared, volume: SagittalVolume, manifest: Manifest, keep_outside: bool
+) -> tuple[Keypoint, ...]:
+    """The keypoints; raises ``NotAnalysable`` (``invalid_output``) if one lies outside the image, in the padding."""
     keypoints = []
     rows, columns = volume.voxels.shape[1:]
     for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True):
         x, y = prepared.grid.to_source(np.array([candidate.x, candidate.y]))
-        if not (-0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5):
+        inside = -0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5
+        if not (inside or keep_outside):
             raise NotAnalysable(Reason.INVALID_OUTPUT, f"{landmark.name} lies outside the image")
         probability = calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
         decided = manifest.decides(landmark.structure, probability)

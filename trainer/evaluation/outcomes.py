@@ -44,17 +44,28 @@ def outcomes_of(
     exams: Iterable[Exam],
     device: torch.device,
     domain: DomainNetwork | None = None,
+    *,
+    keep_outside: bool = False,
 ) -> list[Outcome]:
-    """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice."""
-    return [outcome_of(network, manifest, exam, device, domain) for exam in exams]
+    """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
+
+    ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    """
+    return [outcome_of(network, manifest, exam, device, domain, keep_outside=keep_outside) for exam in exams]
 
 
 def outcome_of(
-    network: SpineOne, manifest: Manifest, exam: Exam, device: torch.device, domain: DomainNetwork | None = None
+    network: SpineOne,
+    manifest: Manifest,
+    exam: Exam,
+    device: torch.device,
+    domain: DomainNetwork | None = None,
+    *,
+    keep_outside: bool = False,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain)
+    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, keep_outside=keep_outside)
     if isinstance(found, Refusal):
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
     return Outcome(

@@ -62,7 +62,8 @@ class Trainings:
             device = choose_device(self.options.device)
             network = place_network(package.network, device)
             manifest = never_refusing(package.manifest)
-            outcome_file.write(place / OUTCOMES, outcomes_of(network, manifest, self.exams.test, device))
+            outcomes = outcomes_of(network, manifest, self.exams.test, device, keep_outside=True)
+            outcome_file.write(place / OUTCOMES, outcomes)
         return outcome_file.read(place / OUTCOMES)
 
     def package(self, row: Row) -> ModelPackage:

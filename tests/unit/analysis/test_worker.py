@@ -15,6 +15,7 @@ from dicom_node.analysis import completion, jobs
 from dicom_node.analysis.worker import Worker
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, OutboxRow, ResultFile, ResultRow
+from dicom_node.dicom import identifiers
 from dicom_node.gate import check
 from dicom_node.health import overview
 from dicom_node.images.store import InstanceStore
@@ -194,6 +195,27 @@ def test_job__the_same_inputs_again_give_no_second_result(
     assert worker.run_once()
     assert (last_job(database).generation, last_job(database).state) == (2, "done")
     assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
+
+
+def test_job__the_same_inputs_after_an_upgrade_give_no_second_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(*exam())
+    worker = Worker(settings, database, FakeDetector())
+    worker.run_once()
+    with database.read() as session:
+        before = {(file.path, file.sha256) for file in session.scalars(select(ResultFile))}
+    # The version stands in UIDs and objects: what is made anew would be another object.
+    monkeypatch.setattr(identifiers, "SOFTWARE_VERSION", "99.0.0")
+    late = mr_image(90)
+    late.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    del late.PixelData
+    receive(late)
+    assert worker.run_once()
+    assert (last_job(database).generation, last_job(database).state) == (2, "done")
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
+    with database.read() as session:
+        assert {(file.path, file.sha256) for file in session.scalars(select(ResultFile))} == before
 
 
 def test_job__a_late_image_gives_a_new_result(

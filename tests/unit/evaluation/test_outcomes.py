@@ -112,8 +112,11 @@ def test_outcome__points_in_the_padding_are_refused_in_both(tiny: ModelPackage) 
     # The oracle's spine grows with the picture: of 162 rows, padded to 192, L5-S1 lies at row 164.
     rows = 162
     assert compare(tiny, [picture("cut", rows=rows), picture("whole")]) == ["invalid_output", ""]
-    outcome = outcome_of(tiny.network, tiny.manifest, picture("cut", rows=rows), torch.device("cpu"), tiny.domain)
-    assert outcome.predicted is None
+    exam, cpu = picture("cut", rows=rows), torch.device("cpu")
+    assert outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain).predicted is None
+    kept = outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain, keep_outside=True)
+    assert kept.predicted is not None
+    assert kept.predicted[-1, 1] > (rows - 0.5) * SPACING
 
 
 def test_outcome__of_the_shipped_model_on_phantoms() -> None:
