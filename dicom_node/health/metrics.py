@@ -183,7 +183,7 @@ def _processes(session: Session, now: datetime) -> Metric:
 
 
 def _gpus(session: Session, now: datetime) -> Iterator[Metric]:
-    """The memory of each GPU with a worker; there are no rows for the CPU. Workers that share a GPU measure the same."""
+    """The memory of each GPU with a worker; a CPU gives no rows. Workers that share a GPU measure the same."""
     alive = [process for process in running(session, now=now) if process.is_alive]
     gpus = {(process.host, process.gpu.device): process.gpu for process in alive if process.gpu is not None}
     for name, text, values in (

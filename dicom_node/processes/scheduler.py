@@ -1,4 +1,4 @@
-"""The timers: they close complete studies and give back the jobs of silent workers. The queue itself is the job table."""
+"""The timers close complete studies and give back the jobs of silent workers. The queue itself is the job table."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ SPARE_CONNECTIONS = 200
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association: the request's titles, as one line of printable characters each, and the IP address."""
+    """Who asks for an association: the request's titles, made printable and fit for one line, and the IP address."""
 
     calling_ae: str
     called_ae: str

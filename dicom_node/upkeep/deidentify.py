@@ -112,7 +112,7 @@ class Pseudonyms:
         self._key = key
 
     def patient(self, header: Dataset) -> str:
-        """The patient's pseudonym: 16 hex digits from issuer and Patient ID, or from the study if that ID is missing."""
+        """The patient's pseudonym: 16 hex digits from issuer and Patient ID, or from the study if there is no ID."""
         identity = [str(header.get(k) or "").strip() for k in ("IssuerOfPatientID", "PatientID")]
         if not identity[1]:
             identity = ["study", str(header.StudyInstanceUID)]

@@ -64,7 +64,7 @@ class Retention:
         self._who = [self._audit.node(is_requestor=asked_by is None), *([asked_by] if asked_by else [])]
 
     def purge_due(self) -> None:
-        """Delete what is old enough and, if space is short, the oldest before its time, as far as the settings allow."""
+        """Delete what is old enough and, if space is short, the oldest before its time, if the settings say so."""
         if self._rules.keep_days:
             for study in self.older_than(self._rules.keep_days):
                 self.purge(study)
