@@ -152,7 +152,7 @@ class Worker:
         ]
 
     def _check_bytes(self, rows: Sequence[Instance]) -> None:
-        """Check the bytes: a file that was cut or changed on disk may still be readable, but would be measured wrong."""
+        """Check the bytes: a file that was cut or changed may still be readable, but would be measured wrongly."""
         damaged = [row for row in rows if not is_intact(row, self._settings.data_dir)]
         if not damaged:
             return

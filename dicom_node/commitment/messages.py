@@ -44,7 +44,10 @@ _NO_ARGUMENT = 0x0114
 
 
 class MessageError(Exception):
-    """A request or an answer is invalid. It holds the DIMSE status to give and a reason without values of the data set."""
+    """A request or an answer is invalid.
+
+    It holds the DIMSE status to give and a reason without values of the data set.
+    """
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)

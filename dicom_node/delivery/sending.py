@@ -103,7 +103,10 @@ class Sending:
     # ---------------------------------------------------------------- files
 
     def _offer(self, parcel: Parcel) -> Offer | None:
-        """The forms of a parcel that are intact on disk. If the preferred one is not, None, and the failure is noted."""
+        """The forms of a parcel that are intact on disk.
+
+        If the preferred one is not, None, and the failure is noted.
+        """
         parcels = [parcel, *([parcel.alternative] if parcel.alternative else [])]
         forms = tuple(Form(parcel, path) for parcel in parcels if (path := self._whole_file(parcel)))
         if not forms or forms[0].parcel is not parcel:

@@ -52,7 +52,10 @@ RULES_OF: dict[str, ObjectRules] = {
 
 
 def check(dataset: Dataset) -> list[str]:
-    """Everything that is wrong with a result; empty if it may be sent. No content of an object makes it raise an error."""
+    """Everything that is wrong with a result; empty if it may be sent.
+
+    No content of an object makes it raise an error.
+    """
     try:
         read = settled(dataset)
     except Exception as error:  # an object that cannot be written can fail in any way

@@ -121,7 +121,10 @@ def _in_zone(created: datetime, offset: str) -> datetime:
 
 
 def processing_equipment(model: ModelIdentity, created: datetime) -> Dataset:
-    """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm. It equals the report's TID 4019 rows."""
+    """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm.
+
+    It equals the report's TID 4019 rows.
+    """
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item(codes.DCM.ProcessingEquipment)])
     item.Manufacturer = MANUFACTURER
