@@ -250,7 +250,10 @@ def _is_valid(value: Any, keyword: str, vr: str) -> bool:
 
 
 def has_control_characters(text: str) -> bool:
-    """Whether a text has characters that no single-line text VR allows (PS3.5 6.1.3). ESC belongs to code extensions."""
+    """Whether a text has characters that no single-line text VR allows (PS3.5 6.1.3).
+
+    ESC belongs to code extensions.
+    """
     return any(c < " " and c != "\x1b" for c in text)
 
 

@@ -141,7 +141,10 @@ def _source_image(slices: list[SliceSource]) -> Dataset:
 
 
 def _add_pixels(capture: Dataset, page: _Page) -> None:
-    """Image Pixel and SC Image (PS3.3 C.7.6.3, C.8.6.2). Pixel Spacing fits the picture, so that viewers measure right."""
+    """Image Pixel and SC Image (PS3.3 C.7.6.3, C.8.6.2).
+
+    Pixel Spacing fits the picture, so that viewers measure right.
+    """
     capture.Rows, capture.Columns = page.image.shape[:2]
     capture.SamplesPerPixel = 3
     capture.PhotometricInterpretation = "RGB"

@@ -150,7 +150,10 @@ def _window(volume: SagittalVolume, index: int) -> tuple[float, float]:
 
 
 def _limits(volume: SagittalVolume, index: int, header: Dataset, slope: float, intercept: float) -> tuple[float, float]:
-    """The limits of a MONOCHROME1 image as stored. The volume holds its values mirrored about the middle of the range."""
+    """The limits of a MONOCHROME1 image as stored.
+
+    The volume holds its values mirrored about the middle of the range.
+    """
     low, high = percentile_window(volume.voxels[index])
     signed = bool(header.get("PixelRepresentation") or 0)
     total = -1 if signed else 2 ** int(header.get("BitsStored") or 16) - 1
