@@ -1,4 +1,4 @@
-"""The detector as the node sees it. The only module that imports it."""
+"""The detector as the node sees it. No other module imports it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StudyReading(Protocol):
 
     @property
     def volume(self) -> SagittalVolume | None:
-        """The series that was read; None where none could be."""
+        """The series that was read; None if none could be read."""
 
 
 class StudyReader(Protocol):
@@ -30,10 +30,10 @@ class StudyReader(Protocol):
     identity: ModelIdentity
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
-        """Choose the series of a study among its files and grade it; a refusal is a detection, too."""
+        """Choose the series of a study among its files and grade it; a refusal is a detection too."""
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
-        """Name of the GPU, bytes in use and bytes in all; None without one."""
+        """The GPU's name, free bytes and total bytes; None without a GPU."""
 
 
 def load_detector(settings: NodeSettings) -> StudyReader:
@@ -42,8 +42,8 @@ def load_detector(settings: NodeSettings) -> StudyReader:
     Raises
     ------
     ModelError
-        If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
-        licence), or the device is not there.
+        If the model package is missing, damaged, of another architecture or not released (without card, figures,
+        training data or licence), or the device does not exist.
     """
     from spineone_core.detection.detector import Detector
     from spineone_core.detection.devices import DeviceError

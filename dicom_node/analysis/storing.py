@@ -1,4 +1,4 @@
-"""Storing a result: its rows, its parcels and its job's end in one transaction; and which reports it replaces."""
+"""Storing a result: its rows, its parcels and the end of its job in one transaction; and the reports it replaces."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def known_result(session: Session, key: ResultKey) -> ResultRow | None:
 
 
 def replaced_reports(database: Database, data_dir: Path, key: ResultKey) -> dict[str, Predecessor]:
-    """By role, the study's last reports before the result of this key, whether that is stored already or not."""
+    """By role, the study's last reports before the result of this key, whether or not that result is stored already."""
     roles = [kind.role for kind in REPORTS]
     with database.read() as session:
         known = known_result(session, key)
@@ -52,7 +52,7 @@ def replaced_reports(database: Database, data_dir: Path, key: ResultKey) -> dict
         files = session.scalars(reports).all()
     last = {file.role: file for file in files if file.result_id == files[0].result_id}
     found = {role: _predecessor(file, data_dir) for role, file in last.items()}
-    # Before there were two forms, the first one went everywhere.
+    # Before there were two forms, the first form went everywhere.
     return {role: found.get(role) or found[REPORT.role] for role in roles} if REPORT.role in found else {}
 
 
@@ -62,12 +62,14 @@ def _predecessor(file: ResultFile, data_dir: Path) -> Predecessor:
 
 
 def store_result(session: Session, claim: Claim, analysis: Analysis, folder: Path, settings: NodeSettings) -> None:
-    """Result, outbox and the job's end. A result that is stored already stays as it is, and the job ends with it.
+    """Store the result, its outbox rows and the end of the job.
+
+    A result that is stored already stays as it is, and the job ends with it.
 
     Parameters
     ----------
     folder
-        Where the files of the result lie.
+        The folder with the files of the result.
 
     Raises
     ------

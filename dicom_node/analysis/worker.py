@@ -1,4 +1,4 @@
-"""One job: read the study, make its result, and store all of it in one transaction."""
+"""Doing jobs: read the study, make its result, and store all of it in one transaction."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from dicom_node.system.loops import keep_doing
 
 
 class IncompleteError(NodeError):
-    """Images of the study are not on disk as they were received. Send or pull the study again; it is analysed then."""
+    """Images of the study are not on disk as they were received. Send or pull the study again; then it is analysed."""
 
 
 class Worker:
-    """Takes jobs and does them, one after the other."""
+    """Takes jobs and does them one after the other."""
 
     def __init__(self, settings: NodeSettings, database: Database, detector: StudyReader) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class Worker:
         """Work until asked to stop."""
         get_logger().info("working", model=self._detector.identity.name, digest=self._detector.identity.digest)
         notify_ready()
-        # A locked or unreachable database passes; the job's lease protects the job.
+        # A locked or unreachable database comes back; until then the lease protects the job.
         keep_doing(lambda: self.run_once(stop), stop, self._settings.worker.poll_seconds, failed="worker_error")
         get_logger().info("stopped")
 
@@ -75,14 +75,14 @@ class Worker:
         return True
 
     def _tell_audit(self, study_uid: str, outcome: StepResult) -> None:
-        """The study was read; whether it came to a result."""
+        """Record that the study was read, and whether that gave a result."""
         study = self._audit.study(self._database, study_uid)
         failure = "" if isinstance(outcome, Done) else "the analysis failed"
         us = self._audit.node(is_requestor=True)
         self._audit.record(audit_message.accessed([us], [study], failure=failure))
 
     def _attempt(self, claim: Claim) -> StepResult:
-        """One attempt, and its outcome in the database."""
+        """Make one attempt; its outcome is then in the database."""
         outcome: Reject | Retry
         try:
             return self._do(claim)
@@ -90,7 +90,7 @@ class Worker:
             return Reject("the job was given to another worker")
         except (RefusedByGateError, IncompleteError) as error:
             outcome = Reject(str(error))
-        except Exception as error:  # out of memory, device lost, disk full: may pass; the attempts are counted
+        except Exception as error:  # out of memory, device lost, disk full: it may pass; the attempts are counted
             get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
             outcome = Retry(describe(error))
         self._put_back(claim, outcome)
@@ -127,7 +127,10 @@ class Worker:
         return Done()
 
     def _is_stored(self, key: ResultKey) -> bool:
-        """A later job of the same inputs has other dates: the files that may have been sent already stay as they are."""
+        """Whether the result is stored already.
+
+        A later job of the same inputs has other dates: the files that may have been sent already stay as they are.
+        """
         with self._database.read() as session:
             return known_result(session, key) is not None
 
@@ -149,7 +152,7 @@ class Worker:
         ]
 
     def _check_bytes(self, rows: Sequence[Instance]) -> None:
-        """A file that was cut or changed on disk may still be read, and would be measured wrongly."""
+        """Check the bytes: a file that was cut or changed may still be readable, but would be measured wrongly."""
         damaged = [row for row in rows if not is_intact(row, self._settings.data_dir)]
         if not damaged:
             return
@@ -172,5 +175,5 @@ class Worker:
         return replaced_reports(self._database, self._settings.data_dir, key)
 
     def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
-        """All or nothing."""
+        """Store everything or nothing."""
         store_result(session, claim, analysis, folder, self._settings)

@@ -1,4 +1,4 @@
-"""Emptying the outbox: each destination on its own, study by study."""
+"""Emptying the outbox: each destination separately, study by study."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.loops import keep_doing, wait_for_turn
 
-# An unfinished sending is left after it; the same object goes out again at the next start.
+# After this time (seconds) an unfinished sending is abandoned; the same object goes out again at the next start.
 _STOP_GRACE_S = 10.0
 
 
@@ -70,7 +70,7 @@ class Delivery:
         keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
-        """Try everything once that is due for one destination."""
+        """Try once to send everything that is due for one destination."""
         with self._database.read() as session:
             pause = self._settings.delivery.retry_max_s
             groups = outbox.due(session, destination.name, now=utc_now(), longest_pause_s=pause)
@@ -81,7 +81,7 @@ class Delivery:
             sending.run(channel_for(self._settings, destination))
 
     def _fail_unknown_destinations(self) -> None:
-        """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""
+        """Raise an alert if something waits for a destination that the settings no longer have."""
         with self._database.write() as session:
             for name in outbox.waiting_destinations(session):
                 if self._settings.destination(name) is None:

@@ -44,7 +44,7 @@ class ObjectKind(ResultKind):
     uid_name
         What the object's UID is derived from (`ResultKey.uid`); it never changes.
     stands_in_for
-        Role of the object that this one replaces at a destination that does not take its SOP class; empty for none.
+        Role of the object that this one replaces at a destination that does not take its SOP class; empty if none.
     """
 
     sop_class: str
@@ -55,7 +55,7 @@ class ObjectKind(ResultKind):
 
 
 def _report_series(uid_name: str) -> ResultSeries:
-    """Viewers show one report a series, so each form of the report has its own."""
+    """A series for one form of the report: viewers show one report per series, so each form has its own."""
     return ResultSeries(
         uid_name=uid_name, number=9801, description="SpineOne lumbar findings (research)", modality="SR"
     )
@@ -138,5 +138,5 @@ RESULT_KINDS: tuple[ResultKind, ...] = (
 OBJECT_KINDS = tuple(kind for kind in RESULT_KINDS if isinstance(kind, ObjectKind))
 # The report in its forms (docs/decisions/010).
 REPORTS = (REPORT, REPORT_2D)
-# By role: what is sent in place of an object where the destination does not take its class, never beside it.
+# By role: what is sent instead of an object, never beside it, if the destination does not take the object's class.
 ALTERNATIVES = {kind.stands_in_for: kind.role for kind in OBJECT_KINDS if kind.stands_in_for}

@@ -205,7 +205,7 @@ def test_job__the_same_inputs_after_an_upgrade_give_no_second_result(
     worker.run_once()
     with database.read() as session:
         before = {(file.path, file.sha256) for file in session.scalars(select(ResultFile))}
-    # The version stands in UIDs and objects: what is made anew would be another object.
+    # The version is part of UIDs and objects: an object that is made again would be another one.
     monkeypatch.setattr(identifiers, "SOFTWARE_VERSION", "99.0.0")
     late = mr_image(90)
     late.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -282,7 +282,7 @@ def test_job__done_again_after_its_successor_a_result_keeps_its_bytes(
 def test_job__corrected_patient_data_are_followed(
     database: Database, settings: NodeSettings, receive: Callable[..., None], corrected: list[int]
 ) -> None:
-    """Also where only images other than the slice (number 3) were sent again."""
+    """This holds even if only images other than the slice (number 3) were sent again."""
     changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
     worker = Worker(changed, database, FakeDetector())
     receive(*exam())
@@ -385,7 +385,7 @@ def test_job__a_file_that_was_cut_on_disk_is_never_read(
     assert Worker(settings, database, FakeDetector()).run_once()
     assert (last_job(database).state, count(database, ResultRow)) == ("failed", 0)
     assert "1 images are missing or damaged" in last_job(database).reason
-    # Sent again, it is whole, and the study is analysed.
+    # The image is sent again, so it is intact and the study is analysed.
     receive(*exam())
     assert path.read_bytes() == whole
     assert Worker(settings, database, FakeDetector()).run_once()
