@@ -1,4 +1,4 @@
-"""`dicom-node demo`: a node, a small receiving PACS and an exam, all the way over DICOM on this machine."""
+"""`dicom-node demo`: an exam goes by DICOM through a node to a small receiving PACS, all on this machine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DEFAULT_OUT = Path("demo-output")
 QUIET_SECONDS = 2
 TABLE_WIDTH = 120
 START_TIMEOUT_S = 180.0
-# A CPU reads an exam in seconds; a machine under load gets its time.
+# A CPU reads an exam in seconds; this leaves time for a machine under load.
 RESULT_TIMEOUT_S = 300.0
 SENDER_AE = "DEMO-ROUTER"
 PACS_AE = "DEMO-PACS"
@@ -57,16 +57,16 @@ _PACS_OPTION = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>[^@:\[\]]+|\[[0-9a-fA-F:
 
 
 class DemoError(NodeError):
-    """The demo could not be carried through; the message says at which step and why."""
+    """The demo could not be completed; the message says at which step and why."""
 
 
 class DemoUsageError(DemoError):
-    """An argument is not of its form."""
+    """An argument does not have the right form."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoExam:
-    """The files to send; the truth is known of the phantom only."""
+    """The files to send; the truth is known only for the phantom."""
 
     study_uid: str
     files: tuple[Path, ...]
@@ -74,7 +74,7 @@ class DemoExam:
 
 
 def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | None = None) -> int:
-    """Carry one exam through a fresh node.
+    """Take one exam through a fresh node.
 
     Parameters
     ----------
@@ -83,15 +83,15 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
     pacs
         ``AET@host:port`` that gets the results; None starts a small receiving PACS.
     out
-        Where the results are put; None is ``demo-output`` in the current folder.
+        Where the results go; None means ``demo-output`` in the current folder.
 
     Returns
     -------
-    0; 1 if a result is missing, 2 if an argument is wrong; which is printed.
+    0 on success, 1 if a result is missing, 2 if an argument is wrong. What is wrong is printed.
     """
     # Paths and messages stay on one line, for people who copy them.
     console = Console(highlight=False, soft_wrap=True)
-    # A table that is wider than the terminal wraps; one cut off says nothing.
+    # A table that is wider than the terminal wraps; one that is cut off would say nothing.
     console.width = max(console.width, TABLE_WIDTH)
     try:
         destination = parse_pacs(pacs) if pacs else None
@@ -105,12 +105,12 @@ def run_demo(*, study: Path | None = None, pacs: str | None = None, out: Path | 
 
 
 def parse_pacs(text: str) -> Destination:
-    """``AET@host:port``.
+    """The destination that ``AET@host:port`` names.
 
     Raises
     ------
     DemoUsageError
-        If it is not of that form.
+        If the text does not have that form.
     """
     match = _PACS_OPTION.fullmatch(text)
     if match is None or not 1 <= int(match["port"]) <= 65535:
@@ -153,7 +153,7 @@ class _Demo:
 
     def run(self) -> None:
         with _receiving_pacs(self.folder / "pacs", self.external) as (destination, received):
-            # A PACS that does not answer would be tried again for minutes; say so at once.
+            # A PACS that does not answer would be tried again for minutes; the demo says so at once.
             Sender(destination, calling_ae="SPINEONE", timeout_s=10).echo()
             settings, config = self._write_settings(destination)
             with self._node(config):
@@ -193,7 +193,7 @@ disk_reserve_gb = 0.1
 
     @contextmanager
     def _node(self, config: Path) -> Iterator[None]:
-        """``dicom-node serve`` as its own processes; its log goes to ``node.log`` beside the results."""
+        """Run ``dicom-node serve`` with its own processes; its log goes to ``node.log`` beside the results."""
         self.out.mkdir(parents=True, exist_ok=True)
         log_path = self.out / "node.log"
         command = [sys.executable, "-m", "dicom_node.cli", "serve", "--config", str(config)]
@@ -247,7 +247,7 @@ disk_reserve_gb = 0.1
         association.release()
 
     def _wait(self, settings: NodeSettings) -> None:
-        """Until the study has a result and everything of it was sent."""
+        """Wait until the study has a result and all of it was sent."""
         database = Database(settings.database)
         deadline = time.monotonic() + RESULT_TIMEOUT_S
         said = ""
@@ -273,14 +273,14 @@ disk_reserve_gb = 0.1
     def _deliver(
         self, row: dict[str, Any], files: dict[str, Path], settings: NodeSettings, received: dict[str, Path] | None
     ) -> None:
-        """Print the findings, put the results beside them, and check that nothing is missing."""
+        """Print the findings, copy the results to the output folder, and check that nothing is missing."""
         folder = self.out / self.exam.study_uid
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "findings.json").write_text(json.dumps(row, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         self.console.print(_findings_table(row, self.exam.truth))
         for warning in row["warnings"]:
             self.console.print(f"warning: {warning}", markup=False)
-        # What the PACS got, where the PACS is ours; what was sent to it otherwise.
+        # What the PACS got if it is ours; otherwise, what was sent to it.
         source = received if received is not None else files
         for role, name in (("report", "sr.dcm"), ("overlay", "overlay.dcm")):
             if role in source:
@@ -302,7 +302,7 @@ disk_reserve_gb = 0.1
 
 @contextmanager
 def _receiving_pacs(folder: Path, external: Destination | None) -> Iterator[tuple[Destination, dict[str, Path] | None]]:
-    """Ours on a free port, with what it received by role; or the external one, whose store we cannot see."""
+    """Our PACS on a free port, with what it received by role; or the external one, whose store we cannot see."""
     if external is not None:
         yield external, None
         return

@@ -1,6 +1,6 @@
-"""One exception tree, and the values a step returns.
+"""The tree of exceptions, and the values that a step returns.
 
-The docstring of an exception is the text an operator reads beside its message: what it means and what to do.
+The docstring of an exception says what it means and what an operator should do about it.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ class UnsafePathError(NodeError):
 
 
 class InvalidTransitionError(NodeError):
-    """A job, a study or a delivery cannot do that in its present state. See `dicom-node job ID` or `dicom-node status`."""
+    """A job, study or delivery cannot do this in its current state. See `dicom-node job ID` or `dicom-node status`."""
 
 
 class LeaseLostError(NodeError):
-    """Another worker has taken the job over; this worker's result was thrown away, and nothing is lost."""
+    """Another worker has taken over the job; this worker's result was discarded, and nothing is lost."""
 
 
 class DeliveryError(NodeError):
-    """A PACS could not be reached or refused what was asked. Delivery is tried again later; start a pull again."""
+    """A PACS could not be reached or refused the request. Delivery is tried again later; start a pull again."""
 
 
 class NotOfferedError(DeliveryError):
-    """The partner accepts none of the services asked for. Have it allow our AE title to use them."""
+    """The partner accepts none of the requested services. Configure it to let our AE title use them."""
 
 
 class NotifyError(NodeError):
-    """A receiver of alerts could not be told. It is told later; correct its settings or mend its server."""
+    """A receiver of alerts could not be told. It is told later; correct its settings or repair its server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The step failed for a reason that may pass. ``after`` is the pause in seconds, None for the settings' back-off."""
+    """The step failed for a reason that may pass. ``after`` is the pause in seconds (None: the settings' back-off)."""
 
     why: str
     after: float | None = None

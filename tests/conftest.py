@@ -57,7 +57,7 @@ def postgresql() -> Iterator[Cluster]:
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What the settings say: empty for SQLite in the data folder."""
+    """The database URL of the settings: empty for SQLite in the data folder."""
     if getattr(request, "param", "sqlite") == "sqlite":
         yield ""
         return
@@ -94,7 +94,7 @@ def database(node_settings: NodeSettings, empty_node: Path) -> Iterator[Database
 
 @pytest.fixture(autouse=True)
 def restore_logging() -> Iterator[None]:
-    """What a test configures ends with it."""
+    """Undo at the end of a test what it configured."""
     root = logging.getLogger()
     handlers, level, hook = root.handlers[:], root.level, threading.excepthook
     yield

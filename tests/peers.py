@@ -29,7 +29,7 @@ DCIODVFY = Path("/usr/bin/dciodvfy")
 
 
 def need(*programs: Path) -> pytest.MarkDecorator:
-    """Skip where a program is not installed, and say which."""
+    """Skip the test if a program is not installed, and say which one."""
     missing = [str(program) for program in programs if not program.exists()]
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
@@ -64,7 +64,7 @@ class Orthanc:
             return json.loads(answer.read())
 
     def post(self, path: str, body: Any) -> Any:
-        """A text goes as it is, everything else as JSON."""
+        """A text is sent as it is, everything else as JSON."""
         data = body if isinstance(body, str) else json.dumps(body)
         with urllib.request.urlopen(self._url(path), data.encode(), timeout=60) as answer:
             return json.loads(answer.read())

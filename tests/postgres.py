@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary folder, on a Unix socket, as a user who is not root."""
+"""A PostgreSQL for the tests: a cluster in a temporary folder, on a Unix socket, run by a user who is not root."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Cluster:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """Start a cluster; skips the test where there can be none."""
+    """Start a cluster; skips the test if there cannot be one."""
     reason = why_not()
     if reason:
         pytest.skip(reason)

@@ -1,6 +1,6 @@
 """Telling people: one message by e-mail (SMTP, RFC 5321) or by an HTTP POST of JSON.
 
-Passwords and keys are read when they are needed, and stand in no log and no error.
+Passwords and keys are read when they are needed, and appear in no log and no error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SIGNATURE_HEADER = "X-SpineOne-Signature"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message in the forms that receivers take: a mail's subject and text, and an object for JSON."""
+    """One message in the forms that receivers take: the subject and text of a mail, and an object for JSON."""
 
     subject: str
     text: str
@@ -50,7 +50,7 @@ class Channel(Protocol):
         Raises
         ------
         NotifyError
-            If it was not taken.
+            If the server did not take it.
         """
 
     def check(self) -> None:
@@ -76,12 +76,12 @@ class Mail:
         self._timeout_s = timeout_s
 
     def send(self, message: Message) -> None:
-        """See `Channel`. Where some of the addresses are refused, the others have it, and no error is raised."""
+        """See `Channel`. If only some of the addresses are refused, the others get the mail and no error is raised."""
         with self._server() as server:
             server.send_message(self._compose(message), self._settings.sender, list(self._settings.to))
 
     def check(self) -> None:
-        """Connect, encrypt, log in; and ask whether the sender and each address are welcome."""
+        """Connect, encrypt and log in; then ask whether the server accepts the sender and each address."""
         with self._server() as server:
             server.ehlo_or_helo_if_needed()
             _expect_welcome(*server.mail(self._settings.sender))
@@ -96,7 +96,7 @@ class Mail:
         mail["To"] = ", ".join(self._settings.to)
         mail["Date"] = formatdate(localtime=True)
         mail["Message-ID"] = make_msgid("spineone", self._settings.sender.rpartition("@")[2])
-        # Out-of-office replies to it help nobody (RFC 3834).
+        # This asks for no out-of-office replies, which help nobody (RFC 3834).
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(message.text)
         return mail
@@ -126,14 +126,17 @@ class Mail:
 
 
 class Hook:
-    """HTTP POST of JSON, optionally signed."""
+    """An HTTP POST of JSON, optionally signed."""
 
     def __init__(self, settings: Webhook, timeout_s: float) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
 
     def send(self, message: Message) -> None:
-        """See `Channel`. Any status of 200 to 299 counts; a redirection does not, since it would turn the POST into a GET."""
+        """See `Channel`. Any status from 200 to 299 counts as success.
+
+        A redirection does not, since it would turn the POST into a GET.
+        """
         body = json.dumps(message.payload).encode()
         request = urllib.request.Request(self._settings.url, body, {"Content-Type": "application/json"}, method="POST")
         request.add_header("User-Agent", "SpineOne-Node")
@@ -151,7 +154,7 @@ class Hook:
             raise NotifyError(f"{self._place()[0]}: {_why(error)}") from None
 
     def check(self) -> None:
-        """Connect, and look at the certificate: a POST would already be a message."""
+        """Connect and check the certificate, but no more: a POST would already be a message."""
         self._key()
         host, port = self._place()
         try:
@@ -166,7 +169,7 @@ class Hook:
         return _secret(settings.secret_file, settings.secret_env) if settings.secret_file or settings.secret_env else ""
 
     def _place(self) -> tuple[str, int]:
-        """Host and port; the rest of a webhook's URL may be a secret."""
+        """Host and port only, since the rest of a webhook's URL may be a secret."""
         parts = urlsplit(self._settings.url)
         return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -203,7 +206,7 @@ def _reply(code: int, said: bytes | str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """What went wrong, in the words of the system. Neither library puts what was sent into its errors."""
+    """What went wrong, in the system's words. Neither library puts what was sent into its errors."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return f"its certificate is not good: {reason.verify_message}"

@@ -1,4 +1,4 @@
-"""Many notices as one message, for people and for programs. It holds what alerts hold: no patient data."""
+"""Putting many notices into one message, for people and for programs. Like the alerts, it holds no patient data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_node.alerts.notices import AlertEvent, Notice
 from dicom_node.database.tables import Alert
 from dicom_node.database.words import AlertKind
 
-# A mail shows so many alerts of each kind, and the JSON of a webhook so many in all.
+# How many alerts of each kind a mail shows, and how many alerts in total a webhook's JSON holds.
 _MOST_OF_A_KIND = 20
 _MOST_IN_JSON = 200
 _HEADINGS = {AlertEvent.OPENED: "NEW", AlertEvent.STILL_OPEN: "STILL OPEN", AlertEvent.OVER: "OVER"}
@@ -22,7 +22,7 @@ _FOOT = "`dicom-node status` shows what is open, `dicom-node acknowledge NUMBER`
 
 
 def compose(node: str, notices: Sequence[Notice], now: datetime) -> Message:
-    """One message about all of them; ``node`` is the node's AE title."""
+    """One message about all these notices; ``node`` is the node's AE title."""
     counts = {event: sum(notice.event is event for notice in notices) for event in AlertEvent}
     said = ", ".join(f"{count} {_WORDS[event]}" for event, count in counts.items() if count)
     kinds = ", ".join(sorted({notice.alert.kind for notice in notices}))

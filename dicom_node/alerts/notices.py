@@ -1,5 +1,7 @@
-"""What is to be said to whom about alerts, on record: an alert is told when it was opened, when it is over, and now and then as
-long as it is open. A receiver that cannot be reached is told later; after a crash something may be told twice, never not at all.
+"""The record of which receivers must still be told what about alerts.
+
+A receiver is told when an alert opens, when it is over, and now and then while it stays open. A receiver that cannot be
+reached is told later. After a crash something may be told twice, but nothing goes untold.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from sqlalchemy.orm import Session
 from dicom_node.database.tables import Alert, NoticeRow, ReceiverRow
 from dicom_node.database.words import AlertKind
 
-# In one message; the rest follows in the next.
+# The most notices in one message; the rest follow in the next.
 MOST_AT_ONCE = 2000
-# Alerts may be committed so long after the time that they say.
+# How long after its own time stamp an alert may be committed.
 _COMMIT_MARGIN = timedelta(minutes=10)
 
 
@@ -39,7 +41,7 @@ class Notice:
 
 
 def meet(session: Session, name: str, now: datetime) -> ReceiverRow:
-    """The row of a receiver; a new one is told of what is open now and comes later."""
+    """The row of a receiver. A new receiver is told of the alerts that are open now and of those that come later."""
     row = session.get(ReceiverRow, name)
     if row is None:
         row = ReceiverRow(name=name, since=now, attempts=0, last_message="")
@@ -57,10 +59,10 @@ def forget_others(session: Session, names: Collection[str]) -> None:
 def due(
     session: Session, receiver: ReceiverRow, kinds: Collection[str], *, now: datetime, remind: timedelta
 ) -> list[Notice]:
-    """What a receiver has not been told; ``kinds`` empty: of all kinds, ``remind`` zero: no reminders."""
+    """What a receiver has not been told yet. Empty ``kinds`` mean all kinds; zero for ``remind`` means no reminders."""
     mine = and_(NoticeRow.alert_id == Alert.id, NoticeRow.receiver == receiver.name)
     is_open = Alert.closed_at.is_(None)
-    # That it could not be told before is no news to whom it is told now.
+    # A receiver that can be told now need not hear that it could not be told before.
     own_silence = (Alert.kind == AlertKind.RECEIVER_DOWN) & (Alert.subject == receiver.name)
     of_interest = (~own_silence, *([Alert.kind.in_(kinds)] if kinds else []))
     news = select(Alert, NoticeRow).outerjoin(NoticeRow, mine)
@@ -84,7 +86,7 @@ def mark_told(session: Session, name: str, notices: Sequence[Notice], now: datet
     receiver = session.get_one(ReceiverRow, name, with_for_update=True)
     receiver.last_sent_at, receiver.attempts, receiver.next_attempt_at, receiver.last_message = now, 0, None, ""
     if len(notices) < MOST_AT_ONCE:
-        # Older ones were all told: they need not be looked through again.
+        # All older alerts were told, so they need not be searched again.
         receiver.since = max(receiver.since, now - _COMMIT_MARGIN)
     for notice in notices:
         mine = (NoticeRow.alert_id == notice.alert.id, NoticeRow.receiver == name)

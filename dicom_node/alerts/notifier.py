@@ -1,4 +1,4 @@
-"""Telling the receivers of alerts: one thread for each, so that a server that hangs holds up nothing else."""
+"""Telling the receivers of alerts. Each has its own thread, so that a server that hangs holds up nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dicom_node.system.loops import keep_doing, wait_for_turn
 
 
 class Notifier:
-    """Tells every receiver what it has not been told. Time-outs and pauses after failures are those of ``[delivery]``."""
+    """Tells every receiver what it has not been told. Time-outs and pauses after failures come from ``[delivery]``."""
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class Notifier:
         threading.Thread(target=self._run, args=(stop,), name="notifier", daemon=True).start()
 
     def _run(self, stop: StopFlag) -> None:
-        """Only one process on a data folder tells; a second one waits for its turn."""
+        """Tell once this process has the turn: only one process on a data folder tells the receivers."""
         with wait_for_turn(self._settings.data_dir / "notifier.lock", stop) as mine:
             if mine:
                 self._run_all(stop)
@@ -52,14 +52,14 @@ class Notifier:
 
     def _run_one(self, receiver: Email | Webhook, stop: StopFlag) -> None:
         def step() -> None:
-            # Whatever it returns: the next message waits for its time.
+            # The result is dropped on purpose: the next message must wait for its time.
             self.tell_due(receiver)
 
         pause = self._settings.delivery.poll_seconds
         keep_doing(step, stop, pause, failed="notifier_error", receiver=receiver.name)
 
     def tell_due(self, receiver: Email | Webhook, now: datetime | None = None) -> bool:
-        """Send a receiver one message about everything that is due; whether one was sent."""
+        """Send a receiver one message about everything that is due; returns whether one was sent."""
         now = now or utc_now()
         remind = timedelta(hours=self._settings.alerts.remind_hours)
         row = self._met(receiver, now)
@@ -76,7 +76,10 @@ class Notifier:
         return row
 
     def _is_time(self, row: ReceiverRow, due: Sequence[Notice], now: datetime) -> bool:
-        """Whether enough was waited for more to come, since the last message, and since the last failure."""
+        """Whether it is time for a message.
+
+        The node waits a while for more notices to come in, after the last message, and after the last failure.
+        """
         rules, longest = self._settings.alerts, timedelta(seconds=self._settings.delivery.retry_max_s)
         if not due or (row.next_attempt_at is not None and now < row.next_attempt_at <= now + longest):
             return False
@@ -102,5 +105,5 @@ class Notifier:
         get_logger().warning("not_notified", receiver=receiver.name, why=why)
         with self._database.write() as session:
             notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
-            # Seen on the status page, and told to the other receivers.
+            # The status page shows this alert, and the other receivers are told of it.
             raise_alert(session, AlertKind.RECEIVER_DOWN, receiver.name, why)

@@ -1,6 +1,7 @@
-"""Alerts: so that nothing fails silently. One open alert for each (kind, subject); repeats are counted.
+"""Alerts make sure that nothing fails silently. There is one open alert for each (kind, subject); repeats are counted.
 
-Neither subject nor detail of an alert holds patient data: both are sent to people (`notifier`) and shown without a login.
+Neither the subject nor the detail of an alert holds patient data: both are sent to people (`notifier`) and shown
+without a login.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dicom_node.system.loops import attempt
 
 
 def raise_alert(session: Session, kind: AlertKind, subject: str, detail: str) -> None:
-    """Open an alert or count one more occurrence of an open one; part of the caller's transaction."""
+    """Open an alert, or count one more occurrence of an open one, within the caller's transaction."""
     subject, detail = printable(subject, 200), printable(detail, 500)
     get_logger().warning("alert", kind=kind, subject=subject, detail=detail)
     if not _count_again(session, kind, subject, detail):
@@ -44,14 +45,14 @@ def _count_again(session: Session, kind: AlertKind, subject: str, detail: str) -
 
 
 def close_alert(session: Session, kind: AlertKind, subject: str) -> None:
-    """Close an alert whose cause has passed; nothing happens if none is open."""
+    """Close an alert whose cause has passed; does nothing if none is open."""
     alert = _open(session, kind, printable(subject, 200))
     if alert is not None:
         alert.closed_at = utc_now()
 
 
 def try_to_raise(database: Database, kind: AlertKind, subject: str, detail: str) -> None:
-    """Raise an alert in a transaction of its own, where the caller must go on if that fails: the log has it then."""
+    """Raise an alert in its own transaction, for a caller that must go on even if that fails; a failure is logged."""
 
     def step() -> None:
         with database.write() as session:
@@ -61,7 +62,7 @@ def try_to_raise(database: Database, kind: AlertKind, subject: str, detail: str)
 
 
 def try_to_close(database: Database, kind: AlertKind, subject: str) -> None:
-    """Close an alert in a transaction of its own; it stays open where that fails, and the log says so."""
+    """Close an alert in its own transaction. If that fails, the alert stays open and the log says so."""
 
     def step() -> None:
         with database.write() as session:
@@ -80,7 +81,7 @@ def acknowledge(session: Session, alert_id: int) -> bool:
 
 
 def open_alerts(session: Session, limit: int = 100) -> Sequence[Alert]:
-    """Open alerts, latest first."""
+    """The open alerts, latest first."""
     query = select(Alert).where(Alert.closed_at.is_(None)).order_by(Alert.last_at.desc()).limit(limit)
     return session.scalars(query).all()
 

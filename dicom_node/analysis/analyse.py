@@ -1,4 +1,4 @@
-"""One study: read it, and make everything that the settings ask for."""
+"""Analysing one study: reading it, and making everything that the settings ask for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spineone_core.imaging.volume import SagittalVolume
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A detection and everything that was made of it."""
+    """A detection and everything that was made from it."""
 
     detection: Detection
     key: ResultKey
@@ -43,12 +43,12 @@ def analyse(
     salt: str = "",
     history: History = lambda key: {},
 ) -> Analysis:
-    """Read a study and make what the settings ask for: report, overlay and picture, presentation state; findings always.
+    """Read a study and make what the settings ask for; the findings are always made.
 
     Parameters
     ----------
     created
-        Time of the job; it is written into the objects, so that a second attempt makes the same ones.
+        Time of the job. It is written into the objects, so that a second attempt makes the same objects.
     salt
         Distinguishes results that are made outside the node's database.
     history
@@ -57,7 +57,7 @@ def analyse(
     Raises
     ------
     RefusedByGateError
-        If an object that was made would not be fit to be sent.
+        If an object that was made is not fit to be sent.
     """
     used = used_inputs(inputs)
     key = ResultKey(
@@ -79,5 +79,5 @@ def _detect(
         detail = "the study holds no MR image"
         return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
     reading = detector.read_study(images, min_slices=min_slices)
-    # A study of unreadable headers has no UID of its own.
+    # A study with unreadable headers does not give its own UID.
     return replace(reading.detection, study_uid=study_uid), reading.volume

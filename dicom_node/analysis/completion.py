@@ -23,9 +23,9 @@ def complete_due(
     max_wait_seconds: float,
     quiet_seconds_after_release: float | None = None,
 ) -> Sequence[StudyRow]:
-    """Close every study that is due and queue a job for each; part of the caller's transaction.
+    """Close every study that is due and queue a job for each, within the caller's transaction.
 
-    A study with an unfinished job waits for the end of that one, so that two jobs never work on one study.
+    A study with an unfinished job waits until that job ends, so that two jobs never work on one study.
     """
     quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
     if quiet_seconds_after_release is not None:
@@ -51,7 +51,7 @@ def complete_due(
 
 
 def _judge(session: Session, study: StudyRow, job: Job) -> None:
-    """Say so where images are missing."""
+    """Raise or close the alert about missing images, and note them in the job's history."""
     if study.images_expected is None or study.images_here is None:
         return
     if study.images_here >= study.images_expected:

@@ -1,4 +1,4 @@
-"""The detector as the node sees it. The only module that imports it."""
+"""The detector as the node sees it. No other module imports it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from spineone_core.findings import Detection, ModelIdentity
 from spineone_core.imaging.volume import SagittalVolume
 
 
-class Reading(Protocol):
-    """What a detector says about a study."""
+class StudyReading(Protocol):
+    """What a detector says about a study, and what it read."""
 
     @property
-    def detection(self) -> Detection: ...
+    def detection(self) -> Detection:
+        """The findings, or the refusal."""
 
     @property
-    def volume(self) -> SagittalVolume | None: ...
+    def volume(self) -> SagittalVolume | None:
+        """The series that was read; None if none could be read."""
 
 
 class StudyReader(Protocol):
@@ -27,9 +29,11 @@ class StudyReader(Protocol):
 
     identity: ModelIdentity
 
-    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> Reading: ...
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
+        """Choose the series of a study among its files and grade it; a refusal is a detection too."""
 
-    def gpu_memory(self) -> tuple[str, int, int] | None: ...
+    def gpu_memory(self) -> tuple[str, int, int] | None:
+        """The GPU's name, free bytes and total bytes; None without a GPU."""
 
 
 def load_detector(settings: NodeSettings) -> StudyReader:
@@ -38,8 +42,8 @@ def load_detector(settings: NodeSettings) -> StudyReader:
     Raises
     ------
     ModelError
-        If the model package is missing, damaged, of another architecture or not released (no card, figures, training data or
-        licence), or the device is not there.
+        If the model package is missing, damaged, of another architecture or not released (without card, figures,
+        training data or licence), or the device does not exist.
     """
     from spineone_core.detection.detector import Detector
     from spineone_core.detection.devices import DeviceError

@@ -1,4 +1,4 @@
-"""What is analysed of a study: its files and their headers."""
+"""What an analysis takes from a study: its files and their headers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class Input:
     sop_instance_uid: str
     sop_class_uid: str
     sha256: str
-    # Counts from 1; a later one is a correction of the header.
+    # Counts from 1; a later version corrects the header.
     version: int = 1
     received_at: datetime | None = None
 
 
 def used_inputs(inputs: Sequence[Input]) -> list[Input]:
-    """What a result depends on: the MR images, or everything where there are none."""
+    """The inputs that a result depends on: the MR images, or everything if there are none."""
     return [i for i in inputs if i.sop_class_uid in MR_IMAGES] or list(inputs)
 
 
 def _age(entry: Input) -> tuple[float, str]:
-    """Sorts by time of receipt, and always the same way."""
+    """A key that sorts by time of receipt, with ties always in the same order."""
     return (entry.received_at.timestamp() if entry.received_at else 0.0, entry.sop_instance_uid)
 
 
 class Headers:
-    """Headers of the inputs, read when they are asked for."""
+    """The headers of the inputs, read when they are asked for."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._paths = {i.sop_instance_uid: i.path for i in inputs}
@@ -46,11 +46,12 @@ class Headers:
         self._corrected = newest.sop_instance_uid if newest is not None else ""
 
     def of(self, sop_instance_uid: str) -> Dataset | None:
+        """The header of an input; None if no input has this UID."""
         path = self._paths.get(sop_instance_uid)
         return None if path is None else read_dataset(path, pixels=False)
 
     def patient(self, preferred: str) -> Dataset:
-        """The header that says whose study it is: of the newest correction, else the preferred one, else of an image."""
+        """The header that says whose study it is: the newest correction's, else the preferred one, else an image's."""
         header = self.of(self._corrected) or self.of(preferred)
         return header if header is not None else self._first_image()
 

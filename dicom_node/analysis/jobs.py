@@ -1,6 +1,6 @@
-"""The job table: one literal transition table, claims by lease, an event for each transition.
+"""The job table: it has one literal table of transitions, claims by lease, and an event for each transition.
 
-The job table is the queue. A claim sets a lease token; whoever does not hold the token can no longer finish the job. A
+The job table is the queue. A claim sets a lease token; a worker that no longer holds the token cannot finish the job. A
 lease ends when the reclaimer has seen no heartbeat for the lease's length on its own monotonic clock, so clock jumps
 and reboots do not matter.
 """
@@ -45,9 +45,9 @@ class Event(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     HANDED_BACK = "handed_back"
     RETRIED = "retried"
-    # Nothing changes for the job; its history says that its images were deleted.
+    # The job stays as it is; its history says that its images were deleted.
     PURGED = "purged"
-    # Likewise, that images were missing when it was queued.
+    # The job stays as it is; its history says that images were missing when it was queued.
     INCOMPLETE = "incomplete"
 
 
@@ -97,9 +97,9 @@ def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime,
 
 
 def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float = 604800) -> Claim | None:
-    """Take the next waiting job: highest priority, then oldest. None if there is none.
+    """Take the next waiting job: highest priority first, then oldest. None if there is none.
 
-    ``longest_pause_s`` is what no job waits longer than (the settings' most, where they are not at hand).
+    No job waits longer than ``longest_pause_s`` (by default the most that the settings allow).
     """
     query = (
         select(Job)
@@ -119,14 +119,14 @@ def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float
 
 
 def beat(session: Session, held: Claim) -> bool:
-    """Say that the worker lives. False if the lease was lost."""
+    """Say that the worker is alive. False if the lease was lost."""
     mine = (Job.id == held.job_id, Job.lease_token == held.token)
     changed = session.scalars(update(Job).where(*mine).values(heartbeat=Job.heartbeat + 1).returning(Job.id))
     return changed.first() is not None
 
 
 def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, detail: str) -> None:
-    """Finish a job with its result; in the same transaction as the result's rows.
+    """Finish a job with its result, in the same transaction as the result's rows.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, d
 
 
 def fail(session: Session, held: Claim, why: str, *, after: float, max_attempts: int) -> JobState:
-    """A transient failure: wait ``after`` seconds and try again, or give up with an alert after the last attempt."""
+    """Note a transient failure: try again after ``after`` seconds, or give up with an alert after the last attempt."""
     job = _held(session, held)
     job.reason = why
     if job.attempts >= max_attempts:
@@ -151,7 +151,7 @@ def fail(session: Session, held: Claim, why: str, *, after: float, max_attempts:
 
 
 def reject(session: Session, held: Claim, reason: str) -> None:
-    """A permanent failure: put aside with an alert."""
+    """Note a permanent failure: the job is put aside with an alert."""
     job = _held(session, held)
     _give_up(session, job, Event.REJECTED, reason)
 
@@ -164,7 +164,7 @@ def hand_back(session: Session, held: Claim) -> None:
 
 
 def retry(session: Session, job_id: int) -> Job:
-    """An operator's wish: try a failed job again, or a waiting one at once.
+    """Try a failed job again, or a waiting one at once, because an operator asked for it.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def retry(session: Session, job_id: int) -> Job:
 
 
 def note_purge(session: Session, job_id: int, detail: str) -> None:
-    """The images of a finished job were deleted; in the transaction that decides it.
+    """Note that the images of a finished job are deleted, in the transaction that decides it.
 
     Raises
     ------
@@ -192,19 +192,22 @@ def note_purge(session: Session, job_id: int, detail: str) -> None:
 
 
 def note_incomplete(session: Session, job: Job, detail: str) -> None:
-    """Images of a study are missing; in the transaction that queues its job."""
+    """Note that images of a study are missing, in the transaction that queues its job."""
     _apply(session, job, Event.INCOMPLETE, detail)
 
 
 class LeaseWatch:
-    """Finds running jobs whose worker has fallen silent. Keeps what it saw in memory; one instance per reclaimer."""
+    """Finds running jobs whose worker has fallen silent.
+
+    It remembers what it saw, so each reclaimer needs one instance.
+    """
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self._seen: dict[int, tuple[int, float]] = {}
 
     def reclaim(self, session: Session, *, max_attempts: int, monotonic: float | None = None) -> list[int]:
-        """Give the jobs of silent workers back to the queue; their numbers."""
+        """Give the jobs of silent workers back to the queue; returns their numbers."""
         now = time.monotonic() if monotonic is None else monotonic
         running = session.scalars(
             select(Job).where(Job.state == JobState.RUNNING).order_by(Job.id).with_for_update()
@@ -247,7 +250,7 @@ def _held(session: Session, held: Claim) -> Job:
 
 
 def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
-    """The only place where a job's state changes."""
+    """Change a job's state, which happens nowhere else."""
     before = JobState(job.state)
     after = next_state(TRANSITIONS, before, event, f"job {job.id}")
     job.state = after
@@ -262,7 +265,7 @@ def _apply(session: Session, job: Job, event: Event, detail: str) -> None:
 
 
 def newest(session: Session, study_uid: str, *, state: JobState | None = None) -> Job | None:
-    """The last job of a study, or the last that is in this state; None if there is none."""
+    """The last job of a study, or its last job in this state; None if there is none."""
     query = select(Job).where(Job.study_uid == study_uid).order_by(Job.id.desc()).limit(1)
     return session.scalar(query if state is None else query.where(Job.state == state))
 

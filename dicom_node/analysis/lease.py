@@ -1,4 +1,4 @@
-"""A job's lease: beaten while the job is done, handed back when the process must stop."""
+"""A job's lease: it gets heartbeats while the job is being done, and is handed back when the process must stop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dicom_node.database.connection import Database
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
 
-# Time that a job has to finish after the stop signal before it is handed back.
+# How long a job may take to finish after the stop signal before it is handed back (seconds).
 STOP_GRACE_S = 5.0
 
 
 class Lease:
-    """Beats while a job is being done; after the stop signal it hands an unfinished job back and ends the process."""
+    """Beats while a job is being done; after the stop signal it hands back an unfinished job and ends the process."""
 
     def __init__(self, database: Database, claim: Claim, heartbeat_s: float, stop: StopFlag | None) -> None:
         self._database = database
@@ -56,7 +56,7 @@ class Lease:
             get_logger().exception("heartbeat_failed", job=self._claim.job_id)
 
     def _hand_back(self) -> None:
-        """The main thread is deep in the detector and cannot be interrupted: give the job back and go."""
+        """Give the job back and exit: the main thread is deep in the detector and cannot be interrupted."""
         try:
             with self._database.write() as session:
                 jobs.hand_back(session, self._claim)

@@ -1,4 +1,4 @@
-"""`dicom-node process`: DICOM files in, results out, without network and database."""
+"""`dicom-node process`: making results from DICOM files without network or database."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from spineone_core.imaging.files import find_files, read_dataset
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The studies among some files, and the files that belong to none with the reason."""
+    """The studies among some files, and the files that belong to none, each with the reason."""
 
     studies: dict[str, list[Input]]
     skipped: list[tuple[Path, str]]
 
 
 def find_studies(paths: Sequence[Path]) -> Found:
-    """Sort files by study; own results are left out, the later copy of an instance too."""
+    """Sort files by study; our own results and later copies of an instance are left out."""
     found = Found({}, [])
     seen: set[str] = set()
     for path in find_files(paths):
@@ -63,13 +63,13 @@ def process_study(
 ) -> Analysis:
     """Analyse one study and write its files to ``out/<study uid>``.
 
-    The time of the run is written into the objects, so it is part of what names them: every run makes new UIDs.
+    The time of the run is written into the objects, so their UIDs depend on it: every run makes new ones.
     """
     analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
     folder = safe_path(out, study_uid)
     make_folder(folder.resolve())
     for product in analysis.products:
-        # Whoever sends the folder must not send the report twice.
+        # A person who sends the folder on must not send the report twice.
         if product.role not in ALTERNATIVES.values():
             safe_path(folder, product.name).write_bytes(product.data)
     return analysis
@@ -78,7 +78,7 @@ def process_study(
 def audit_offline(
     settings: NodeSettings, study_uid: str, inputs: Sequence[Input], analysis: Analysis, out: Path
 ) -> None:
-    """Say in the node's audit log that a study was read from files, and where its results went."""
+    """Record in the node's audit log that a study was read from files, and where its results went."""
     audit = AuditLog(settings)
     patient = patient_in(inputs[0].path) if settings.audit.patient else None
     # A folder's name may be a patient's.

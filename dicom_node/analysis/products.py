@@ -1,4 +1,4 @@
-"""From a detection to the files of a result, each checked before it may leave.
+"""Making the files of a result from a detection, and checking each before it may leave.
 
 `CATALOGUE` has one row for each kind of file: when it is wanted, and how it is made.
 """
@@ -37,13 +37,13 @@ class RefusedByGateError(NodeError):
     """A result did not pass the check before sending; nothing was sent. This is a defect of the node: report it."""
 
 
-# The reports that the new ones of a study replace, by role; none for its first result.
+# Gives the reports that a study's new ones replace, by role; none for its first result.
 History = Callable[[ResultKey], Mapping[str, Predecessor]]
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One file of a result. UIDs are empty where it is no DICOM file."""
+    """One file of a result. The UIDs are empty if it is not a DICOM file."""
 
     role: str
     name: str
@@ -54,20 +54,20 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a result is made of.
+    """What a result is made from.
 
     Parameters
     ----------
     volume
-        The series that was analysed; None where none could be read.
+        The series that was analysed; None if none could be read.
     headers
-        Headers of the images that were analysed.
+        The headers of the images that were analysed.
     key
         Gives the UIDs.
     created
-        Time of the job, aware, in the site's local zone.
+        Time of the job, timezone-aware, in the site's local zone.
     history
-        Says which reports the new ones replace; asked only where there will be reports.
+        Says which reports the new ones replace; it is asked only if there will be reports.
     """
 
     detection: Detection
@@ -89,7 +89,7 @@ class Material:
         assert self.volume is not None
         return self.volume
 
-    # Headers are read anew for each object: building one decodes elements, and what the next one copies is raw bytes.
+    # Headers are read again for each object: building one decodes elements, but the next one must copy raw bytes.
 
     @property
     def patient(self) -> Dataset:
@@ -98,7 +98,7 @@ class Material:
 
     @property
     def slice_header(self) -> Dataset:
-        """Header of the slice that the findings of an analysed study lie on."""
+        """The header of the slice on which the findings of an analysed study lie."""
         header = self.headers.of(self.detection.sop_instance_uid)
         assert header is not None
         return header
@@ -110,13 +110,13 @@ class Material:
 
     @cached_property
     def images(self) -> list[Dataset]:
-        """Headers of the images of the volume, in its order, each once."""
+        """The headers of the volume's images, in its order, each once."""
         uids = dict.fromkeys(source.sop_instance_uid for source in self.volume.sources) if self.volume else ()
         return [header for uid in uids if (header := self.headers.of(uid)) is not None]
 
     @cached_property
     def overlay(self) -> Dataset:
-        """The overlay; its picture is a file of its own, too."""
+        """The overlay; its picture is also a separate file."""
         return build_overlay(
             detection=self.detection, volume=self.slices, header=self.patient, key=self.key, created=self.created
         )

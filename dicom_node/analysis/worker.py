@@ -1,19 +1,13 @@
-"""One job: read the study, build report and overlay, check them, and store all in one transaction.
-
-The only module that touches the detector.
-"""
+"""Doing jobs: read the study, make its result, and store all of it in one transaction."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
@@ -23,13 +17,13 @@ from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
 from dicom_node.analysis.jobs import Claim
 from dicom_node.analysis.lease import Lease
-from dicom_node.analysis.products import Product, RefusedByGateError
+from dicom_node.analysis.products import RefusedByGateError
+from dicom_node.analysis.storing import known_result, replaced_reports, store_result
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Instance, ResultFile, ResultRow
+from dicom_node.database.tables import Instance
 from dicom_node.database.words import AlertKind
-from dicom_node.delivery import outbox
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
 from dicom_node.images.records import count_purged, inputs_of, is_intact, of_newest_patient
@@ -40,19 +34,14 @@ from dicom_node.system.files import safe_path, write_atomically
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
 from dicom_node.system.loops import keep_doing
-from spineone_core.findings import Detection
-from spineone_core.imaging.files import read_dataset
 
 
 class IncompleteError(NodeError):
-    """Images of the study are not on disk as they were received. Send or pull the study again; it is analysed then."""
-
-
-# ---------------------------------------------------------------- one job
+    """Images of the study are not on disk as they were received. Send or pull the study again; then it is analysed."""
 
 
 class Worker:
-    """Takes jobs and does them, one after the other."""
+    """Takes jobs and does them one after the other."""
 
     def __init__(self, settings: NodeSettings, database: Database, detector: StudyReader) -> None:
         self._settings = settings
@@ -65,7 +54,7 @@ class Worker:
         """Work until asked to stop."""
         get_logger().info("working", model=self._detector.identity.name, digest=self._detector.identity.digest)
         notify_ready()
-        # A locked or unreachable database passes; the job's lease protects the job.
+        # A locked or unreachable database comes back; until then the lease protects the job.
         keep_doing(lambda: self.run_once(stop), stop, self._settings.worker.poll_seconds, failed="worker_error")
         get_logger().info("stopped")
 
@@ -86,14 +75,14 @@ class Worker:
         return True
 
     def _tell_audit(self, study_uid: str, outcome: StepResult) -> None:
-        """The study was read; whether it came to a result."""
+        """Record that the study was read, and whether that gave a result."""
         study = self._audit.study(self._database, study_uid)
         failure = "" if isinstance(outcome, Done) else "the analysis failed"
         us = self._audit.node(is_requestor=True)
         self._audit.record(audit_message.accessed([us], [study], failure=failure))
 
     def _attempt(self, claim: Claim) -> StepResult:
-        """One attempt, and its outcome in the database."""
+        """Make one attempt; its outcome is then in the database."""
         outcome: Reject | Retry
         try:
             return self._do(claim)
@@ -101,7 +90,7 @@ class Worker:
             return Reject("the job was given to another worker")
         except (RefusedByGateError, IncompleteError) as error:
             outcome = Reject(str(error))
-        except Exception as error:  # out of memory, device lost, disk full: may pass; the attempts are counted
+        except Exception as error:  # out of memory, device lost, disk full: it may pass; the attempts are counted
             get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
             outcome = Retry(describe(error))
         self._put_back(claim, outcome)
@@ -138,9 +127,12 @@ class Worker:
         return Done()
 
     def _is_stored(self, key: ResultKey) -> bool:
-        """A later job of the same inputs has other dates: the files that may have been sent already stay as they are."""
+        """Whether the result is stored already.
+
+        A later job of the same inputs has other dates: the files that may have been sent already stay as they are.
+        """
         with self._database.read() as session:
-            return _known_result(session, key) is not None
+            return known_result(session, key) is not None
 
     def _inputs(self, study_uid: str) -> list[Input]:
         with self._database.read() as session:
@@ -160,7 +152,7 @@ class Worker:
         ]
 
     def _check_bytes(self, rows: Sequence[Instance]) -> None:
-        """A file that was cut or changed on disk may still be read, and would be measured wrongly."""
+        """Check the bytes: a file that was cut or changed may still be readable, but would be measured wrongly."""
         damaged = [row for row in rows if not is_intact(row, self._settings.data_dir)]
         if not damaged:
             return
@@ -180,86 +172,8 @@ class Worker:
                 close_alert(session, AlertKind.TWO_PATIENTS, study_uid)
 
     def _replaced_reports(self, key: ResultKey) -> dict[str, Predecessor]:
-        """The study's last reports before the result of this key, whether that is stored already or not."""
-        with self._database.read() as session:
-            known = _known_result(session, key)
-            reports = (
-                select(ResultFile)
-                .join(ResultRow, ResultRow.id == ResultFile.result_id)
-                .where(ResultRow.study_uid == key.study_uid, ResultFile.role.in_(("report", "report_2d")))
-                .order_by(ResultRow.id.desc())
-            )
-            if known is not None:
-                reports = reports.where(ResultRow.id < known.id)
-            files = session.scalars(reports).all()
-        last = {file.role: file for file in files if file.result_id == files[0].result_id}
-        found = {role: self._predecessor(file) for role, file in last.items()}
-        # Before there were two forms, the first one went everywhere.
-        return (
-            {role: found.get(role) or found["report"] for role in ("report", "report_2d")} if "report" in found else {}
-        )
-
-    def _predecessor(self, file: ResultFile) -> Predecessor:
-        series_uid = str(read_dataset(self._settings.data_dir / file.path, pixels=False).SeriesInstanceUID)
-        return Predecessor(str(file.sop_class_uid), str(file.sop_instance_uid), series_uid)
+        return replaced_reports(self._database, self._settings.data_dir, key)
 
     def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
-        """Result, outbox and the job's end, all or nothing."""
-        detection = analysis.detection
-        digest = _input_hash(analysis.key)
-        result = _known_result(session, analysis.key) or self._add_result(session, claim, analysis, folder, digest)
-        jobs.succeed(session, claim, result_id=result.id, input_hash=digest, detail=_summary(detection))
-
-    def _add_result(
-        self, session: Session, claim: Claim, analysis: Analysis, folder: Path, input_hash: str
-    ) -> ResultRow:
-        detection = analysis.detection
-        result = ResultRow(
-            study_uid=claim.study_uid,
-            generation=claim.generation,
-            input_hash=input_hash,
-            model_digest=analysis.key.model_digest,
-            settings_digest=analysis.key.settings_digest,
-            status=detection.status.value,
-            reason=detection.reason.value if detection.reason else None,
-            findings=detection.dumps(),
-            created_at=claim.created_at,
-        )
-        session.add(result)
-        session.flush()
-        files = [self._file_row(result.id, product, folder) for product in analysis.products]
-        session.add_all(files)
-        session.flush()
-        outbox.enqueue(session, files, claim.study_uid, [d.name for d in self._settings.destinations])
-        return result
-
-    def _file_row(self, result_id: int, product: Product, folder: Path) -> ResultFile:
-        return ResultFile(
-            result_id=result_id,
-            role=product.role,
-            path=str((folder / product.name).relative_to(self._settings.data_dir)),
-            sha256=hashlib.sha256(product.data).hexdigest(),
-            sop_class_uid=product.sop_class_uid or None,
-            sop_instance_uid=product.sop_instance_uid or None,
-        )
-
-
-def _known_result(session: Session, key: ResultKey) -> ResultRow | None:
-    return session.scalar(
-        select(ResultRow).where(
-            ResultRow.study_uid == key.study_uid,
-            ResultRow.input_hash == _input_hash(key),
-            ResultRow.model_digest == key.model_digest,
-            ResultRow.settings_digest == key.settings_digest,
-        )
-    )
-
-
-def _input_hash(key: ResultKey) -> str:
-    return hashlib.sha256(json.dumps(key.inputs).encode()).hexdigest()
-
-
-def _summary(detection: Detection) -> str:
-    if detection.reason is not None:
-        return f"not analysable: {detection.reason.value}: {detection.reason_detail}"
-    return "analysed"
+        """Store everything or nothing."""
+        store_result(session, claim, analysis, folder, self._settings)

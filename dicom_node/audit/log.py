@@ -1,8 +1,9 @@
-"""The audit log: audit messages as syslog lines (RFC 5424) in numbered files, ``audit/audit-000001.log`` in the data folder.
+"""The audit log: audit messages as syslog lines (RFC 5424) in numbered files.
 
-Every process appends to the newest file, under one lock; a line is on disk when `AuditLog.record` returns. The files are also
-the spool of what an audit repository has not got yet (`audit_repository`). A log that cannot be written is an error in the
-node's own log and holds nothing up: images are not refused because of it.
+The first file is ``audit/audit-000001.log`` in the data folder. Every process appends to the newest file, under one
+lock; a line is on disk when `AuditLog.record` returns. The files are also the spool of what an audit repository does
+not have yet (`repository`). If the audit log cannot be written, the node's own log gets an error, but nothing is held
+up: no image is refused because of it.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ from dicom_node.system.files import sync_folder
 from dicom_node.system.log import get_logger
 
 FOLDER = "audit"
-# Facility 10 (security), severity 5 (notice), as PS3.15 A.6.1 wants it; so is the MSGID.
+# Facility 10 (security), severity 5 (notice) and the MSGID are those that PS3.15 A.6.1 asks for.
 _PRIORITY, _MSGID = 10 * 8 + 5, "DICOM+RFC3881"
 _MODE = 0o640
 
 
 class AuditLog:
-    """Writes audit messages of one process.
+    """Writes the audit messages of one process.
 
     Parameters
     ----------
     settings
-        Of the whole node.
+        The settings of the whole node.
     """
 
     def __init__(self, settings: NodeSettings) -> None:
@@ -54,7 +55,7 @@ class AuditLog:
         self._folder = settings.data_dir / FOLDER
 
     def record(self, message: AuditMessage) -> None:
-        """Append a message; on disk when this returns."""
+        """Append a message; it is on disk when this returns."""
         if not self.rules.enabled:
             return
         try:
@@ -92,7 +93,7 @@ class AuditLog:
             if size == 0:
                 self._give_to_node(descriptor)
             elif os.pread(descriptor, 1, size - 1) != b"\n":
-                # A process died, or the disk was full, in the middle of a line.
+                # A process died or the disk filled up in the middle of a line.
                 line = b"\n" + line
             while line:
                 line = line[os.write(descriptor, line) :]
@@ -101,7 +102,10 @@ class AuditLog:
             os.close(descriptor)
 
     def _give_to_node(self, descriptor: int) -> None:
-        """Whatever the umask; and a command of root must not begin a file that the node's user cannot go on with."""
+        """Give a new file the right mode, whatever the umask, and the right owner.
+
+        When root runs a command, it must not begin a file that the node's user cannot go on with.
+        """
         os.fchmod(descriptor, _MODE)
         owner = self.settings.data_dir.stat()
         if os.geteuid() == 0 and owner.st_uid != 0:
@@ -124,7 +128,7 @@ class AuditLog:
         return Participant(title, role, is_requestor, address=host_name(), alternative_id=str(os.getpid()))
 
     def study(self, database: Database, study_uid: str, sop_classes: Mapping[str, int] | None = None) -> AuditedStudy:
-        """A study as the object of a message; without ``sop_classes``, with those of its images on disk."""
+        """A study as the object of a message; ``sop_classes`` default to those of its images on disk."""
         classes = self._classes(database, study_uid) if sop_classes is None else sop_classes
         patient = self._patient(database, study_uid) if self.rules.enabled and self.rules.patient else None
         return AuditedStudy(study_uid, dict(classes), patient)
@@ -136,7 +140,7 @@ class AuditLog:
             return dict(session.execute(query).all())
 
     def _patient(self, database: Database, study_uid: str) -> Patient | None:
-        """Of the study's newest image."""
+        """The patient of the study's newest image."""
         here = (Instance.study_uid == study_uid) & Instance.is_current & Instance.purged_at.is_(None)
         with database.read() as session:
             name = session.scalar(select(Instance.path).where(here).order_by(Instance.id.desc()).limit(1))
@@ -144,11 +148,11 @@ class AuditLog:
 
 
 def patient_in(path: Path) -> Patient | None:
-    """The patient of a DICOM file; None where it cannot be read."""
+    """The patient of a DICOM file; None if the file cannot be read."""
     try:
         header = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
         return Patient(str(header.get("PatientID") or ""), str(header.get("PatientName") or ""))
-    except Exception:  # a header may be broken in many ways; the event counts without it
+    except Exception:  # a header may be broken in many ways; the event matters even without the patient
         return None
 
 
@@ -157,7 +161,7 @@ def patient_in(path: Path) -> Patient | None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Wait for the lock: it is held for the time of one line."""
+    """Wait for the lock; each process holds it only while it writes one line."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,8 @@
 """Audit messages: one XML document for each event, in the schema of PS3.15 A.5.1, with the content of A.5.3.
 
-Codes are those of PS3.16 CID 400 (events), 401 (kinds of events), 402 (roles) and 405 (media). Text from outside is cut to
-one line of printable characters and escaped; the XML is plain ASCII, so that a syslog message needs no byte order mark.
+The codes come from PS3.16 CID 400 (events), 401 (kinds of events), 402 (roles) and 405 (media). Text from outside is
+reduced to one line of printable characters and escaped. The XML is plain ASCII, so that a syslog message needs no byte
+order mark.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _LONGEST_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class AuditCode:
-    """A coded value, of DICOM where no scheme is named."""
+    """A coded value; its scheme is DICOM's unless another one is named."""
 
     value: str
     meaning: str
@@ -70,7 +71,7 @@ class EventOutcome(StrEnum):
     """EventOutcomeIndicator."""
 
     SUCCESS = "0"
-    # The action is (or can be) tried again.
+    # The action is, or can be, tried again.
     MINOR_FAILURE = "4"
     # The action was ended.
     SERIOUS_FAILURE = "8"
@@ -93,7 +94,7 @@ class Participant:
     alternative_id
         ``AETITLES=...`` or a process number (PS3.15 A.5.2.2).
     media
-        What kind of medium it is.
+        The kind of medium.
     """
 
     user_id: str
@@ -106,7 +107,7 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Whose study it is; written only where the settings ask for it."""
+    """The patient of a study; written only if the settings ask for it."""
 
     patient_id: str
     name: str
@@ -133,7 +134,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Alerted:
-    """What a security alert is about: a node or a thing of it, and what happened."""
+    """What a security alert is about: a node or a part of it, and what happened."""
 
     node_id: str
     what: str
@@ -158,11 +159,11 @@ def encode(message: AuditMessage, *, at: datetime, source_id: str, site: str = "
     Parameters
     ----------
     at
-        When it happened, aware.
+        When it happened, as a timezone-aware time.
     source_id
         The system that reports it (AuditSourceID).
     site
-        AuditEnterpriseSiteID; empty: left out.
+        AuditEnterpriseSiteID; it is left out if empty.
     """
     root = ElementTree.Element("AuditMessage")
     _event(root, message, at)
@@ -186,7 +187,7 @@ def encode(message: AuditMessage, *, at: datetime, source_id: str, site: str = "
 
 
 def _child(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:
-    """An element with those of the attributes that are not empty."""
+    """An element with those attributes that are not empty."""
     given = {name: printable(value, _LONGEST_TEXT) for name, value in attributes.items() if value}
     return ElementTree.SubElement(parent, tag, given)
 
@@ -232,7 +233,7 @@ def _participant(root: ElementTree.Element, participant: Participant) -> None:
 
 
 def _address_type(address: str) -> str:
-    """1: machine name, 2: IP address."""
+    """The type of an address: 1 for a machine name, 2 for an IP address."""
     if not address:
         return ""
     return "2" if ":" in address or address.replace(".", "").isdigit() else "1"
@@ -253,7 +254,7 @@ def _object(
 
 
 def _detail(element: ElementTree.Element, kind: str, value: bytes) -> None:
-    # Values are in base64 whatever they are (ValuePair).
+    # Every value is encoded in base64, whatever it is (ValuePair).
     attributes = {"type": kind, "value": base64.b64encode(value).decode("ascii")}
     ElementTree.SubElement(element, "ParticipantObjectDetail", attributes)
 
@@ -261,7 +262,7 @@ def _detail(element: ElementTree.Element, kind: str, value: bytes) -> None:
 def _study(root: ElementTree.Element, study: AuditedStudy) -> None:
     uid = study.study_uid or "unknown"
     element = _object(root, uid, STUDY_UID, type_code="2", role="3")
-    # The schema asks for a name; a study has none but its UID.
+    # The schema asks for a name; a study has no name but its UID.
     _text(element, "ParticipantObjectName", uid)
     if not study.sop_classes:
         return
@@ -312,7 +313,7 @@ def transferred(
     failure: str = "",
     others: Sequence[Participant] = (),
 ) -> AuditMessage:
-    """Instances have arrived, or (``failure``) have not (A.5.3.7)."""
+    """Instances have arrived, or have not; ``failure`` then says why (A.5.3.7)."""
     outcome = EventOutcome.MINOR_FAILURE if failure else EventOutcome.SUCCESS
     participants = [sender, receiver, *others]
     return AuditMessage(INSTANCES_TRANSFERRED, Action.CREATE, participants, outcome, None, failure, studies)
@@ -330,13 +331,13 @@ def deleted(who: Sequence[Participant], study: AuditedStudy, why: str) -> AuditM
 
 
 def exported(who: Sequence[Participant], uri: str, studies: Sequence[AuditedStudy]) -> AuditMessage:
-    """Objects were written to a folder outside of the node (A.5.3.4)."""
+    """Objects were written to a folder outside the node (A.5.3.4)."""
     medium = Participant(uri, DESTINATION_MEDIA, media=URI)
     return AuditMessage(EXPORT, Action.READ, [*who, medium], objects=studies)
 
 
 def imported(who: Sequence[Participant], uri: str, studies: Sequence[AuditedStudy]) -> AuditMessage:
-    """Objects were read from a folder outside of the node (A.5.3.5)."""
+    """Objects were read from a folder outside the node (A.5.3.5)."""
     medium = Participant(uri, SOURCE_MEDIA, media=URI)
     return AuditMessage(IMPORT, Action.CREATE, [*who, medium], objects=studies)
 
@@ -359,7 +360,7 @@ def refused(caller: Participant, node: Participant, why: str) -> AuditMessage:
 
 
 def function_used(who: Sequence[Participant], node_id: str, what: str, *, outcome: EventOutcome) -> AuditMessage:
-    """A person has changed something by a command (A.5.3.11)."""
+    """A person has changed something with a command (A.5.3.11)."""
     return AuditMessage(
         SECURITY_ALERT, Action.EXECUTE, who, outcome, RESTRICTED_FUNCTION, what, [Alerted(node_id, what)]
     )

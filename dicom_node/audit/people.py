@@ -1,4 +1,4 @@
-"""Who did something: a person at a command, or a process of the node."""
+"""Who did something: a person who gave a command, or a process of the node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dicom_node.audit.message import (
 
 
 def person(*, is_requestor: bool = True) -> Participant:
-    """Who runs this command: the login name, also behind sudo."""
+    """The person who runs this command, by login name, even behind sudo."""
     try:
         name = os.environ.get("SUDO_USER") or getpass.getuser()
     except (OSError, KeyError):
@@ -29,7 +29,7 @@ def person(*, is_requestor: bool = True) -> Participant:
 
 @contextmanager
 def activity(audit: AuditLog, role: str) -> Iterator[None]:
-    """Start and stop of a process of the node; a stop by an error is a major failure."""
+    """Record the start and stop of a process of the node; a stop because of an error is a major failure."""
     titles = f"AETITLES={audit.settings.listener.ae_title}"
     process = Participant(f"{role}:{os.getpid()}", APPLICATION, address=host_name(), alternative_id=titles)
     launcher = person()
@@ -45,7 +45,7 @@ def activity(audit: AuditLog, role: str) -> Iterator[None]:
 
 @contextmanager
 def command(audit: AuditLog, what: str) -> Iterator[None]:
-    """A person changes something by a command."""
+    """Record that a person changes something with a command."""
     outcome = EventOutcome.SERIOUS_FAILURE
     try:
         yield

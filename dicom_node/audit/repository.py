@@ -1,8 +1,9 @@
 """Sending the audit log to an audit repository by syslog: RFC 5425 (TLS) and the same over TCP, or RFC 5426 (UDP).
 
-The log's files are the spool: what the repository has got is a position in them, and a repository that is down is behind, not
-lost. Syslog has no answers: over TCP the position moves only when the other side's kernel has acknowledged every byte, so that
-a message may come twice, and is lost only by a repository that dies with what it has received.
+The log's files are the spool: a position in them marks what the repository has received, so a repository that was down
+gets everything later. Syslog has no answers. Over TCP the position moves only once the other side's kernel has
+acknowledged every byte. A message may therefore arrive twice, and is lost only if the repository dies with what it has
+received.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ _END = b"</AuditMessage>\n"
 
 
 class AuditRepository:
-    """Sends what is behind. One process on a data folder does; others leave it to that one."""
+    """Sends what the repository does not have yet. Only one process on a data folder does this."""
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._rules = settings.audit
         self._folder = settings.data_dir / FOLDER
         self._database = database
         self._connection: socket.socket | None = None
-        # What is known to be wrong; None before the first attempt.
+        # What was last reported to be wrong (empty if nothing); None before the first attempt.
         self._told: str | None = None
 
     def send_due(self) -> None:
-        """Send everything that was not sent yet; an alert is open while the repository cannot be reached."""
+        """Send everything that has not been sent yet; an alert is open while the repository cannot be reached."""
         if not self._rules.repository_host or not self._folder.is_dir():
             return
         with exclusive_lock(self._folder / "sending") as mine:
@@ -58,23 +59,23 @@ class AuditRepository:
                 self._tell(f"cannot be sent to ({error.strerror or type(error).__name__})")
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Drop the connection."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def _send_all(self) -> None:
         for number, offset, lines in self._batches():
-            # A line that was cut by a crash is left out.
+            # A line that a crash cut off is left out.
             self._send([line for line in lines if line.endswith(_END)])
             write_atomically(self._folder / SENT, f"{number} {offset}\n".encode())
 
     def _batches(self) -> Iterator[tuple[int, int, list[bytes]]]:
-        """Whole lines behind the position, with the position after them."""
+        """Whole lines from the position onwards, each batch with the position after it."""
         number, offset = read_position(self._folder)
         known = files(self._folder)
         if known and number_of(known[-1]) < number:
-            # Someone has cleared the folder: its numbers begin anew.
+            # Someone has cleared the folder, so its numbers start again.
             number = 0
         for path in known:
             if number_of(path) < number:
@@ -89,7 +90,7 @@ class AuditRepository:
             self._send_datagrams(lines)
             return
         connection = self._connected()
-        # Octet counting (RFC 5425 4.3); the newline is ours, not the message's.
+        # Octet counting (RFC 5425 4.3); the newline belongs to our file, not to the message.
         connection.sendall(b"".join(b"%d %s" % (len(line) - 1, line[:-1]) for line in lines))
         _wait_until_taken(connection, self._rules.repository_timeout_s)
 
@@ -114,7 +115,7 @@ class AuditRepository:
         return self._connection
 
     def _tell(self, why: str) -> None:
-        """Open the alert, or close it; only where something has changed."""
+        """Open or close the alert, but only if something has changed."""
         if why == self._told:
             return
         subject = f"{self._rules.repository_host}:{self._rules.repository_port}"
@@ -127,14 +128,14 @@ class AuditRepository:
 
 
 def _lines(path: Path, offset: int) -> list[bytes]:
-    """Whole lines of a file from an offset on, about a megabyte of them."""
+    """Whole lines of a file from an offset onwards, about a megabyte of them."""
     with path.open("rb") as file:
         file.seek(offset)
         return [line for line in file.readlines(_BATCH_BYTES) if line.endswith(b"\n")]
 
 
 def connect(rules: AuditRules) -> socket.socket:
-    """A connection to the repository, by TLS with its certificate verified where the settings say so.
+    """A connection to the repository; if the settings ask for TLS, it is encrypted and the certificate is verified.
 
     Raises
     ------
@@ -152,7 +153,7 @@ def connect(rules: AuditRules) -> socket.socket:
 
 
 def _is_closed(connection: socket.socket) -> bool:
-    """Whether the other side has ended the connection; it never sends anything else that matters."""
+    """Whether the other side has closed the connection; nothing else that it might send matters."""
     timeout = connection.gettimeout()
     connection.setblocking(False)
     try:
@@ -166,7 +167,7 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 def _wait_until_taken(connection: socket.socket, timeout_s: float) -> None:
-    """Wait until the kernel's send queue is empty: everything was acknowledged (tcp(7), SIOCOUTQ).
+    """Wait until the kernel's send queue is empty, which means that everything was acknowledged (tcp(7), SIOCOUTQ).
 
     Raises
     ------

@@ -1,16 +1,16 @@
-"""The audit log's files on disk, and how far the repository has them."""
+"""The audit log's files on disk, and how much of them the repository has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# Holds the position up to which the repository has everything.
+# The file with the position up to which the repository has everything.
 SENT = "sent"
 PREFIX, SUFFIX = "audit-", ".log"
 
 
 def files(folder: Path) -> list[Path]:
-    """The log's files, the oldest first."""
+    """The log's files, oldest first."""
     return sorted(path for path in folder.glob(f"{PREFIX}*{SUFFIX}") if number_of(path))
 
 
@@ -21,7 +21,7 @@ def number_of(path: Path) -> int:
 
 
 def read_position(folder: Path) -> tuple[int, int]:
-    """Number of the file and offset up to which the repository has everything; zeros where nothing was sent yet."""
+    """The file number and the offset up to which the repository has everything; zeros if nothing was sent yet."""
     try:
         number, offset = (folder / SENT).read_text().split()
         return int(number), int(offset)

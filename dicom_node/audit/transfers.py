@@ -1,4 +1,4 @@
-"""What goes into the audit log about associations: what each has brought, and who was refused."""
+"""What the audit log says about associations: what each one brought, and who was refused."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from dicom_node.database.connection import Database
 from dicom_node.dicom.query import FIND
 from dicom_node.settings.sections import Partner
 
-# The same refusal is reported once in this time, with the number of its repeats: a hostile peer must not flood the log.
+# A repeated refusal is reported at most once in this time (seconds), with the number of its repeats: a hostile peer
+# must not flood the log.
 _REFUSAL_EVERY_S = 60.0
 _MOST_REFUSALS_KNOWN = 10_000
-# An association that stays open: its study is reported when nothing has come for so long.
+# What an open association has brought is reported once nothing has come for this long (seconds).
 _QUIET_S = 60.0
-# Keys of a query whose values say nothing about a patient; so do UIDs.
+# Query keys whose values say nothing about a patient. Neither do UIDs.
 _PLAIN_KEYS = ("QueryRetrieveLevel", "Modality", "ModalitiesInStudy")
 
 
 class Transfer:
-    """What one association carries, in either direction: one message for each study and outcome."""
+    """What one association carries, in either direction; it becomes one message for each study and outcome."""
 
     def __init__(self, audit: AuditLog, database: Database, sender: Participant, receiver: Participant) -> None:
         self._audit = audit
@@ -40,7 +41,7 @@ class Transfer:
         self._last = time.monotonic()
 
     def note(self, study_uid: str, sop_class_uid: str, failure: str = "") -> None:
-        """An object was taken, or was not and why; the study is empty where it is not known."""
+        """Note an object that was taken, or one that was not, with the reason; an unknown study is empty."""
         with self._lock:
             self._seen.setdefault((study_uid, failure), Counter())[sop_class_uid] += 1
             self._last = time.monotonic()
@@ -66,11 +67,11 @@ class Receiving:
         self._database = database
         self._lock = threading.Lock()
         self._transfers: dict[Any, Transfer] = {}
-        # When a refusal was last reported, and how many there were since.
+        # When a refusal was last reported, and how many have come since.
         self._refusals: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def refused(self, calling_ae: str, address: str, why: str) -> None:
-        """An association was refused because of who asks, or TLS failed (then without AE title)."""
+        """An association was refused because of who asked for it, or TLS failed (then there is no AE title)."""
         key, now = (calling_ae, address, why), time.monotonic()
         with self._lock:
             last, more = self._refusals.get(key, (float("-inf"), 0))
@@ -103,7 +104,7 @@ class Receiving:
             transfer.report()
 
     def report_quiet(self) -> None:
-        """Report what open associations have brought and finished; forget those whose sender had gone before the answer."""
+        """Report what open associations have brought; forget those whose sender left before it had the answer."""
         with self._lock:
             quiet = [transfer for transfer in self._transfers.values() if transfer.is_quiet()]
             gone = [association for association in self._transfers if not association.is_alive()]
@@ -121,7 +122,7 @@ class Receiving:
 
 
 def audit_query(audit: AuditLog, partner: Partner, query: Dataset, others: Sequence[Participant] = ()) -> None:
-    """A C-FIND goes to a partner. Values that may identify a patient are written only where the settings say so."""
+    """Record a C-FIND to a partner. Values that may identify a patient are written only if the settings say so."""
     shown = Dataset()
     for element in query:
         is_plain = audit.rules.patient or element.VR == "UI" or element.keyword in _PLAIN_KEYS

@@ -1,4 +1,4 @@
-"""`retry`, `resend`, `acknowledge`, `pull`: an operator sets something going, or closes an alert.
+"""`retry`, `resend`, `acknowledge`, `pull`: an operator starts something or closes an alert.
 
 The audit log says who gave the command and whether it was carried out.
 """

@@ -1,7 +1,7 @@
 """`dicom-node`: all commands, and how they end. Exit status: 0 done, 1 failed, 2 bad usage or settings.
 
-The node's processes are started by these commands too, so importing them must not load what one process alone needs and is
-large: torch, Starlette, Jinja, highdicom, SciPy. Those few imports stand inside functions.
+These commands also start the node's processes, so importing them must not load a large library that only one process
+needs: torch, Starlette, Jinja, highdicom, SciPy. Those few imports are inside functions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dicom_node.errors import NodeError
 from dicom_node.system.log import describe
 from spineone_core.version import add_version_option
 
-# In the order of the help.
+# The commands, in the order in which the help lists them.
 COMMANDS: tuple[Callable[..., Any], ...] = (
     set_up.init,
     set_up.check,
@@ -56,7 +56,7 @@ for command in COMMANDS:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: errors that a person can mend are one line each, without traceback."""
+    """Entry point. An error that a person can correct is printed as one line, without a traceback."""
     try:
         app(args=None if arguments is None else list(arguments))
     except NodeError as error:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         sys.exit(1)
-    except Exception as error:  # its message may hold patient data, so it is shown on request only
+    except Exception as error:  # its message may hold patient data, so it is shown only on request
         if os.environ.get("SPINEONE_DEBUG"):
             raise
         print(f"error: unexpected {describe(error)}; SPINEONE_DEBUG=1 shows the traceback", file=sys.stderr)

@@ -78,7 +78,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write analysed series for training: de-identified, with the findings as a proposal for review (docs/training.md)."""
-    # Loads highdicom.
+    # This loads highdicom.
     from dicom_node.upkeep.export import KEY_NAME, Exporter, read_key
 
     settings, database = open_node(config)
@@ -120,7 +120,7 @@ def restore(
     log_errors_only()
     summary, config = restore_backup(file, folder)
     with command(AuditLog(load_settings(config)), f"restore of the backup {file.resolve()} of {summary.created_at}"):
-        # Only now is there a node whose audit log can say it.
+        # Only now is there a node whose audit log can record the restore.
         pass
     print(f"ok: {config}: as of {summary.created_at}, {summary.files} files")
     print(f"next: dicom-node verify --config {config}")

@@ -1,4 +1,4 @@
-"""`process` and `demo`: analysing files without a node, and the whole way of an exam on this machine."""
+"""`process` and `demo`: analysing files without a node, and taking an exam through a whole node on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def process(
     config: Annotated[Path | None, typer.Option("--config", "-c", help="settings file; without: defaults")] = None,
 ) -> None:
     """Analyse DICOM files without network or database: SR, overlay, picture and findings.json for each study."""
-    # Loads highdicom and SciPy.
+    # This loads highdicom and SciPy.
     from dicom_node.analysis.offline import audit_offline, find_studies, process_study
 
     log_errors_only()
@@ -47,7 +47,7 @@ def demo(
     out: Annotated[Path | None, typer.Option("--out", help="folder for the received results")] = None,
 ) -> None:
     """Show the whole way of an exam: a node of its own, an exam sent by C-STORE, report and overlay received."""
-    # Loads SciPy, with the phantom.
+    # This loads SciPy, which the phantom needs.
     from dicom_node.demo import run_demo
 
     raise typer.Exit(run_demo(study=study, pacs=pacs, out=out))

@@ -1,4 +1,4 @@
-"""Options that several commands take, and what a command opens before it does its work."""
+"""Options that several commands share, and what a command opens before it does its work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_CONFIG = Path(CONFIG_NAME)
 
 
 def log_errors_only() -> None:
-    """Standard output belongs to what the command prints; the log's errors go to standard error."""
+    """Log errors only, to standard error, since standard output is for what the command prints."""
     configure_logging("error", process="cli", stream=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""How commands print: lists, tables, what an analysis found."""
+"""How commands print lists, tables and the findings of an analysis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:  # it loads what only the worker needs
+if TYPE_CHECKING:  # this module loads what only the worker needs
     from dicom_node.analysis.analyse import Analysis
 
-# Wide enough for a UID beside a reason, also where the output is a pipe.
+# Wide enough for a UID beside a reason, even if the output is a pipe.
 _TABLE_WIDTH = 160
 
 
@@ -29,7 +29,7 @@ def print_lines(*lines: str) -> None:
 
 
 def print_list(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
-    """Print rows as JSON or as a table; where there are none, say so."""
+    """Print rows as JSON or as a table; say so if there are none."""
     if as_json:
         print_json(rows)
     elif rows:
@@ -39,7 +39,7 @@ def print_list(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """Print rows with the same keys as a table; print nothing where there are none."""
+    """Print rows with the same keys as a table; print nothing if there are none."""
     if not rows:
         return
     table = Table(title=title, title_justify="left", title_style="bold")

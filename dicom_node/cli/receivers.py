@@ -1,4 +1,4 @@
-"""Trying the receivers of alerts, each with one line that says how it went."""
+"""Trying the receivers of alerts; one line for each says how it went."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_receivers(settings: NodeSettings) -> bool:
 
 
 def send_test(settings: NodeSettings) -> bool:
-    """Send every receiver a test message; whether all could be told.
+    """Send every receiver a test message; returns whether all could be told.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def send_test(settings: NodeSettings) -> bool:
 
 
 def _try_each(settings: NodeSettings, step: Callable[[Email | Webhook], str]) -> bool:
-    """Do a step with every receiver, also after one has failed; whether all went well."""
+    """Do a step for every receiver, even after one has failed; returns whether all went well."""
     good = True
     for receiver in settings.receivers:
         try:

@@ -1,4 +1,4 @@
-"""`serve`, `listen`, `work`, `deliver`, `web`: the processes of the node; what each is made of stands in `processes.roles`."""
+"""`serve`, `listen`, `work`, `deliver`, `web`: the processes of the node. See `processes.roles` for what is in each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def work(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and answer who asks us,
-    tell the receivers of alerts."""
+    """Run scheduler and delivery alone: close studies, reclaim jobs, send results, ask for proof and give it, tell the
+    receivers of alerts."""
     roles.deliver(config)
 
 

@@ -1,4 +1,4 @@
-"""`init` and `check`: a new node, and whether its settings and its partners are sound."""
+"""`init` and `check`: setting up a new node, and checking its settings and its partners."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ECHO_TIMEOUT_S = 10
 
 
 def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path()) -> None:
-    """Write a commented node.toml, create the data folder and the database. What is there already is kept."""
+    """Write a commented node.toml, and create the data folder and the database. What exists already is kept."""
     log_errors_only()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / CONFIG_NAME
@@ -70,7 +70,7 @@ def _model_problems(settings: NodeSettings) -> list[str]:
 
 
 def check_partners(settings: NodeSettings) -> bool:
-    """Whether every destination and archive answers C-ECHO; each is printed."""
+    """Whether every destination and archive answers C-ECHO; each answer is printed."""
     good = True
     partners = [("destination", d) for d in settings.destinations] + [("archive", a) for a in settings.archives]
     for what, partner in partners:
@@ -85,9 +85,9 @@ def check_partners(settings: NodeSettings) -> bool:
 
 
 def check_audit_repository(settings: NodeSettings) -> bool:
-    """Whether the audit repository, if there is one, can be connected to; the answer is printed."""
+    """Whether the node can connect to the audit repository, if there is one; the answer is printed."""
     rules = settings.audit
-    # Nobody answers to UDP.
+    # UDP gets no answer.
     if not rules.repository_host or rules.repository_transport == "udp":
         return True
     try:

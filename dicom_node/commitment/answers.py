@@ -1,4 +1,4 @@
-"""Answers to senders that asked us to keep their images: an N-EVENT-REPORT on an association that we open to them."""
+"""Answering senders that asked us to keep their images, by an N-EVENT-REPORT on an association that we open to them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dicom_node.system.log import get_logger
 
 
 class Answers:
-    """Answers what is due. One instance for each database."""
+    """Sends the answers that are due. There must be one instance for each database."""
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
         self._database = database
 
     def answer_due(self) -> None:
-        """Try every answer once that is due."""
+        """Try once to send every answer that is due."""
         with self._database.read() as session:
             due = promises.due(session, now=utc_now())
         for promise in due:

@@ -1,7 +1,7 @@
 """Evidence that destinations keep what they acknowledged, by storage commitment or by finding it again.
 
-An object that is sent goes from proof ``wanted`` (over ``asked``) to ``committed`` or ``found``. What a destination does not have
-after all is sent again, and given up with an alert when that happens time and again.
+The proof of an object that was sent goes from ``wanted`` (through ``asked``) to ``committed`` or ``found``. An object
+that the destination turns out not to have is sent again; if that keeps happening, it is given up with an alert.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from dicom_node.settings.sections import DeliveryRules
 from dicom_node.system.clock import back_off, utc_now
 from dicom_node.system.log import get_logger
 
-# Questions without a usable answer before a person is told; they go on.
+# How many questions may stay without a usable answer before a person is told. The node goes on asking after that.
 _ASKED_IN_VAIN = 3
-# Looks for an object before it is taken for lost: an archive may show it only after a while.
+# How often the node looks for an object before it takes it for lost: an archive may show it only after a while.
 _MOST_LOOKS = 4
-# Times that an object is sent again because the destination does not have it.
+# How often an object is sent again because the destination does not have it.
 _MOST_LOSSES = 3
 _LONGEST_WAIT_S = 86400.0
-# Failure reasons that sending again cannot mend, and those that a later request may.
+# Failure reasons that sending the object again cannot cure, and those that may be gone at a later request.
 _HOPELESS = (CLASS_CONFLICT, NOT_SUPPORTED)
 _ASK_LATER = (DUPLICATE_TRANSACTION, RESOURCE_LIMITATION)
 
 
 def due(session: Session, destination: str, *, now: datetime, limit: int = 200) -> list[list[Parcel]]:
-    """Objects of which the destination is to be asked now, also because it did not answer in time; grouped by study."""
+    """The objects to ask the destination about now, even again after it did not answer in time; grouped by study."""
     query = (
         select(OutboxRow, ResultFile)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
@@ -62,7 +62,7 @@ def due(session: Session, destination: str, *, now: datetime, limit: int = 200) 
 
 
 def ask(session: Session, parcels: Sequence[Parcel], rules: DeliveryRules) -> CommitmentRequest:
-    """A commitment request with a transaction UID of its own; its rows are due again when it was not answered in time."""
+    """A commitment request with its own transaction UID; its rows become due again if it is not answered in time."""
     transaction_uid = str(generate_uid(prefix=None))
     session.add(CommitmentRow(transaction_uid=transaction_uid, destination=parcels[0].destination, asked_at=utc_now()))
     for row in _unproven(session, parcels):
@@ -79,9 +79,10 @@ def is_answered(session: Session, transaction_uid: str) -> bool:
 
 
 def record(session: Session, destinations: Collection[str], answer: CommitmentAnswer, rules: DeliveryRules) -> bool:
-    """Take a destination's answer; False, and nothing is changed, where none of these destinations was asked that.
+    """Take a destination's answer. Returns False and changes nothing if none of these destinations was asked that.
 
-    A late answer to an earlier request is evidence too for what it says is kept; what it says is not is asked for already.
+    A late answer to an earlier request is still evidence for the objects that it says are kept. The objects that it
+    says are not kept have been asked for again already.
     """
     asked = session.scalar(select(CommitmentRow).where(CommitmentRow.transaction_uid == answer.transaction_uid))
     if asked is None or asked.destination not in destinations:
@@ -105,13 +106,13 @@ def record(session: Session, destinations: Collection[str], answer: CommitmentAn
 
 
 def found(session: Session, parcel: Parcel) -> None:
-    """The destination showed the object."""
+    """Note that the destination showed the object."""
     for row in _unproven(session, [parcel]):
         _keep(session, row, parcel.sop_instance_uid, ProofEvent.FOUND)
 
 
 def not_found(session: Session, parcel: Parcel, rules: DeliveryRules) -> None:
-    """The destination did not show the object: look again later, and send it again after several looks."""
+    """Note that the destination did not show the object: look again later, and after several looks send it again."""
     for row in _unproven(session, [parcel]):
         row.proof_attempts += 1
         if row.proof_attempts < _MOST_LOOKS:
@@ -122,14 +123,14 @@ def not_found(session: Session, parcel: Parcel, rules: DeliveryRules) -> None:
 
 
 def not_answered(session: Session, parcels: Sequence[Parcel], why: str, rules: DeliveryRules) -> None:
-    """A question could not be asked or was refused as a whole: ask again later."""
+    """Note that a question could not be asked or was refused as a whole: ask again later."""
     for row in _unproven(session, parcels):
         move_proof(row, ProofEvent.NOT_ANSWERED)
         _count_question(session, row, why, first_s=rules.retry_first_s)
 
 
 def give_up(session: Session, parcels: Sequence[Parcel], why: str) -> None:
-    """There will be no proof; the objects stay sent."""
+    """Give up asking for proof; the objects still count as sent."""
     for row in _unproven(session, parcels):
         move_proof(row, ProofEvent.DROPPED)
         row.proof_at = None
@@ -179,14 +180,16 @@ def _keep(session: Session, row: OutboxRow, uid: str, evidence: ProofEvent) -> N
 
 
 def _unproven(session: Session, parcels: Iterable[Parcel]) -> list[OutboxRow]:
-    """The rows of parcels that still want proof: since they were read, an answer may have come to the listener, or a person
-    may have had them sent again."""
+    """The rows of those parcels that still lack proof.
+
+    Since they were read, the listener may have received an answer, or a person may have had them sent again.
+    """
     rows = [session.get_one(OutboxRow, parcel.row_id, with_for_update=True) for parcel in parcels]
     return [row for row in rows if row.proof in UNPROVEN]
 
 
 def _named(session: Session, destination: str, references: Sequence[Reference]) -> list[tuple[OutboxRow, str]]:
-    """The sent rows of a destination that an answer names, with their SOP Instance UIDs."""
+    """The rows of a destination that were sent and that an answer names, with their SOP Instance UIDs."""
     query = (
         select(OutboxRow, ResultFile.sop_instance_uid)
         .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)

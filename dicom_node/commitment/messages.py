@@ -1,4 +1,4 @@
-"""What is said in storage commitment (PS3.4 J.3): the request in an N-ACTION, the answer in an N-EVENT-REPORT."""
+"""The messages of storage commitment (PS3.4 J.3): the request in an N-ACTION, and the answer in an N-EVENT-REPORT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from dicom_node.dicom.headers import HeaderError, is_valid_uid, read_header
 
 SOP_CLASS = str(StorageCommitmentPushModel)
-# Storage Commitment Push Model SOP Instance, well-known (PS3.4 J.3.5).
+# The well-known Storage Commitment Push Model SOP Instance (PS3.4 J.3.5).
 SOP_INSTANCE = "1.2.840.10008.1.20.1.1"
 REQUEST = 1  # Action Type ID
 ALL_KEPT, SOME_FAILED = 1, 2  # Event Type IDs
@@ -34,7 +34,7 @@ _REASONS = {
     RESOURCE_LIMITATION: "resource limitation",
 }
 
-# Some 100,000 references.
+# The largest message in bytes: about 100,000 references.
 _LARGEST = 16_000_000
 # DIMSE statuses (PS3.7 C).
 INVALID_ARGUMENT = 0x0115
@@ -44,7 +44,10 @@ _NO_ARGUMENT = 0x0114
 
 
 class MessageError(Exception):
-    """A request or an answer is none: the DIMSE status to give, and why (without values of the data set)."""
+    """A request or an answer is invalid.
+
+    It holds the DIMSE status to give and a reason without values of the data set.
+    """
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -61,7 +64,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentRequest:
-    """Whoever gets this is asked to keep these instances."""
+    """A request to keep these instances."""
 
     transaction_uid: str
     references: tuple[Reference, ...]
@@ -69,7 +72,7 @@ class CommitmentRequest:
 
 @dataclass(frozen=True, slots=True)
 class CommitmentAnswer:
-    """Which instances are kept, and which are not and why (Failure Reason)."""
+    """Which instances are kept, and which are not, with the Failure Reason of each."""
 
     transaction_uid: str
     kept: tuple[Reference, ...]
@@ -87,7 +90,7 @@ def reason_text(reason: int) -> str:
 
 
 def encode_request(request: CommitmentRequest) -> Dataset:
-    """The Action Information (PS3.4 table J.3-1)."""
+    """The request as Action Information (PS3.4 table J.3-1)."""
     dataset = Dataset()
     dataset.TransactionUID = request.transaction_uid
     dataset.ReferencedSOPSequence = _items(request.references)
@@ -95,7 +98,7 @@ def encode_request(request: CommitmentRequest) -> Dataset:
 
 
 def encode_answer(answer: CommitmentAnswer) -> Dataset:
-    """The Event Information (PS3.4 table J.3-2); a sequence without items is left out."""
+    """The answer as Event Information (PS3.4 table J.3-2); a sequence without items is left out."""
     dataset = Dataset()
     dataset.TransactionUID = answer.transaction_uid
     if answer.kept:
@@ -108,7 +111,7 @@ def encode_answer(answer: CommitmentAnswer) -> Dataset:
 
 
 def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
-    """An Action Information as it came.
+    """The request in an Action Information as it came.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
 
 
 def read_answer(data: bytes, transfer_syntax_uid: str) -> CommitmentAnswer:
-    """An Event Information as it came.
+    """The answer in an Event Information as it came.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""What senders ask us to keep (storage commitment as SCP): a request is on record before it is acknowledged.
+"""What senders ask us to keep (storage commitment as SCP). A request is recorded before it is acknowledged.
 
-Only what is in the index and on disk, bit by bit, is promised.
+We promise to keep only what is in the index and, bit for bit, on disk.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dicom_node.database.words import AlertKind
 from dicom_node.images.records import current_instance, is_intact
 from dicom_node.system.clock import utc_now
 
-# A requester that was not reached for so long has asked again, or does not wait any more.
+# A requester that could not be reached for this long has asked again or no longer waits.
 _GIVEN_UP_AFTER = timedelta(days=1)
 _FORGOTTEN_AFTER = timedelta(days=30)
 
@@ -48,9 +48,10 @@ class Promise:
 
 
 def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
-    """Put a request on record, to be answered after so many seconds.
+    """Record a request, to be answered after ``due_in_s`` seconds.
 
-    The same request again is the same promise; another one under a transaction UID that is in use is refused by its answer.
+    A repeat of the same request is the same promise. A different request under a transaction UID that is in use is
+    refused when it is answered.
     """
     key = calling_ae, request.transaction_uid
     pending = [row for row in _pending(session) if (row.calling_ae, row.transaction_uid) == key]
@@ -75,12 +76,12 @@ def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due
 
 
 def due(session: Session, *, now: datetime) -> list[Promise]:
-    """Requests to answer now, the oldest first."""
+    """The requests to answer now, oldest first."""
     return [_promise(row) for row in _pending(session) if row.next_attempt_at and row.next_attempt_at <= now]
 
 
 def judge(database: Database, data_dir: Path, promise: Promise) -> CommitmentAnswer:
-    """What can be promised: for each instance whether its file is there and has the bytes that the index says."""
+    """What can be promised: for each instance, whether its file exists and has the bytes that the index says."""
     reasons = {r: promise.refusal or _reason(database, data_dir, r) for r in dict.fromkeys(promise.references)}
     return CommitmentAnswer(
         promise.transaction_uid,
@@ -90,7 +91,7 @@ def judge(database: Database, data_dir: Path, promise: Promise) -> CommitmentAns
 
 
 def mark_answered(session: Session, promise: Promise) -> None:
-    """The requester has the answer."""
+    """Note that the requester has the answer."""
     row = session.get_one(PromiseRow, promise.row_id)
     row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
     row.attempts += 1
@@ -98,14 +99,17 @@ def mark_answered(session: Session, promise: Promise) -> None:
 
 
 def mark_unanswered(session: Session, promise: Promise, why: str, *, after: float | None) -> None:
-    """The requester was not reached: again after so many seconds, or never (None, or when it was tried for a day)."""
+    """Note that the requester was not reached.
+
+    The answer is tried again in ``after`` seconds, or never again if that is None or it has been tried for a day.
+    """
     row = session.get_one(PromiseRow, promise.row_id)
     row.attempts += 1
     row.last_message = why
     if after is not None and utc_now() - row.received_at < _GIVEN_UP_AFTER:
         row.next_attempt_at = utc_now() + timedelta(seconds=after)
         return
-    # It may ask again under the same transaction UID.
+    # The requester may ask again under the same transaction UID.
     row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
     raise_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae, why)
 

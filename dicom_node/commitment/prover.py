@@ -1,4 +1,4 @@
-"""Asks destinations whether they keep what they acknowledged: storage commitment as SCU, or C-FIND."""
+"""Asking destinations whether they keep what they acknowledged, by storage commitment as SCU or by C-FIND."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.log import get_logger
 
-# So long the association of a request stays open for its answer; a later one comes to the listener.
+# How long the association of a request stays open for its answer (seconds); a later answer comes to the listener.
 _HOLD_S = 2.0
 
 
 class NoCommitmentError(DeliveryError):
-    """The destination does not offer storage commitment. It is looked for by C-FIND, or asked again later."""
+    """The destination does not offer storage commitment. The node uses C-FIND instead, or asks again later."""
 
 
 class Prover:
-    """Asks for proof of what is due."""
+    """Asks for proof of the objects that are due."""
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
         self._settings = settings
@@ -96,7 +96,7 @@ class Prover:
     # ------------------------------------------------------------ storage commitment
 
     def _commit(self, destination: Destination, group: Sequence[Parcel]) -> None:
-        # On record before it is sent: the answer may reach the listener before we have the response.
+        # The request is recorded before it is sent: the answer may reach the listener before we have the response.
         with self._database.write() as session:
             request = evidence.ask(session, group, self._settings.delivery)
         answered = threading.Event()
@@ -109,7 +109,7 @@ class Prover:
                 self._request(association, request)
                 until = time.monotonic() + _HOLD_S
                 while not answered.wait(0.1) and association.is_established and time.monotonic() < until:
-                    # It may have come to the listener by now.
+                    # The answer may have come to the listener by now.
                     if self._is_answered(request):
                         break
         except NotOfferedError:
@@ -162,7 +162,7 @@ class Prover:
                 )
 
     def _query(self, parcel: Parcel) -> Dataset:
-        """One object: the hierarchical search of PS3.4 C.4.1.3.1.1 needs the unique keys above it."""
+        """A query for one object: the hierarchical search of PS3.4 C.4.1.3.1.1 needs the unique keys above it."""
         stored = dcmread(
             self._settings.data_dir / parcel.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
         )

@@ -19,10 +19,11 @@ from sqlalchemy.orm import Session
 from dicom_node.database.migrations import require_current, upgrade
 from dicom_node.errors import DatabaseError
 
-# A writer waits so long for another one before it fails (and the peer is told to try again).
+# How long a writer waits for another one before it fails (and the peer is told to try again), in seconds.
 BUSY_TIMEOUT_S = 30
 
-# No wait without end: for a connection, for another writer's lock, for a server that has vanished (milliseconds).
+# No wait is endless: not for a connection (seconds), nor for another writer's lock or for a server that has vanished
+# (milliseconds).
 _POSTGRESQL = {
     "connect_timeout": 10,
     "options": f"-c lock_timeout={BUSY_TIMEOUT_S * 1000} -c synchronous_commit=on",
@@ -31,7 +32,7 @@ _POSTGRESQL = {
 
 
 class Database:
-    """Sessions on one database. Writers are serialised on SQLite by BEGIN IMMEDIATE, so that none fails half-way."""
+    """Sessions on one database. On SQLite, BEGIN IMMEDIATE serialises the writers, so that none fails half-way."""
 
     def __init__(self, url: str) -> None:
         self.engine = _create_engine(url)
@@ -76,7 +77,7 @@ def _begin_sqlite(connection: Any) -> None:
 
 
 def prepare_database(url: str) -> Database:
-    """Create the tables or bring them up to date, then open.
+    """Create the tables or bring them up to date, then open the database.
 
     Raises
     ------
@@ -96,7 +97,7 @@ def open_database(url: str) -> Database:
     Raises
     ------
     DatabaseError
-        If the database is not there, cannot be reached, is damaged, or is of another version.
+        If the database does not exist, cannot be reached, is damaged, or belongs to another version.
     """
     _check_folder(url, must_exist=True)
     with _explained(url):

@@ -1,7 +1,7 @@
-"""The node's tables, and opening the database.
+"""The node's tables.
 
-One schema for SQLite (write-ahead log, fully synchronous) and PostgreSQL. All times are UTC. Patient data are in no
-column: the files hold them, the database holds UIDs.
+SQLite (write-ahead log, fully synchronous) and PostgreSQL share one schema. All times are UTC. No column holds patient
+data: the files hold them, and the database holds UIDs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ from dicom_node.database.words import JOB_STATES, OUTBOX_STATES, PROOFS, RESULT_
 
 
 def is_due(column: InstrumentedAttribute[datetime], now: datetime, longest_s: float) -> ColumnElement[bool]:
-    """Whether a time has come. One that is further off than the longest pause was written before the clock was set back: it
-    has come too, or everything would stand still until the clock is there again."""
+    """Whether a time has come.
+
+    A time further ahead than the longest pause was written before the clock was set back. It counts as come too;
+    otherwise everything would stand still until the clock had caught up.
+    """
     return or_(column <= now, column > now + timedelta(seconds=longest_s))
 
 
@@ -56,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """Names of constraints are fixed, so that later migrations can address them."""
+    """The base of all tables. Names of constraints are fixed, so that later migrations can address them."""
 
     metadata = MetaData(
         naming_convention={
@@ -98,7 +101,7 @@ class Instance(Base):
     series_uid: Mapped[str] = mapped_column(String(64))
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
-    # Of the whole file.
+    # The hash of the whole file.
     sha256: Mapped[str] = mapped_column(String(64))
     # Relative to the data folder.
     path: Mapped[str] = mapped_column(String(300))
@@ -106,9 +109,9 @@ class Instance(Base):
     received_at: Mapped[datetime]
     calling_ae: Mapped[str] = mapped_column(String(16))
     calling_address: Mapped[str] = mapped_column(String(64))
-    # A result that this node made and that a router sent back: kept, never analysed.
+    # Whether it is a result of a SpineOne node that a router sent back: such an object is kept, but never analysed.
     is_own_result: Mapped[bool] = mapped_column(Boolean)
-    # Its file was deleted by the rules of retention; the row stays, so that late images of its study are not read alone.
+    # When retention deleted its file. The row stays, so that late images of its study are not analysed alone.
     purged_at: Mapped[datetime | None]
 
 
@@ -122,18 +125,18 @@ class StudyRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     # Counts from 1; a late image opens the next one.
     generation: Mapped[int] = mapped_column(Integer)
-    # Of this generation.
+    # The first and the last image of this generation.
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime]
-    # The association that brought the last image was released, and none came since.
+    # When the association that brought the last image was released; None again as soon as another image comes.
     released_at: Mapped[datetime | None]
-    # The answer of the sender's archive: how many images it has, and how many of these were here then.
+    # What the sender's archive answered: how many images it has, and how many of these were here at that time.
     asked_at: Mapped[datetime | None]
     images_expected: Mapped[int | None] = mapped_column(Integer)
     images_here: Mapped[int | None] = mapped_column(Integer)
-    # When missing images were fetched from it.
+    # When missing images were fetched from that archive.
     fetched_at: Mapped[datetime | None]
-    # Of all generations and versions; deleted ones count too.
+    # The totals over all generations and versions; deleted images count too.
     stored_images: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
 
@@ -164,15 +167,15 @@ class Job(Base):
     lease_owner: Mapped[str | None] = mapped_column(String(100))
     # Counts up; the reclaimer watches it change on its own monotonic clock.
     heartbeat: Mapped[int] = mapped_column(Integer)
-    # SHA-256 over the inputs of the last attempt.
+    # The SHA-256 over the inputs of the last attempt.
     input_hash: Mapped[str | None] = mapped_column(String(64))
     result_id: Mapped[int | None] = mapped_column(ForeignKey("results.id"))
-    # Why it waits again or failed.
+    # Why the job waits again, or why it failed.
     reason: Mapped[str] = mapped_column(Text)
 
 
 class JobEvent(Base):
-    """Append-only: every transition of every job."""
+    """One transition of a job. The table is append-only."""
 
     __tablename__ = "job_events"
     __table_args__ = (Index("ix_job_events_job_id", "job_id"),)
@@ -187,7 +190,7 @@ class JobEvent(Base):
 
 
 class ResultRow(Base):
-    """What came out for (study, inputs, model, settings): exactly one row."""
+    """The result for one (study, inputs, model, settings): exactly one row."""
 
     __tablename__ = "results"
     __table_args__ = (
@@ -203,7 +206,7 @@ class ResultRow(Base):
     settings_digest: Mapped[str] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16))
     reason: Mapped[str | None] = mapped_column(String(64))
-    # The object of findings.json.
+    # The JSON object that findings.json holds.
     findings: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime]
 
@@ -248,24 +251,24 @@ class OutboxRow(Base):
     next_attempt_at: Mapped[datetime]
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
-    # C-STORE status of the last answer; None where there was none.
+    # The C-STORE status of the last answer; None if there was none.
     last_status: Mapped[int | None] = mapped_column(Integer)
     last_message: Mapped[str] = mapped_column(Text)
-    # The file was put on the wire: from then on it is this one, never an alternative to it.
+    # Whether this file was put on the wire: from then on it is always this one, never an alternative to it.
     is_bound: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     proof: Mapped[str] = mapped_column(String(16), default="none", server_default="none")
-    # When to ask (again); for evidence, when it came.
+    # When to ask (again); once there is evidence, when it came.
     proof_at: Mapped[datetime | None]
-    # Questions since it was last sent.
+    # The number of questions since the object was last sent.
     proof_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
-    # How often the destination did not have what it had acknowledged.
+    # How often the destination no longer had what it had acknowledged.
     losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
-    # Of the last commitment request.
+    # The transaction of the last commitment request.
     transaction_uid: Mapped[str | None] = mapped_column(String(64))
 
 
 class CommitmentRow(Base):
-    """A commitment request of ours to a destination (storage commitment as SCU)."""
+    """A commitment request that we sent to a destination (storage commitment as SCU)."""
 
     __tablename__ = "commitments"
 
@@ -277,7 +280,7 @@ class CommitmentRow(Base):
 
 
 class PromiseRow(Base):
-    """A commitment request of a sender to us (storage commitment as SCP), until it was answered."""
+    """A commitment request that a sender made to us, until it is answered (storage commitment as SCP)."""
 
     __tablename__ = "promises"
     __table_args__ = (Index("ix_promises_due", "next_attempt_at"),)
@@ -285,20 +288,20 @@ class PromiseRow(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     transaction_uid: Mapped[str] = mapped_column(String(64))
     calling_ae: Mapped[str] = mapped_column(String(16))
-    # JSON list of [SOP class UID, SOP instance UID]; emptied with the answer.
+    # A JSON list of [SOP class UID, SOP instance UID]; it is emptied when the request is answered.
     instances: Mapped[str] = mapped_column(Text)
-    # Failure Reason for all of them; None: each is looked at when it is answered.
+    # A Failure Reason for all instances; None if each of them is checked when the request is answered.
     refusal: Mapped[int | None] = mapped_column(Integer)
     received_at: Mapped[datetime]
     answered_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(Integer)
-    # None: nothing (more) to do.
+    # None if there is nothing (more) to do.
     next_attempt_at: Mapped[datetime | None]
     last_message: Mapped[str] = mapped_column(Text)
 
 
 class Alert(Base):
-    """Something that a person should know; open until it passed or was acknowledged."""
+    """Something that a person should know; it stays open until it has passed or is acknowledged."""
 
     __tablename__ = "alerts"
     __table_args__ = (
@@ -308,7 +311,7 @@ class Alert(Base):
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     kind: Mapped[str] = mapped_column(String(40))
-    # UID, AE title, destination: never patient data.
+    # A UID, an AE title or a destination: never patient data.
     subject: Mapped[str] = mapped_column(String(200))
     detail: Mapped[str] = mapped_column(Text)
     count: Mapped[int] = mapped_column(Integer)
@@ -318,15 +321,15 @@ class Alert(Base):
 
 
 class ReceiverRow(Base):
-    """Someone who is told of alerts, and how that goes."""
+    """Someone who is told of alerts, and how telling them goes."""
 
     __tablename__ = "receivers"
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
-    # Alerts that were over before it are not told.
+    # Alerts that were over before this time are not told.
     since: Mapped[datetime]
     last_sent_at: Mapped[datetime | None]
-    # Failures since then.
+    # The number of failures since the last message was sent.
     attempts: Mapped[int] = mapped_column(Integer)
     next_attempt_at: Mapped[datetime | None]
     last_message: Mapped[str] = mapped_column(Text)
@@ -342,12 +345,12 @@ class NoticeRow(Base):
     alert_id: Mapped[int] = mapped_column(ForeignKey("alerts.id"))
     receiver: Mapped[str] = mapped_column(String(64))
     told_at: Mapped[datetime]
-    # That it is over was told too: nothing more to say.
+    # Whether the receiver was also told that the alert is over; then there is nothing more to say.
     is_over: Mapped[bool] = mapped_column(Boolean)
 
 
 class ProcessRow(Base):
-    """A running process of the node: when it last said that it lives. Gone when it stops."""
+    """A running process of the node, and when it last said that it is alive. The row goes when the process stops."""
 
     __tablename__ = "processes"
 
@@ -357,7 +360,7 @@ class ProcessRow(Base):
     pid: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
-    # Of a worker on a GPU.
+    # The GPU of a worker that uses one.
     gpu_device: Mapped[str | None] = mapped_column(String(16))
     gpu_free_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gpu_total_bytes: Mapped[int | None] = mapped_column(BigInteger)

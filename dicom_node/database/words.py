@@ -1,4 +1,4 @@
-"""The words that stand in columns: states, roles, kinds of alerts. No SQL here."""
+"""The words that columns hold: states, roles, kinds of alerts. There is no SQL here."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ RESULT_ROLES = (
 
 
 class AlertKind(StrEnum):
-    """Every kind of alert; ``words`` say what it is about to whoever is told of it."""
+    """Every kind of alert; ``words`` tell its receivers what it is about."""
 
     words: str
 
     def __new__(cls, value: str, words: str) -> AlertKind:
-        """The member of a stored value, with its words."""
+        """The member for a stored value, with its words."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.words = words

@@ -1,4 +1,4 @@
-"""What a way to a destination must be able to do, and what its answers mean."""
+"""What a channel to a destination must be able to do, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a destination says to one parcel.
+    """What a destination says about one parcel.
 
     Parameters
     ----------
     status
-        The C-STORE status; None where there was none.
+        The C-STORE status; None if there was none.
     was_there
-        The destination says that it had an object of this UID before. Whether that is ours must be proven.
+        Whether the destination says that it already had an object with this UID. That this is our object must be
+        proven.
     """
 
     outcome: Outcome
@@ -42,7 +43,7 @@ NO_ANSWER = Answer(Outcome.RETRY, None, "no answer: the association was aborted 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A parcel in one SOP class, with its file as it lies on disk."""
+    """A parcel in one SOP class, with its file on disk."""
 
     parcel: Parcel
     path: Path
@@ -56,29 +57,30 @@ class Offer:
 
     @property
     def preferred(self) -> Form:
+        """The form that is sent to a destination that takes them all."""
         return self.forms[0]
 
 
 class Progress(Protocol):
-    """Keeps the record of a sending. A channel calls it at the moment when something happens."""
+    """Keeps the record of a sending. A channel calls it as soon as something happens."""
 
     def begin(self) -> None:
         """The destination was reached; nothing has been sent yet."""
 
     def choose(self, form: Form) -> None:
-        """Of an offer with several forms this one will be sent; the channel calls it before the first byte."""
+        """This form of an offer with several forms will be sent; the channel calls this before it sends any byte."""
 
     def answer(self, form: Form, answer: Answer) -> None:
-        """The destination has answered to a form that was sent, or will never take it."""
+        """The destination has answered a form that was sent, or will never take it."""
 
 
-class Channel(Protocol):
-    """A way to one destination."""
+class DeliveryChannel(Protocol):
+    """A channel to one destination."""
 
     def send(self, offers: Sequence[Offer], progress: Progress) -> None:
-        """Send one form of each offer, byte for byte as its file is, in the order of the offers.
+        """Send one form of each offer, byte for byte as in its file, in the order of the offers.
 
-        After an unanswered form nothing more is sent; `progress` hears nothing of the offers behind it.
+        After an unanswered form nothing more is sent; `progress` hears nothing about the offers that follow.
 
         Raises
         ------

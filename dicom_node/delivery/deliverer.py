@@ -1,4 +1,4 @@
-"""Emptying the outbox: each destination on its own, study by study."""
+"""Emptying the outbox: each destination separately, study by study."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
-from dicom_node.delivery.channels import channel_to
+from dicom_node.delivery.channels import channel_for
 from dicom_node.delivery.sending import Sending
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
@@ -18,7 +18,7 @@ from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.loops import keep_doing, wait_for_turn
 
-# An unfinished sending is left after it; the same object goes out again at the next start.
+# After this time (seconds) an unfinished sending is abandoned; the same object goes out again at the next start.
 _STOP_GRACE_S = 10.0
 
 
@@ -70,7 +70,7 @@ class Delivery:
         keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
-        """Try everything once that is due for one destination."""
+        """Try once to send everything that is due for one destination."""
         with self._database.read() as session:
             pause = self._settings.delivery.retry_max_s
             groups = outbox.due(session, destination.name, now=utc_now(), longest_pause_s=pause)
@@ -78,10 +78,10 @@ class Delivery:
             if stop is not None and stop.is_set():
                 return
             sending = Sending(self._settings, self._database, self._audit, destination, group)
-            sending.run(channel_to(self._settings, destination))
+            sending.run(channel_for(self._settings, destination))
 
     def _fail_unknown_destinations(self) -> None:
-        """Nothing waits for ever for a destination that the settings no longer have: an alert says so."""
+        """Raise an alert if something waits for a destination that the settings no longer have."""
         with self._database.write() as session:
             for name in outbox.waiting_destinations(session):
                 if self._settings.destination(name) is None:

@@ -1,7 +1,8 @@
-"""What must reach whom. A row for each result file and destination; a row leaves ``waiting`` only by an answer.
+"""What must reach whom. There is a row for each result file and destination; only an answer takes a row out of
+``waiting``.
 
-A report exists in two forms (docs/decisions/010). It has one row, which is bound to a form before the first byte of it is
-sent, and never changes after that: a destination sees one object for one result.
+A report exists in two forms (docs/decisions/010). It has one row, which is bound to a form before the first byte of
+that form is sent, and never changes after that: a destination sees one object for one result.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class Parcel:
 
 
 def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
-    """Add the DICOM files of a result for every destination; in the transaction that stores the result. Their number."""
+    """Add the DICOM files of a result for every destination, in the transaction that stores the result.
+
+    Returns how many rows were added.
+    """
     now = utc_now()
     parcels = [(file, name) for file in map(_offered, files) if file for name in destinations]
     for file, name in parcels:
@@ -64,9 +68,9 @@ def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, desti
 def due(
     session: Session, destination: str, *, now: datetime, longest_pause_s: float = 604800, limit: int = 200
 ) -> list[list[Parcel]]:
-    """Parcels to send to a destination now, grouped by study, oldest study first.
+    """The parcels to send to a destination now, grouped by study, oldest study first.
 
-    ``longest_pause_s`` is what no parcel waits longer than (the settings' most, where they are not at hand).
+    No parcel waits longer than ``longest_pause_s`` (by default the most that the settings allow).
     """
     other = aliased(ResultFile)
     replaces = or_(*((ResultFile.role == a) & (other.role == b) for a, b in ALTERNATIVES.items()))
@@ -89,18 +93,18 @@ def due(
 
 
 def _offered(file: ResultFile) -> ResultFile | None:
-    """DICOM files, without those that only stand in for another."""
+    """The file if it is sent by default; None if it is not a DICOM file or only stands in for another one."""
     return file if file.sop_class_uid and file.role not in ALTERNATIVES.values() else None
 
 
 def bind(session: Session, parcel: Parcel) -> None:
-    """This file goes to the destination, now and at every later attempt."""
+    """Bind the row to this file: it goes to the destination, now and at every later attempt."""
     row = session.get_one(OutboxRow, parcel.row_id)
     row.result_file_id, row.is_bound = parcel.file_id, True
 
 
 def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
-    """What a row stands for."""
+    """The parcel that a row stands for."""
     assert file.sop_class_uid
     assert file.sop_instance_uid
     return Parcel(
@@ -117,7 +121,7 @@ def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
 
 
 def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wants_proof: bool) -> None:
-    """The destination says that it has it; with ``wants_proof`` it will be asked whether it keeps it."""
+    """Note that the destination says it has the object; with ``wants_proof`` it will be asked whether it keeps it."""
     row = session.get_one(OutboxRow, parcel.row_id)
     move(row, OutboxEvent.ACKNOWLEDGED)
     row.sent_at, row.proof_attempts = utc_now(), 0
@@ -131,7 +135,7 @@ def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wa
 
 
 def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:
-    """Not this time: try again after so many seconds."""
+    """Note that the attempt failed: try again after ``after`` seconds."""
     row = session.get_one(OutboxRow, parcel.row_id)
     move(row, OutboxEvent.PUT_OFF)
     row.attempts += 1
@@ -140,7 +144,7 @@ def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: 
 
 
 def mark_failed(session: Session, parcel: Parcel, status: int | None, message: str) -> None:
-    """The destination refuses it for good; an alert says so."""
+    """Note that the destination refuses the object for good; an alert says so."""
     row = session.get_one(OutboxRow, parcel.row_id)
     move(row, OutboxEvent.REFUSED)
     row.attempts += 1
@@ -149,7 +153,7 @@ def mark_failed(session: Session, parcel: Parcel, status: int | None, message: s
 
 
 def resend(session: Session, study_uid: str) -> int:
-    """Send the newest result of a study again to all destinations it was meant for; how many parcels."""
+    """Send the newest result of a study again to all its destinations; returns the number of parcels."""
     newest = select(func.max(ResultRow.id)).where(ResultRow.study_uid == study_uid).scalar_subquery()
     rows = session.scalars(
         select(OutboxRow)
@@ -163,12 +167,12 @@ def resend(session: Session, study_uid: str) -> int:
 
 
 def send_again(row: OutboxRow, event: OutboxEvent, message: str, *, after: float) -> None:
-    """An object that was sent, or given up, waits to be sent again after so many seconds.
+    """Let an object that was sent, or given up, wait to be sent again after ``after`` seconds.
 
     Raises
     ------
     InvalidTransitionError
-        If that cannot happen by this event.
+        If the event cannot happen to the row.
     """
     move(row, event)
     row.next_attempt_at, row.sent_at = utc_now() + timedelta(seconds=after), None
@@ -177,10 +181,10 @@ def send_again(row: OutboxRow, event: OutboxEvent, message: str, *, after: float
 
 
 def waiting_destinations(session: Session) -> Sequence[str]:
-    """Names of all destinations for which something waits."""
+    """The names of all destinations for which something waits."""
     return session.scalars(select(OutboxRow.destination).where(OutboxRow.state == OutboxState.WAITING).distinct()).all()
 
 
 def subject_of(destination: str, sop_instance_uid: str) -> str:
-    """What alerts about an object at a destination are about."""
+    """The subject of alerts about an object at a destination."""
     return f"{destination} {sop_instance_uid}"

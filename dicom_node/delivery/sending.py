@@ -1,4 +1,4 @@
-"""One study on its way to one destination, and the record of it: outbox, log, alerts, audit."""
+"""Sending one study to one destination, and recording it in the outbox, the log, alerts and the audit log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dicom_node.audit.transfers import Transfer
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
-from dicom_node.delivery.channel import NO_ANSWER, Answer, Channel, Form, Offer, Outcome
+from dicom_node.delivery.channel import NO_ANSWER, Answer, DeliveryChannel, Form, Offer, Outcome
 from dicom_node.delivery.outbox import Parcel
 from dicom_node.dicom.sop_classes import class_name
 from dicom_node.errors import DeliveryError
@@ -26,12 +26,14 @@ from dicom_node.system.log import get_logger
 
 
 class Sending:
-    """Sends what is due of a study to a destination. It is the channel's `Progress`: every answer is on record at once.
+    """Sends the parcels of a study that are due to a destination.
+
+    It is the channel's `Progress`: every answer is recorded at once.
 
     Parameters
     ----------
     parcels
-        Parcels of one study for this destination.
+        The parcels of one study for this destination.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class Sending:
         self._them = Participant(destination.ae_title, DESTINATION, address=destination.host)
         self._transfer = Transfer(audit, database, self._us, self._them)
 
-    def run(self, channel: Channel) -> None:
-        """Send everything once; what was not answered waits for the next time."""
+    def run(self, channel: DeliveryChannel) -> None:
+        """Send everything once; parcels that were not answered wait for the next time."""
         self._offers = [offer for parcel in self._parcels if (offer := self._offer(parcel))]
         if not self._offers:
             return
@@ -78,7 +80,7 @@ class Sending:
         self._audit.record(audit_message.begin_transferring(self._us, self._them, [study]))
 
     def choose(self, form: Form) -> None:
-        """See `Progress`. The destination's negotiation decided: every later attempt keeps to this form."""
+        """See `Progress`. Negotiation with the destination decided; every later attempt keeps to this form."""
         parcel = form.parcel
         with self._database.write() as session:
             outbox.bind(session, parcel)
@@ -101,7 +103,10 @@ class Sending:
     # ---------------------------------------------------------------- files
 
     def _offer(self, parcel: Parcel) -> Offer | None:
-        """The forms of a parcel that are whole on disk; none, and a failure on record, if the preferred one is not."""
+        """The forms of a parcel that are intact on disk.
+
+        If the preferred one is not, None, and the failure is noted.
+        """
         parcels = [parcel, *([parcel.alternative] if parcel.alternative else [])]
         forms = tuple(Form(parcel, path) for parcel in parcels if (path := self._whole_file(parcel)))
         if not forms or forms[0].parcel is not parcel:

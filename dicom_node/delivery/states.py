@@ -1,7 +1,7 @@
-"""What may become of a row of the outbox: whether the destination has the object, and whether that is proven.
+"""The states of an outbox row: whether the destination has the object, and whether that is proven.
 
-Two literal tables, and the only two functions that change these columns. A proof belongs to an object that was sent: whatever
-ends that state ends the proof too.
+There are two literal tables, and only two functions change these columns. A proof belongs to an object that was sent:
+whatever ends that state also ends the proof.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dicom_node.system.transitions import next_state
 class OutboxEvent(StrEnum):
     """What can happen to a row of the outbox."""
 
-    # The destination has it, by its own word.
+    # The destination says that it has the object.
     ACKNOWLEDGED = "acknowledged"
     PUT_OFF = "put_off"
-    # The destination refuses it for good.
+    # The destination refuses the object for good.
     REFUSED = "refused"
-    # An operator's wish.
+    # An operator asked for it to be sent again.
     RESENT = "resent"
-    # The destination does not have what it had acknowledged.
+    # The destination no longer has what it had acknowledged.
     LOST = "lost"
     GIVEN_UP = "given_up"
 
@@ -45,12 +45,12 @@ class ProofEvent(StrEnum):
 
     WANTED = "wanted"
     ASKED = "asked"
-    # The question could not be asked, was refused, or is to be put again later.
+    # The question could not be asked, was refused, or must be asked again later.
     NOT_ANSWERED = "not_answered"
     # Evidence, by storage commitment or by C-FIND.
     COMMITTED = "committed"
     FOUND = "found"
-    # There will be no proof of this sending.
+    # This sending will not be proven.
     DROPPED = "dropped"
 
 
@@ -60,7 +60,7 @@ PROOF_TRANSITIONS: dict[tuple[Proof, ProofEvent], Proof] = {
     (Proof.ASKED, ProofEvent.ASKED): Proof.ASKED,
     (Proof.WANTED, ProofEvent.NOT_ANSWERED): Proof.WANTED,
     (Proof.ASKED, ProofEvent.NOT_ANSWERED): Proof.WANTED,
-    # A late answer is evidence too, also where nobody waits for it any more.
+    # A late answer is evidence too, even if nobody waits for it any more.
     (Proof.NONE, ProofEvent.COMMITTED): Proof.COMMITTED,
     (Proof.WANTED, ProofEvent.COMMITTED): Proof.COMMITTED,
     (Proof.ASKED, ProofEvent.COMMITTED): Proof.COMMITTED,
@@ -82,7 +82,7 @@ def move(row: OutboxRow, event: OutboxEvent) -> None:
     Raises
     ------
     InvalidTransitionError
-        If it cannot happen in the row's present state.
+        If the event cannot happen in the row's current state.
     """
     row.state = next_state(OUTBOX_TRANSITIONS, OutboxState(row.state), event, f"delivery {row.id}")
     move_proof(row, ProofEvent.DROPPED)
@@ -90,11 +90,11 @@ def move(row: OutboxRow, event: OutboxEvent) -> None:
 
 
 def move_proof(row: OutboxRow, event: ProofEvent) -> None:
-    """Change what is known of the proof.
+    """Change what is known about the proof.
 
     Raises
     ------
     InvalidTransitionError
-        If it cannot happen to the row's present proof.
+        If the event cannot happen in the current state of the row's proof.
     """
     row.proof = next_state(PROOF_TRANSITIONS, Proof(row.proof), event, f"the proof of delivery {row.id}")

@@ -16,7 +16,7 @@ from dicom_node.dicom.remote import RemoteAE
 from dicom_node.dicom.sop_classes import class_name
 
 _DUPLICATE = 0x0111
-# C-STORE statuses with a meaning of their own (PS3.4 B.2.3, PS3.7 C). The rest is decided by their class below.
+# C-STORE statuses with their own meaning (PS3.4 B.2.3, PS3.7 C). All others are judged by their class, below.
 _STATUSES: dict[int, tuple[Outcome, str]] = {
     0x0000: (Outcome.SENT, "stored"),
     0x0107: (Outcome.SENT, "stored, with a warning about its attributes"),
@@ -50,12 +50,12 @@ def _by_class(status: int) -> tuple[Outcome, str]:
 
 
 class Sender(RemoteAE):
-    """The `Channel` to a destination that takes C-STORE."""
+    """The `DeliveryChannel` to a destination that takes C-STORE."""
 
     def send(self, offers: Sequence[Offer], progress: Progress) -> None:
-        """See `Channel`. All go on one association, which is given up after an unanswered object.
+        """See `DeliveryChannel`. All objects go over one association, which is given up after an unanswered object.
 
-        Of an offer, the first form is sent whose SOP class the destination accepted.
+        The form that is sent of an offer is the first one whose SOP class the destination accepted.
 
         Raises
         ------

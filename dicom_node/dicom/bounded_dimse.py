@@ -1,4 +1,7 @@
-"""What a peer may make us hold in memory: limits on each message and on all together, for associations of both directions."""
+"""Limits on what a peer may make us hold in memory, for each message and for all together.
+
+They apply to associations in both directions.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ class Budget:
 
     @staticmethod
     def of(rules: ListenerRules) -> Budget:
-        """What the settings allow."""
+        """The budget that the settings allow."""
         return Budget(rules.max_memory_mb * 1_000_000, rules.max_object_mb * 1_000_000)
 
     def take(self, association: Any, size: int) -> bool:
-        """Take ``size`` more bytes for an association; False if they are not to be had."""
+        """Take ``size`` more bytes for an association; False if they are not available."""
         with self._lock:
             self._held = {a: held for a, held in self._held.items() if a is association or a.is_alive()}
             if sum(self._held.values()) + size > self._most:
@@ -38,7 +41,7 @@ class Budget:
             return True
 
     def give_back(self, association: Any) -> None:
-        """The association holds nothing more."""
+        """Note that the association no longer holds anything."""
         with self._lock:
             self._held.pop(association, None)
 
@@ -46,10 +49,12 @@ class Budget:
 class BoundedDimse(DIMSEServiceProvider):
     """Puts the fragments of a message together, within bounds.
 
-    Of an object over its limit the rest is read and forgotten, so that its sender can be told: 0xA700 (PS3.4 B.2.3).
+    Once an object is over its limit, the rest of it is read and discarded, so that its sender can be told: 0xA700
+    (PS3.4 B.2.3).
     """
 
-    # Requests that a peer may make before the first is answered; None: responses to ours come as fast as they like.
+    # How many requests a peer may make before the first is answered. None sets no limit: responses to our own requests
+    # may come as fast as they like.
     most_waiting: int | None = None
 
     def __init__(self, association: Any, budget: Budget) -> None:
@@ -57,23 +62,26 @@ class BoundedDimse(DIMSEServiceProvider):
         self._budget = budget
         self._size = 0
         self._is_over = False
-        # Message IDs of the objects that were not kept.
+        # The message IDs of the objects that were not kept.
         self._too_large: set[int] = set()
         self.is_storing = False
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is being received, waits or is being answered."""
+        """Whether a request is being received, is waiting or is being answered."""
         return self.message is not None or self.is_storing or not self.msg_queue.empty()
 
     def was_too_large(self, message_id: int) -> bool:
-        """Whether the object of a C-STORE request was not kept; asked once."""
+        """Whether the object of a C-STORE request was not kept. Each can be asked about only once."""
         was = message_id in self._too_large
         self._too_large.discard(message_id)
         return was
 
     def receive_primitive(self, primitive: Any) -> None:
-        """Take the next fragments, one by one: some senders put command and data into one PDU. See `DIMSEServiceProvider`."""
+        """Take the next fragments, one by one, since some senders put command and data into one PDU.
+
+        See `DIMSEServiceProvider`.
+        """
         fragments = primitive.presentation_data_value_list
         if self._is_hostile(fragments):
             self._cut()
@@ -82,20 +90,21 @@ class BoundedDimse(DIMSEServiceProvider):
             for context, data in fragments:
                 primitive.presentation_data_value_list = [[context, self._within_bounds(data)]]
                 super().receive_primitive(primitive)
-        except Exception:  # pynetdicom raises many types on a command set that is none
+        except Exception:  # pynetdicom raises many types on a command set that is invalid
             self._cut()
 
     def _within_bounds(self, data: bytes) -> bytes:
-        """A fragment; its header alone if it is of an object that is over a limit.
+        """The fragment, or only its header if it belongs to an object that is over a limit.
 
-        That is noted before the last fragment makes the message whole: from then on another thread serves it.
+        That the object is too large is noted before the last fragment completes the message: from then on another
+        thread serves it.
         """
         if self.message is None:
             self._size, self._is_over = 0, False
             if not self.is_busy:
                 self._budget.give_back(self.assoc)
         self._count(len(data))
-        # The lowest bit of the header: a fragment of the command (PS3.8 E.2).
+        # The lowest bit of the header marks a fragment of the command (PS3.8 E.2).
         if not self._is_over or self.message is None or data[0] & 1:
             return data
         self.message.data_set.seek(0)
@@ -112,7 +121,7 @@ class BoundedDimse(DIMSEServiceProvider):
         return bool(command and command + begun > _COMMAND_CAP)
 
     def _cut(self) -> None:
-        """A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8)."""
+        """End the association with an A-ABORT by the provider, as for an unrecognised PDU (PS3.8 9.2, AA-8)."""
         peer = self.assoc.acceptor if self.assoc.is_requestor else self.assoc.requestor
         get_logger().warning("association_cut", address=peer.address, why="no proper messages")
         self.dul.event_queue.put("Evt19")

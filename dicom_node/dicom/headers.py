@@ -1,4 +1,4 @@
-"""What the index needs of a data set's bytes, read without decoding pixels and without trusting the sender."""
+"""Reading what the index needs from a data set's bytes, without decoding pixels and without trusting the sender."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG_VR = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN", b"SQ", b"UC", b"UR", b"UT", b"SV", b"UV")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-# A deflated data set may grow by this factor or to this size, whichever is more; never to more than the last.
+# A deflated data set may grow by this factor or to this size, whichever is more, but never beyond the last value.
 _INFLATE_RATIO = 200
 INFLATE_ALWAYS = 64 * 2**20
 _INFLATE_MOST = 2**30
 
-# Header values that say how the bytes of the pixel data are to be read.
+# Header values that say how to read the bytes of the pixel data.
 PIXEL_KEYWORDS = (
     "Rows",
     "Columns",
@@ -40,12 +40,12 @@ _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanc
 
 
 class HeaderError(Exception):
-    """The bytes are no usable data set; the message says why and holds no value of it."""
+    """The bytes are not a usable data set; the message says why and contains no value from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:
-    """A data set without its pixels, and its bytes from the pixel data on (empty if it has none)."""
+    """A data set without its pixels, and its bytes from the pixel data onwards (empty if it has none)."""
 
     dataset: Dataset
     pixel_bytes: bytes
@@ -58,12 +58,12 @@ def is_valid_uid(value: object) -> bool:
 
 
 def read_header(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
-    """Read an encoded data set (no file meta) up to its pixel data and check that it is whole.
+    """Read an encoded data set (without file meta) up to its pixel data, and check that it is complete.
 
     Raises
     ------
     HeaderError
-        If it is truncated, nested too deeply, inflates too much or cannot be parsed.
+        If it is truncated, is nested too deeply, inflates too much or cannot be parsed.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data = inflate(data)
@@ -105,14 +105,14 @@ def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
     pixel_bytes = data[stopped:]
     if pixel_bytes:
         _check_pixel_element(pixel_bytes, implicit=implicit, little=little)
-    # Every value is converted at most once, here, so that a bad one shows before the object is accepted.
+    # Every value is converted once, here, so that a bad one is found before the object is accepted.
     for keyword in (*_IDENTITY, *PIXEL_KEYWORDS):
         _ = dataset.get(keyword)
     return InstanceHeader(dataset, pixel_bytes)
 
 
 def _check_last_element(dataset: Dataset, data: bytes, stopped: int) -> None:
-    """pydicom returns what it has when the bytes end early; the last element shows it."""
+    """Check that the header is complete: pydicom accepts bytes that end early, but the last element shows it."""
     if not len(dataset):
         raise HeaderError("is empty")
     last: Any = dataset.get_item(max(dataset.keys()))

@@ -1,7 +1,7 @@
-"""Names and UIDs of what the node writes: same content, same UID; other content, never the same UID.
+"""Names and UIDs of what the node writes: equal content gets the same UID, different content never does.
 
-A UID is ``2.25.`` + the decimal of a name-based UUID (PS3.5 B.2, RFC 9562 version 5). The name is the SHA-256 of a
-canonical JSON text, so that not even a crafted input can make two results collide.
+A UID is ``2.25.`` followed by a name-based UUID as a decimal number (PS3.5 B.2, RFC 9562 version 5). The name is the
+SHA-256 of a canonical JSON text, so that not even a crafted input can make two results collide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spineone_core.version import software_version
 MANUFACTURER = "SpineOne Node project"
 MODEL_NAME = "SpineOne Node"
 
-# Raise it whenever reports, overlays or presentation states of equal inputs come to look different.
+# Raise it whenever a change makes reports, overlays or presentation states of equal inputs look different.
 WRITER_VERSION = "1"
 
 _NAMESPACE = uuid.UUID("6f1c2f0e-3f5b-5a53-9a5e-2d9c7b1e40d7")
@@ -31,18 +31,19 @@ SOFTWARE_VERSION = software_version()
 
 @dataclass(frozen=True)
 class ResultKey:
-    """Everything a result's content depends on, save the dates (those come from the job row, once).
+    """Everything that a result's content depends on, except the dates (those come from the job row, once).
 
     Parameters
     ----------
     study_uid
         Study Instance UID.
     inputs
-        SOP Instance UID and SHA-256 of the file, for each instance analysed. Order and repetition do not matter.
+        For each analysed instance, its SOP Instance UID and the SHA-256 of its file. Order and repetition do not
+        matter.
     model_digest
         SHA-256 of the model package, hex.
     settings_digest
-        Digest of the settings that change results; may be empty where there are none.
+        Digest of the settings that change results; it may be empty if there are none.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class ResultKey:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over all fields, the writer's and the software's version."""
+        """SHA-256 (hex) over all fields, the version of the writer and the version of the software."""
         return _digest(
             {
                 "study": self.study_uid,
@@ -75,28 +76,28 @@ class ResultKey:
         )
 
     def uid(self, role: str) -> str:
-        """The UID of one object or series of this result, e.g. role ``"sr"``, ``"sr-series"``, ``"overlay"``."""
+        """The UID of one object or series of this result; a role is e.g. ``"sr"``, ``"sr-series"``, ``"overlay"``."""
         if not role:
             raise ValueError("a UID needs a role")
         return _uid({"kind": "result", "key": self.digest, "role": role})
 
 
 def tracking_uid(study_uid: str, landmark: Landmark | None) -> str:
-    """Tracking Unique Identifier (112040) of a structure: the same disc of a study keeps it over every re-analysis.
+    """Tracking Unique Identifier (112040) of a structure: a disc of a study keeps it through every re-analysis.
 
-    None stands for the lumbar spine as a whole.
+    A ``landmark`` of None stands for the lumbar spine as a whole.
     """
     structure, level = (landmark.structure.value, landmark.level) if landmark else ("spine", "")
     return _uid({"kind": "tracking", "study": study_uid, "structure": structure, "level": level})
 
 
 def tracking_identifier(landmark: Landmark) -> str:
-    """Tracking Identifier (112039), readable, unique within a report: ``"L4 vertebra"``, ``"L4-L5 disc"``."""
+    """Tracking Identifier (112039): readable, and unique within a report: ``"L4 vertebra"``, ``"L4-L5 disc"``."""
     return f"{landmark.level} {landmark.structure.value}"
 
 
 def model_device_uid(model_digest: str) -> str:
-    """Device UID (0018,1002) of the analysing algorithm: changes with the model, and only with it."""
+    """Device UID (0018,1002) of the analysing algorithm: it changes with the model, and only with the model."""
     return _uid({"kind": "device", "model": model_digest})
 
 
@@ -106,10 +107,11 @@ IMPLEMENTATION_VERSION_NAME = f"SPINEONE_{SOFTWARE_VERSION}"[:16]
 
 
 def is_own_result(dataset: Dataset) -> bool:
-    """Whether an object was written by a SpineOne node (this or another), by its header alone.
+    """Whether an object was written by a SpineOne node (this one or another), judged by its header alone.
 
-    Only classes that the node writes can be its own: an MR image that names us in its equipment (a phantom, an original
-    that passed through) is an input. An archive may overwrite Manufacturer; Contributing Equipment still tells then.
+    Only objects of classes that the node writes can be its own: an MR image that names us in its equipment (a phantom,
+    an original that passed through) is an input. An archive may overwrite Manufacturer; then Contributing Equipment
+    still tells.
     """
     if _text(dataset, "SOPClassUID") not in OWN_RESULTS:
         return False

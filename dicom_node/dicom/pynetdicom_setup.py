@@ -1,7 +1,7 @@
-"""Our application entities, and pynetdicom's global switches, which are set by whoever makes one.
+"""Our application entities, and pynetdicom's global switches, which are set whenever one is made.
 
-Every association of the node begins with `application_entity`, one that we open as well as one that we accept, so that no
-process and no command can do without the switches.
+Every association of the node, whether we open it or accept it, begins with `application_entity`, so that no process and
+no command can run without the switches.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ def application_entity(ae_title: str) -> AE:
 
 
 def set_up_pynetdicom() -> None:
-    """No identifiers in logs, no expensive log handlers, no private classes, files sent without reading them whole.
+    """Set pynetdicom's switches.
 
-    Setting the switches again changes nothing.
+    They keep identifiers out of logs, turn expensive log handlers off, refuse private classes, and make pynetdicom send
+    files without reading them whole. Setting the switches again changes nothing.
     """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = False

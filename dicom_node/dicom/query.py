@@ -1,4 +1,4 @@
-"""C-FIND: writing a query and reading its matches."""
+"""C-FIND: writing a query and reading the matches."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from dicom_node.errors import DeliveryError
 
 FIND = str(StudyRootQueryRetrieveInformationModelFind)
 _MOST_MATCHES = 100_000
-# Statuses of a C-FIND, C-MOVE or C-GET that goes on.
+# The statuses that say a C-FIND, C-MOVE or C-GET is still going on.
 PENDING = (0xFF00, 0xFF01)
 
 
 def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
-    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4): keywords and values; empty ones are to be returned."""
+    """The identifier of a C-FIND, C-MOVE or C-GET at a level (PS3.4 C.4).
+
+    ``keys`` holds keywords and values; an empty value asks for the value to be returned.
+    """
     query = Dataset()
     query.QueryRetrieveLevel = level
     for keyword, value in keys.items():
@@ -31,7 +34,7 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
     Raises
     ------
     DeliveryError
-        If the query fails, is not answered, or has matches without end.
+        If the query fails, is not answered, or has too many matches.
     """
     matches: list[Dataset] = []
     try:
@@ -52,12 +55,12 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
 
 
 def text_of(match: Dataset, keyword: str) -> str:
-    """A value of a match; several are joined by commas.
+    """A value of a match as text; several values are joined by commas.
 
     Raises
     ------
     DeliveryError
-        If it cannot be read.
+        If the value cannot be read.
     """
     try:
         value = match.get(keyword)

@@ -1,4 +1,4 @@
-"""Calling another application entity: associations that we open, with a time-out on everything that waits for the peer."""
+"""Calling another application entity: the associations that we open. Every wait for the peer has a time-out."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dicom_node.settings.sections import Partner
 from dicom_node.system.tls import client_context
 
 _MAX_PDU = 131072
-# We announce the one above; whoever does not keep to it may, but not without limit.
+# We announce the limit above. A peer that does not keep to it is tolerated, but only up to this size.
 _PDU_CAP = 1024 * 1024
 
-# SOP class, and transfer syntaxes to propose for it (pynetdicom's own if there are none).
+# A SOP class and the transfer syntaxes to propose for it (pynetdicom's own if none are given).
 Context = tuple[str, Sequence[str]]
 
 
@@ -36,7 +36,7 @@ class RemoteAE:
     calling_ae
         Our AE title.
     timeout_s
-        For connecting, for an answer, and for a block of data to be taken (seconds).
+        How long to wait for a connection, for an answer, and for the peer to take a block of data (seconds).
     """
 
     def __init__(self, partner: Partner, *, calling_ae: str, timeout_s: float) -> None:
@@ -46,9 +46,9 @@ class RemoteAE:
 
     @classmethod
     def of(cls, settings: NodeSettings, partner: Partner, *, longest_s: float = math.inf) -> Self:
-        """A partner of a node: our AE title and time-out are the settings' (``[listener]``, ``[delivery]``).
+        """A partner of a node; our AE title and the time-out come from the settings (``[listener]``, ``[delivery]``).
 
-        ``longest_s`` shortens the time-out, for someone who waits at a command (seconds).
+        ``longest_s`` (seconds) caps the time-out, for a person who waits for a command.
         """
         timeout_s = min(longest_s, settings.delivery.timeout_s)
         return cls(partner, calling_ae=settings.listener.ae_title, timeout_s=timeout_s)
@@ -57,7 +57,7 @@ class RemoteAE:
     def association(
         self, contexts: Sequence[Context], *, as_scp: Sequence[str] = (), handlers: Sequence[Any] = ()
     ) -> Iterator[Any]:
-        """An association; released at the end, or aborted where that is not possible.
+        """Open an association. It is released at the end, or aborted if that is not possible.
 
         Parameters
         ----------
@@ -115,7 +115,7 @@ class RemoteAE:
         return association
 
     def _on_open(self, event: Any) -> None:
-        # pynetdicom clears the socket's time-out; a send to a peer that reads nothing would then block for ever.
+        # pynetdicom clears the socket's time-out; then a send to a peer that reads nothing would block forever.
         connection = event.assoc.dul.socket
         connection.socket.settimeout(self.timeout_s)
         receive = connection.recv
@@ -144,15 +144,18 @@ class RemoteAE:
 
 
 def _serve_while_waiting(association: Any) -> None:
-    """pynetdicom takes the first message after a request for its response, also a request of the peer's (a commitment
-    that is reported before the N-ACTION is answered). Such a request is served first."""
+    """Serve requests of the peer while we wait for a response.
+
+    pynetdicom takes the first message after a request for its response, even if that message is a request from the peer
+    (a commitment that is reported before the N-ACTION is answered). Such a request is served first.
+    """
     get = association.dimse.get_msg
 
     def get_response(block: bool = False) -> Any:
         context_id, message = get(block)
         while block and message is not None and message.is_valid_request:
             association._serve_request(message, context_id)
-            # Serving a request lets the association's own thread go on; it must be held until the response is here.
+            # Serving a request lets the association's own thread continue; it must be held until the response is here.
             association._is_paused = True
             context_id, message = get(block)
         return context_id, message
@@ -161,8 +164,10 @@ def _serve_while_waiting(association: Any) -> None:
 
 
 def after_response(association: Any, kind: type[Any], then: Callable[[], None]) -> None:
-    """Call ``then`` whenever a response of a kind of message was handed over for sending: an association that is released
-    before that would break the protocol."""
+    """Call ``then`` whenever a response of this kind was handed over for sending.
+
+    Releasing the association before that would break the protocol.
+    """
     send = association.dimse.send_msg
 
     def send_and_tell(primitive: Any, context_id: int) -> None:

@@ -1,4 +1,4 @@
-"""SOP classes by what the node does with them."""
+"""SOP classes, grouped by what the node does with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-# Classes of the objects that the node writes. `results.kinds` says which object is of which; a test compares them.
+# The classes of the objects that the node writes. `results.kinds` says which object has which class; a test compares
+# them.
 WRITTEN = frozenset(
     map(
         str,
@@ -25,10 +26,11 @@ WRITTEN = frozenset(
         ),
     )
 )
-# Only an object of these classes can be a result that came back: those above, and what another version may write.
+# Only an object of one of these classes can be a result that came back: those above, and one that another version may
+# write.
 OWN_RESULTS = WRITTEN | {str(MultiFrameTrueColorSecondaryCaptureImageStorage)}
 
 
 def class_name(uid: str) -> str:
-    """Name of a SOP class in the standard; the UID itself where it has none."""
+    """The name of a SOP class in the standard, or the UID itself if it has no name there."""
     return UID(uid).name

@@ -1,7 +1,7 @@
 """The check before anything is sent: a result that fails here never reaches a PACS.
 
-It reads the object as its receiver will, from its bytes, and knows only what the standard and our templates demand. Messages
-name attributes and rules, never values of patient attributes.
+It reads the object from its bytes, as its receiver will, and knows only what the standard and our templates demand.
+Messages name attributes and rules, never values of patient attributes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _TYPE_2 = (
     "ReferringPhysicianName",
 )
 
-# The rules of each class that this node writes, beside those of every object.
+# The rules for each class that this node writes, besides those for every object.
 RULES_OF: dict[str, ObjectRules] = {
     kinds.REPORT.sop_class: report.RULES,
     kinds.REPORT_2D.sop_class: report.RULES,
-    # All pictures are of one class.
+    # All pictures have one class.
     kinds.OVERLAY.sop_class: secondary_capture.RULES,
     kinds.PRESENTATION.sop_class: presentation.RULES,
     kinds.KEY_OBJECT.sop_class: key_object.RULES,
@@ -52,7 +52,10 @@ RULES_OF: dict[str, ObjectRules] = {
 
 
 def check(dataset: Dataset) -> list[str]:
-    """Everything that is wrong with a result; empty if it may be sent. Never raises on what an object contains."""
+    """Everything that is wrong with a result; empty if it may be sent.
+
+    No content of an object makes it raise an error.
+    """
     try:
         read = settled(dataset)
     except Exception as error:  # an object that cannot be written can fail in any way

@@ -1,4 +1,4 @@
-"""Rules for every structured document: evidence, and the words that it must say."""
+"""Rules for every structured document: its evidence, and the words that it must contain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dicom_node.results.envelope import RESEARCH_USE
 
 
 def evidence(dataset: Dataset) -> Problems:
+    """The evidence belongs to the document's own study and lists every image that the content refers to."""
     for study in dataset.CurrentRequestedProcedureEvidenceSequence:
         if study.StudyInstanceUID != dataset.StudyInstanceUID:
             yield "CurrentRequestedProcedureEvidenceSequence: names another study"
@@ -31,5 +32,6 @@ def _evidence_uids(dataset: Dataset) -> set[str]:
 
 
 def words(dataset: Dataset) -> Problems:
+    """One text says that the document is for research use only."""
     if not any(RESEARCH_USE in text for text in texts(dataset)):
         yield "content: does not say that this is for research use only"

@@ -1,4 +1,4 @@
-"""Rules for every object that leaves: file meta, UIDs, values, terms, items of sequences, equipment."""
+"""Rules for every object that leaves the node: file meta, UIDs, values, terms, items of sequences, equipment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _STRICT_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _OWN_ROOT = "2.25."
 _TEXT_VR = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR"})
-# Values of attributes that stand inside sequences, and of those that are copied from the source.
+# The values that attributes inside sequences, and attributes copied from the source, may have.
 _ENUMERATED = {
     "PatientSex": {"M", "F", "O"},
     "PatientIdentityRemoved": {"YES", "NO"},
@@ -47,7 +47,7 @@ _ENUMERATED = {
     "RescaleType": {"US"},
     "VOILUTFunction": {"LINEAR_EXACT"},
 }
-# What an item of these sequences must say; any other code sequence as the first.
+# What an item of a sequence must hold. Code sequences that are not listed hold a code.
 _CODE = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
 _REFERENCE = ("ReferencedSOPClassUID", "ReferencedSOPInstanceUID")
 _ITEMS: dict[str, tuple[str, ...]] = {
@@ -86,7 +86,7 @@ _ITEMS: dict[str, tuple[str, ...]] = {
     ),
 }
 _MAY_BE_EMPTY = frozenset({"PerformedProcedureCodeSequence"})
-# What a content item must have besides, by its value type (PS3.3 C.17.3).
+# What a content item must hold in addition, by its value type (PS3.3 C.17.3).
 _VALUE_OF = {
     "CODE": ("ConceptNameCodeSequence", "ConceptCodeSequence"),
     "CONTAINER": ("ConceptNameCodeSequence", "ContinuityOfContent"),
@@ -100,6 +100,7 @@ _VALUE_OF = {
 
 
 def file_meta(dataset: Dataset) -> Problems:
+    """File Meta Information names the object that follows it, and this node (PS3.10 7.1)."""
     meta = dataset.file_meta
     if meta.get("MediaStorageSOPClassUID") != dataset.get("SOPClassUID"):
         yield "file meta: MediaStorageSOPClassUID differs from SOPClassUID"
@@ -110,7 +111,7 @@ def file_meta(dataset: Dataset) -> Problems:
 
 
 def uids(dataset: Dataset) -> Problems:
-    """Own UIDs strictly by PS3.5 9.1; UIDs of others may have leading zeros, for real devices write them."""
+    """Our own UIDs strictly follow PS3.5 9.1; other UIDs may have leading zeros, since real devices write them."""
     for element in elements(dataset):
         if element.VR == "UI" and not element.is_empty:
             for uid in element.value if element.VM > 1 else [element.value]:
@@ -123,6 +124,7 @@ def uids(dataset: Dataset) -> Problems:
 
 
 def values(dataset: Dataset) -> Problems:
+    """Every text conforms to its VR (PS3.5 6.2), and has control characters only where the VR allows them."""
     for element in elements(dataset):
         if element.VR not in _TEXT_VR or element.is_empty:
             continue
@@ -140,12 +142,13 @@ def _conforms(vr: str, value: str) -> bool:
 
 
 def body_part(dataset: Dataset) -> Problems:
-    """Laterality (type 2C) is wanted wherever the body part is not known to be unpaired (PS3.3 C.7.3.1)."""
+    """Laterality (type 2C) is present unless the body part is known to be unpaired (PS3.3 C.7.3.1)."""
     if dataset.get("BodyPartExamined") != "LSPINE" and "Laterality" not in dataset:
         yield "BodyPartExamined: neither LSPINE nor with a Laterality"
 
 
 def terms(dataset: Dataset) -> Problems:
+    """Attributes with enumerated values have one of the values that this node writes or copies."""
     for element in elements(dataset):
         allowed = _ENUMERATED.get(element.keyword)
         if allowed and not element.is_empty and element.value not in allowed:
@@ -160,7 +163,7 @@ def terms(dataset: Dataset) -> Problems:
 
 
 def sequences(dataset: Dataset) -> Problems:
-    """Items hold what they must; a sequence that is there for their sake is not empty."""
+    """Items hold what they must, and a sequence that exists for its items is not empty."""
     for element in elements(dataset):
         if element.VR != "SQ":
             continue
@@ -191,6 +194,7 @@ def _item(sequence: str, item: Dataset, wanted: tuple[str, ...]) -> Problems:
 
 
 def dates(dataset: Dataset) -> Problems:
+    """Dates are calendar dates or empty."""
     for keyword in (
         "StudyDate",
         "SeriesDate",
@@ -213,6 +217,7 @@ def _is_date(value: str) -> bool:
 
 
 def equipment(dataset: Dataset) -> Problems:
+    """Contributing Equipment lists the analysing algorithm once, with maker, name, version and Device UID."""
     items = [
         i
         for i in dataset.get("ContributingEquipmentSequence") or []

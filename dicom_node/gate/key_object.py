@@ -23,6 +23,7 @@ _TYPE_2 = ("ReferencedPerformedProcedureStepSequence",)
 
 
 def key_image(dataset: Dataset) -> Problems:
+    """The note follows TID 2010 and points at one image."""
     yield from wrong_values(dataset, {"Modality": "KO", "ValueType": "CONTAINER"})
     template = dataset.ContentTemplateSequence[0].TemplateIdentifier
     if code_of(dataset) != key_object.TITLE.value or template != "2010":

@@ -24,7 +24,7 @@ _TYPE_2 = ("ContentDescription", "ContentCreatorName")
 
 
 def presented_image(dataset: Dataset) -> Problems:
-    """One image of one series, and everything is about it."""
+    """The state refers to one image of one series, and everything in it is about that image."""
     yield from wrong_values(dataset, {"Modality": "PR"})
     if dataset.PresentationLUTShape not in ("IDENTITY", "INVERSE"):
         yield "PresentationLUTShape: must be IDENTITY or INVERSE"
@@ -40,6 +40,7 @@ def presented_image(dataset: Dataset) -> Problems:
 
 
 def annotated_points(dataset: Dataset) -> Problems:
+    """There are ten labelled points inside the image, and every layer is used."""
     area = dataset.DisplayedAreaSelectionSequence[0].DisplayedAreaBottomRightHandCorner
     graphics = [g for a in dataset.GraphicAnnotationSequence for g in a.get("GraphicObjectSequence") or []]
     texts = [t for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []]
@@ -56,6 +57,7 @@ def annotated_points(dataset: Dataset) -> Problems:
 
 
 def notes(dataset: Dataset) -> Problems:
+    """One text says that the annotations are for research use only."""
     texts = [
         t.UnformattedTextValue for a in dataset.GraphicAnnotationSequence for t in a.get("TextObjectSequence") or []
     ]

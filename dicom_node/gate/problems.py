@@ -1,4 +1,4 @@
-"""What the rules of the gate have in common: walking the elements of an object, comparing values."""
+"""What the gate's rules have in common: their types, walking the elements of an object, and comparing values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rule = Callable[[Dataset], Problems]
 
 @dataclass(frozen=True, slots=True)
 class ObjectRules:
-    """What one class of object must have, beside what every object has: attributes of type 1 and 2, and rules."""
+    """What one class of object must have besides what every object has: attributes of type 1 and 2, and rules."""
 
     type_1: tuple[str, ...] = ()
     type_2: tuple[str, ...] = ()
@@ -22,7 +22,7 @@ class ObjectRules:
 
 
 def elements(dataset: Dataset) -> Iterator[Any]:
-    """Every element of an object, those inside its sequences too."""
+    """Every element of an object, including those inside its sequences."""
     for element in dataset:
         yield element
         if element.VR == "SQ":
@@ -31,7 +31,7 @@ def elements(dataset: Dataset) -> Iterator[Any]:
 
 
 def wrong_values(dataset: Dataset, wanted: dict[str, Any]) -> Problems:
-    """Attributes that must have exactly these values."""
+    """The attributes that do not have exactly the wanted value."""
     for keyword, value in wanted.items():
         if dataset.get(keyword) != value:
             yield f"{keyword}: must be {value}"

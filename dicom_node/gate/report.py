@@ -44,7 +44,7 @@ _SR_VALUES = {
     "ValueType": "CONTAINER",
     "ContinuityOfContent": "SEPARATE",
 }
-# Concept codes of the template, value alone: within one container they are unambiguous.
+# The concept codes of the template, by value alone: within one container they are unambiguous.
 _LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants.value
 _OBSERVER = codes.DCM.ObserverType.value
 _DEVICE_OBSERVER_UID = codes.DCM.DeviceObserverUID.value
@@ -66,12 +66,14 @@ _ALGORITHM_VERSION = codes.DCM.AlgorithmVersion.value
 
 
 def document(dataset: Dataset) -> Problems:
+    """A report is complete or partial, preliminary, and not verified by anyone."""
     yield from wrong_values(dataset, _SR_VALUES)
     if dataset.CompletionFlag not in ("COMPLETE", "PARTIAL"):
         yield "CompletionFlag: must be COMPLETE or PARTIAL"
 
 
 def predecessor(dataset: Dataset) -> Problems:
+    """The report that this one replaces is a different one of the same study, in a form that this node writes."""
     for study in dataset.get("PredecessorDocumentsSequence") or []:
         if study.StudyInstanceUID != dataset.StudyInstanceUID:
             yield "PredecessorDocumentsSequence: names another study"
@@ -86,6 +88,7 @@ def predecessor(dataset: Dataset) -> Problems:
 
 
 def root(dataset: Dataset) -> Problems:
+    """The root follows TID 1500 and has each of its mandatory rows once."""
     if code_of(dataset) != TITLE.value or dataset.ContentTemplateSequence[0].TemplateIdentifier != "1500":
         yield "root: not an Imaging Measurement Report of TID 1500"
     for code, name in (
@@ -100,6 +103,7 @@ def root(dataset: Dataset) -> Problems:
 
 
 def groups(dataset: Dataset) -> Problems:
+    """The groups are the ten levels in reading order, or a refusal about the lumbar spine; tracking UIDs are unique."""
     groups = children(children(dataset, _MEASUREMENTS)[0], _GROUP)
     for group in groups:
         yield from _group(dataset, group)
@@ -153,7 +157,7 @@ def _findings(dataset: Dataset, groups: list[Dataset], sites: list[str]) -> Prob
 
 
 def _place(region: Dataset) -> tuple[str, Any]:
-    """The image and its frame, or the frame of reference, that a point counts in."""
+    """What a point's coordinates refer to: an image and its frame, or a frame of reference."""
     if region.ValueType == "SCOORD3D":
         return str(region.ReferencedFrameOfReferenceUID), None
     image = reference(region.ContentSequence[0])
@@ -216,7 +220,7 @@ def _numbers(group: Dataset) -> Problems:
         return
     normality, finding = (value_code(children(group, code)[0]) for code in (NORMALITY.value, _FINDING))
     likelier = ABNORMAL if probability >= 50 else NORMAL
-    # What is abnormal may be called by the site's own code.
+    # An abnormal structure may be named by the site's own code.
     named = normality == ABNORMAL.value and finding not in (NORMAL.value, UNDETERMINED.value)
     if normality not in (likelier.value, UNDETERMINED.value) or not (finding == normality or named):
         yield "group: finding, normality and probability contradict each other"

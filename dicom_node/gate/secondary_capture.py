@@ -1,4 +1,4 @@
-"""Rules for overlays (secondary capture)."""
+"""Rules for pictures (Secondary Capture): overlay, table and sheet."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ _SC_VALUES = {
 
 
 def picture(dataset: Dataset) -> Problems:
+    """The picture is 8-bit RGB, derived and complete; it has a spacing if something can be measured on it."""
     yield from wrong_values(dataset, _SC_VALUES)
     expected = int(dataset.Rows) * int(dataset.Columns) * 3
     if len(dataset.PixelData) != expected + expected % 2:
         yield "PixelData: length does not match Rows and Columns"
     spacing = [float(v) for v in dataset.get("PixelSpacing") or []]
-    # Nothing can be measured on a table; it says so by having no orientation either.
+    # Nothing can be measured on a table, which has no orientation either.
     if (dataset.PatientOrientation or spacing) and (len(spacing) != 2 or min(spacing) <= 0):
         yield "PixelSpacing: not two positive numbers"
     if list(dataset.ImageType)[:1] != ["DERIVED"]:
@@ -50,6 +51,7 @@ def picture(dataset: Dataset) -> Problems:
 
 
 def source(dataset: Dataset) -> Problems:
+    """The picture names the images that it was made from, and says that it is for research use only."""
     for item in dataset.SourceImageSequence:
         if not (item.get("ReferencedSOPClassUID") and item.get("ReferencedSOPInstanceUID")):
             yield "SourceImageSequence: reference is incomplete"

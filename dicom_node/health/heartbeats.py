@@ -1,7 +1,7 @@
-"""Which processes of the node are at work: each writes a row every few seconds, whatever machine it runs on.
+"""Which processes of the node are at work: each one writes a row every few seconds, on whatever machine it runs.
 
-A beat that was committed proves that the process lives and that the database answers; only then is systemd's watchdog
-told that all is well.
+A committed beat proves that the process is alive and that the database answers. Only then is systemd's watchdog told
+that all is well.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from dicom_node.system.loops import attempt, keep_doing
 
 ROLES = ("listener", "worker", "delivery", "web")
 BEAT_EVERY_S = 10.0
-# Three beats missed: the process is thought to be gone.
+# After this silence, about three missed beats, a process is thought to be gone.
 SILENT_AFTER_S = 35.0
 _FORGOTTEN_AFTER = timedelta(days=1)
-# The log's word for a beat that could not be written.
+# The log event for a beat that could not be written.
 _FAILED = "process_heartbeat_failed"
 
 
@@ -44,7 +44,7 @@ class GpuMemory(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A process, and how long ago it last said that it lives."""
+    """A process, and how long ago it last said that it is alive."""
 
     role: str
     host: str
@@ -55,7 +55,7 @@ class Running:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it was heard of lately."""
+        """Whether the process was heard from lately."""
         return self.silent_s <= SILENT_AFTER_S
 
 
@@ -83,14 +83,14 @@ def beating(
     gpu: Callable[[], tuple[str, int, int] | None] = lambda: None,
     every_s: float = BEAT_EVERY_S,
 ) -> Iterator[None]:
-    """Say that this process lives, from a thread of its own, until the block ends.
+    """Say that this process is alive, from a separate thread, until the block ends.
 
     Parameters
     ----------
     is_well
-        Asked before each beat; while it says no, neither the row nor systemd's watchdog is fed.
+        Asked before each beat; while it says no, neither the row nor systemd's watchdog is updated.
     gpu
-        Measures the GPU of this process: name, bytes free, bytes in all; None without one.
+        Measures the GPU of this process: its name, free bytes and total bytes; None if there is no GPU.
     """
     heart = _Heart(database, role, is_well, gpu, every_s)
     heart.start()
@@ -145,13 +145,13 @@ class _Heart:
     def _measured(self) -> dict[str, str | int | None]:
         try:
             device, free, total = self._gpu() or (None, None, None)
-        except Exception:  # a GPU that was lost: the worker's jobs fail and say so
+        except Exception:  # the GPU was lost; the worker's jobs fail and say so
             get_logger().exception("gpu_not_measured")
             device, free, total = None, None, None
         return {"gpu_device": device, "gpu_free_bytes": free, "gpu_total_bytes": total}
 
     def _sign_in(self, session: Session, now: datetime, measured: dict[str, str | int | None]) -> int:
-        """A new row; long-silent ones go, and those of this host whose number is ours now."""
+        """Write a new row; delete long-silent rows, and rows of this host that have our process number."""
         host, pid = socket.gethostname()[:100], os.getpid()
         session.execute(delete(ProcessRow).where(ProcessRow.beat_at < now - _FORGOTTEN_AFTER))
         session.execute(delete(ProcessRow).where(ProcessRow.host == host, ProcessRow.pid == pid))

@@ -1,4 +1,5 @@
-"""The node's Prometheus metrics, each time made from the database: no process keeps counts that a restart would lose.
+"""The node's Prometheus metrics. Each scrape makes them from the database: no process keeps counts that a restart would
+lose.
 
 No metric has a label that names a patient, a study or an object: labels are states, reasons, kinds, roles, levels and
 the names of destinations.
@@ -27,7 +28,7 @@ from dicom_node.receiving.refusals import Refusal
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 
-# Latencies and class rates are of so many newest jobs, files sent and results.
+# Latencies and class rates cover this many of the newest jobs, sent files and results.
 WINDOW = 200
 _QUANTILES = (0.5, 0.95, 1.0)
 
@@ -40,11 +41,11 @@ class NodeCollector(Collector):
         self._database = database
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: registering must not read the database."""
+        """Describe nothing: registering must not read the database."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics of this moment."""
+        """All metrics at this moment."""
         yield _gauge(
             "spineone_disk_free_bytes", "Free space of the data folder's file system", free_bytes(self._settings)
         )
@@ -86,7 +87,7 @@ def _count(session: Session, *conditions: Any) -> int:
 
 
 def _by_state(session: Session, column: Any, states: tuple[str, ...]) -> list[tuple[tuple[str, ...], float]]:
-    """Every state, those without rows too: a series that is missing looks like a fault to a dashboard."""
+    """The count of every state, even of those without rows: a missing series looks like a fault to a dashboard."""
     counts: dict[str, int] = {}
     for state, number in session.execute(select(column, func.count()).group_by(column)):
         counts[state] = number
@@ -182,7 +183,7 @@ def _processes(session: Session, now: datetime) -> Metric:
 
 
 def _gpus(session: Session, now: datetime) -> Iterator[Metric]:
-    """Of each GPU with a worker; no rows where workers compute on the CPU. Workers that share a GPU measure the same."""
+    """The memory of each GPU with a worker; a CPU gives no rows. Workers that share a GPU measure the same."""
     alive = [process for process in running(session, now=now) if process.is_alive]
     gpus = {(process.host, process.gpu.device): process.gpu for process in alive if process.gpu is not None}
     for name, text, values in (
@@ -206,7 +207,7 @@ def _latencies(session: Session) -> Iterator[Metric]:
 
 
 def _job_stages(session: Session) -> dict[str, list[float]]:
-    """Waiting in the queue and being analysed, of the newest jobs that are done."""
+    """How long the newest finished jobs waited in the queue, and how long their analysis took."""
     done = select(Job.id, Job.created_at).where(Job.state == "done").order_by(Job.id.desc()).limit(WINDOW)
     created = dict(session.execute(done).all())
     events = session.execute(
@@ -228,7 +229,10 @@ def _job_stages(session: Session) -> dict[str, list[float]]:
 
 
 def _receiving_times(session: Session) -> list[float]:
-    """From the first image of a study to its job, the quiet time included; of the newest jobs that are their study's last."""
+    """The time from the first image of a study to its job, including the quiet time.
+
+    It is taken from the newest jobs that are the last of their study.
+    """
     query = (
         select(StudyRow.first_received_at, Job.created_at)
         .join(Job, (Job.study_uid == StudyRow.study_uid) & (Job.generation == StudyRow.generation))
@@ -245,7 +249,7 @@ def _delivery_times(session: Session) -> list[float]:
 
 
 def _quantile(values: list[float], quantile: float) -> float:
-    """The nearest-rank quantile; never below 0, whatever a clock did."""
+    """The nearest-rank quantile; it is never below 0, whatever a clock did."""
     ordered = sorted(values)
     return max(0.0, ordered[min(len(ordered) - 1, int(quantile * len(ordered)))])
 
@@ -254,7 +258,7 @@ def _quantile(values: list[float], quantile: float) -> float:
 
 
 def _class_rates(session: Session) -> Iterator[Metric]:
-    """How the newest results divide into classes: a change of scanner or protocol shows here first."""
+    """How the newest results are distributed over the classes: a change of scanner or protocol shows here first."""
     query = select(ResultRow.findings).where(ResultRow.status == "analysed").order_by(ResultRow.id.desc())
     seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     results = list(session.scalars(query.limit(WINDOW)))

@@ -1,4 +1,7 @@
-"""What `dicom-node status`, `jobs` and `job` show: counts, the last studies with state and reason, destinations, alerts."""
+"""What `dicom-node status`, `jobs` and `job` show.
+
+That is: counts, the last studies with state and reason, destinations and alerts.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination, Email, Webhook
 from dicom_node.system.clock import utc_now
 
-# What becomes of a study, in this order.
+# The places that a study can be in, in the order in which it comes to them.
 STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", "failed")
 
 
@@ -101,7 +104,7 @@ def _state_of(study: str, job: str | None, result: str | None) -> str:
 
 
 def _studies_by_state(session: Session) -> dict[str, int]:
-    """How many studies are where, by their last job; every state, those of no study too."""
+    """How many studies are in each state, judged by their last job; states without a study are listed too."""
     query = (
         select(StudyRow.state, Job.state, ResultRow.status, func.count())
         .outerjoin(Job, (Job.study_uid == StudyRow.study_uid) & Job.id.in_(jobs.newest_ids()))
@@ -142,13 +145,13 @@ def _destination(session: Session, name: str, settings: NodeSettings) -> dict[st
 
 
 def _proof_of(destination: Destination | None) -> str:
-    """How a destination is asked for proof that it keeps what it got; empty: not at all."""
+    """How a destination is asked to prove that it keeps what it got; empty if it is not asked."""
     ways = {"storage commitment": "storage_commitment", "read back": "read_back"}
     return ", then ".join(words for words, key in ways.items() if getattr(destination, key, False))
 
 
 def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSettings) -> dict[str, Any]:
-    """Someone who is told of alerts. ``to_tell`` counts what it has not been told; None before it was looked at first."""
+    """A receiver of alerts. ``to_tell`` counts what it has not been told yet; None before the first look at it."""
     row = session.get(ReceiverRow, receiver.name)
     remind = timedelta(hours=settings.alerts.remind_hours)
     return {

@@ -1,4 +1,4 @@
-"""Whether the node can take a study and bring it to a result: what `/readyz` answers."""
+"""Whether the node can take in a study and bring it to a result, which `/readyz` answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 from dicom_node.system.log import describe, get_logger
 
-# Without one of each, a study gets no result.
+# Unless there is one process of each role, a study gets no result.
 NEEDED_ROLES = ("listener", "worker", "delivery")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that must be well, and what was seen."""
+    """One thing that must be in order, and what was seen of it."""
 
     name: str
     is_well: bool
@@ -25,12 +25,12 @@ class Check:
 
 
 def checks(settings: NodeSettings, database: Database) -> list[Check]:
-    """All of them; the first that fails does not hide the others."""
+    """All checks; one that fails does not hide the others."""
     return [*_database_and_processes(database), disk(settings)]
 
 
 def free_bytes(settings: NodeSettings) -> int:
-    """Free space where the data folder lies."""
+    """The free space on the data folder's file system, in bytes."""
     return shutil.disk_usage(settings.data_dir).free
 
 

@@ -1,6 +1,7 @@
-"""``python -m dicom_node.images.compare_pixels A B``: exit status 0 if two DICOM files decode to the same pixels, 1 if not.
+"""``python -m dicom_node.images.compare_pixels A B``: whether two DICOM files decode to the same pixels.
 
-A program of its own, with a memory cap, because decoders may crash on corrupt data.
+The exit status is 0 if they do, 1 if not. This is a separate program with a memory cap, because decoders may crash on
+corrupt data.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_CAP, MEMORY_CAP))
     try:
         return 0 if same_pixels(*arguments) else 1
-    except Exception:  # whatever cannot be decoded is not known to be the same
+    except Exception:  # files that cannot be decoded are not known to be the same
         return 1
 
 

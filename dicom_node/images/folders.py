@@ -22,25 +22,28 @@ def prepare_folders(data_dir: Path) -> None:
 
 
 def instance_path(data_dir: Path, identity: Identity, sha256: str) -> Path:
-    """Where a version of an instance is kept."""
+    """The path at which a version of an instance is kept."""
     name = f"{identity.sop_instance_uid}-{sha256[:16]}.dcm"
     return safe_path(data_dir / "instances", identity.study_uid, identity.series_uid, name)
 
 
 def check_name(path: Path) -> None:
-    """A file is named after its content: one that was cut or changed shows it.
+    """Check a file against its name, which is derived from its content, so that a cut or changed file is noticed.
 
     Raises
     ------
     HeaderError
-        If name and content differ.
+        If the name does not fit the content.
     """
     if sha256_of(path)[:16] != path.stem.rpartition("-")[2]:
         raise HeaderError("it has other bytes than its name says")
 
 
 def files_below(root: Path, name: str) -> dict[str, int]:
-    """Names below ``root`` and sizes of the files in a folder. Plain texts: a hundred thousand paths would take seconds."""
+    """The names, relative to ``root``, and sizes of the files in a folder.
+
+    The names are plain strings: a hundred thousand Path objects would take seconds.
+    """
     found, folders = {}, [name]
     while folders:
         folder = folders.pop()

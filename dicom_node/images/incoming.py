@@ -1,4 +1,4 @@
-"""One C-STORE request: its UIDs, checked, and the status to answer."""
+"""One C-STORE request: checking its UIDs, and the status to answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CANNOT_UNDERSTAND = 0xC000
 
 
 class RefusedError(Exception):
-    """An instance cannot be accepted: the status to answer, and why (without values of the data set)."""
+    """An instance cannot be accepted. It holds the status to answer and the reason (without values of the data set)."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -44,7 +44,7 @@ class Incoming:
 
     @staticmethod
     def of(event: Any, *, calling_ae: str, calling_address: str) -> Incoming:
-        """The request of pynetdicom's C-STORE event."""
+        """The request in pynetdicom's C-STORE event."""
         request = event.request
         return Incoming(
             sop_class_uid=str(request.AffectedSOPClassUID),
@@ -58,7 +58,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """The UIDs an instance is filed under."""
+    """The UIDs under which an instance is filed."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -70,12 +70,15 @@ class Identity:
 
 
 def encode_file_meta(incoming: Incoming) -> bytes:
-    """Preamble and file meta information (PS3.10 7.1). Nothing in it changes with our version: the same data set
-    received twice must give the same file, or every resend after an upgrade would look like a correction."""
+    """Preamble and file meta information (PS3.10 7.1).
+
+    Nothing in it changes with our version: the same data set received twice must give the same file, or every resend
+    after an upgrade would look like a correction.
+    """
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = incoming.sop_class_uid
-    # A malformed one is in the data set still; the file only goes to quarantine.
+    # A malformed UID is still in the data set; the file goes to quarantine anyway.
     meta.MediaStorageSOPInstanceUID = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else "0"
     meta.TransferSyntaxUID = incoming.transfer_syntax_uid
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
@@ -87,12 +90,12 @@ def encode_file_meta(incoming: Incoming) -> bytes:
 
 
 def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
-    """Check the UIDs of command and data set against each other and against the rules.
+    """Check the UIDs of the command and of the data set against each other and against the rules.
 
     Raises
     ------
     RefusedError
-        0xA900 where command and data set differ, 0xC000 where a UID is missing or malformed.
+        With 0xA900 if command and data set differ, with 0xC000 if a UID is missing or malformed.
     """
     if not is_valid_uid(incoming.sop_instance_uid):
         raise RefusedError(MISMATCH, "SOP Instance UID of the request is malformed")
@@ -129,7 +132,7 @@ def incoming_from_file(path: Path) -> Incoming:
 
 
 def data_set_bytes(path: Path) -> bytes:
-    """A stored file without its preamble and file meta; the group length element says where they end."""
+    """The bytes of a stored file after its preamble and file meta; the group length element says where those end."""
     data = path.read_bytes()
     return data[144 + int.from_bytes(data[140:144], "little") :]
 

@@ -1,4 +1,4 @@
-"""Bringing disk and index together after a crash: whoever starts first on a data folder does it before receiving."""
+"""Making disk and index agree after a crash. The first listener on a data folder does this before it receives."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from dicom_node.system.log import describe, get_logger
 
 
 def reconcile(database: Database, store: InstanceStore) -> None:
-    """Sweep the spool, index files without row, report lost files.
+    """Empty the spool, index files that have no row, and report lost files.
 
-    A file without a row was never acknowledged; it is whole (it was synced before its rename), so it is indexed.
+    A file without a row was never acknowledged. It is complete (it was synced before it was renamed), so it is indexed.
     Only one process may do this at a time.
     """
     _Reconciliation(database, store).run()
@@ -45,7 +45,7 @@ class _Reconciliation:
             kept, purged = self._indexed()
         if on_disk == kept:
             return
-        # Whole sets at once: a loop over a hundred thousand rows would delay every start.
+        # Whole sets are compared at once: a loop over a hundred thousand rows would delay every start.
         for name in sorted(on_disk.keys() - kept.keys() - purged):
             self._adopt(self._data_dir / name)
         delete_purged(self._database, self._data_dir, *sorted(on_disk.keys() & purged))
@@ -53,7 +53,7 @@ class _Reconciliation:
             self._alert_missing(name, "has another size than the index says" if name in on_disk else "is not on disk")
 
     def _indexed(self) -> tuple[dict[str, int], set[str]]:
-        """Names and sizes of the files that must be there, and names of those that were purged."""
+        """The names and sizes of the files that must be there, and the names of those that were purged."""
         with self._database.read() as session:
             kept = session.execute(select(Instance.path, Instance.size).where(Instance.purged_at.is_(None)))
             purged = session.scalars(select(Instance.path).where(Instance.purged_at.is_not(None)))
@@ -65,7 +65,7 @@ class _Reconciliation:
             raise_alert(session, AlertKind.MISSING_FILE, uid or name, f"{name} is in the index but {what}")
 
     def _adopt(self, path: Path) -> None:
-        """Index a file that a crash left without a row, by the same rules as a received one."""
+        """Index a file that a crash left without a row, by the same rules as a file that is received."""
         try:
             check_name(path)
             incoming = incoming_from_file(path)
@@ -89,7 +89,7 @@ class _Reconciliation:
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """While much is built that stays, the collector would look through all of it again and again."""
+    """Turn the garbage collector off while many lasting objects are made: it would scan all of them again and again."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the index says of received images, and whether their files are still what was received."""
+"""What the index says about received images, and whether their files still are what was received."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from dicom_node.system.files import sha256_of
 
 
 def is_intact(row: Instance, data_dir: Path) -> bool:
-    """Whether the file of an instance has the bytes that were received. A file may be cut where an element ends, and still
-    be read without an error; size and SHA-256 show it."""
+    """Whether the file of an instance has the bytes that were received.
+
+    A file that was cut where an element ends can still be read without an error; size and SHA-256 show that it was cut.
+    """
     path = data_dir / row.path
     return path.is_file() and path.stat().st_size == row.size and sha256_of(path) == row.sha256
 
 
 def count_purged(session: Session, study_uid: str) -> int:
-    """How many current images of a study were deleted by retention."""
+    """How many current images of a study retention has deleted."""
     query = select(func.count()).select_from(Instance)
     mine = (Instance.study_uid == study_uid, Instance.is_current, Instance.is_own_result.is_(False))
     return session.scalar(query.where(*mine, Instance.purged_at.is_not(None))) or 0
 
 
 def delete_purged(database: Database, data_dir: Path, *names: str) -> None:
-    """Delete files whose rows say that they were purged. A file that has come again in the meantime stays: whoever receives it
-    locks its row too."""
+    """Delete files whose rows say that they were purged.
+
+    A file that has come again in the meantime stays: receiving it locks its row too.
+    """
     for name in names:
         with database.write() as session:
             row = session.scalar(select(Instance).where(Instance.path == name).with_for_update())
@@ -46,7 +50,7 @@ def current_instance(session: Session, sop_instance_uid: str) -> Instance | None
 
 
 def inputs_of(session: Session, study_uid: str) -> list[Instance]:
-    """The newest version of every instance of a study, own results left out, in a fixed order."""
+    """The newest version of every instance of a study, without our own results, in a fixed order."""
     query = select(Instance).where(
         Instance.study_uid == study_uid,
         Instance.is_current,
@@ -59,7 +63,7 @@ def inputs_of(session: Session, study_uid: str) -> list[Instance]:
 def of_newest_patient(rows: Sequence[Instance], data_dir: Path) -> tuple[list[Instance], int]:
     """The instances of a study that belong to the patient of the newest one, and how many others there are.
 
-    Two patients are found in one study after a correction that was sent again for a part of the images only.
+    A study holds two patients after a correction for which only a part of the images was sent again.
     """
     if not rows:
         return [], 0
@@ -70,15 +74,15 @@ def of_newest_patient(rows: Sequence[Instance], data_dir: Path) -> tuple[list[In
 
 
 def are_different(patient_ids: set[str]) -> bool:
-    """Whether these are Patient IDs of two patients; an empty one says nothing."""
+    """Whether these Patient IDs belong to different patients; an empty one says nothing."""
     return len(patient_ids - {""}) > 1
 
 
 def read_patient_id(path: Path) -> str:
-    """The Patient ID of a stored file; empty where it has none or cannot be read."""
+    """The Patient ID of a stored file; empty if the file has none or cannot be read."""
     try:
         return patient_id(dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]))
-    except Exception:  # whatever is wrong with the file, who reads its pixels will say so
+    except Exception:  # whatever is wrong with the file, reading its pixels will report it
         return ""
 
 
@@ -87,6 +91,6 @@ def patient_id(dataset: Dataset) -> str:
 
 
 def count_instances(session: Session) -> int:
-    """Number of current instances that are on disk."""
+    """The number of current instances that are on disk."""
     kept = (Instance.is_current, Instance.purged_at.is_(None))
     return session.scalar(select(func.count()).select_from(Instance).where(*kept)) or 0

@@ -1,4 +1,4 @@
-"""Received instances: a file in place and durable, an index row committed, and only then success.
+"""Received instances: success is answered only once the file is durable in its place and its index row is committed.
 
 Every file is named after its content, so writing it twice is harmless and no version replaces another:
 ``instances/<study>/<series>/<SOP instance>-<first 16 digits of the SHA-256>.dcm`` below the data folder.
@@ -52,13 +52,13 @@ class InstanceStore:
     Parameters
     ----------
     database
-        Where the index is.
+        The database that holds the index.
     data_dir
         The node's data folder; its subfolders are created.
     reserve_bytes
-        Free space that must remain.
+        The free space that must remain.
     study
-        How large a study may become.
+        The rules on how large a study may become.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class InstanceStore:
         self.data_dir = data_dir
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
-        # Patient IDs by index row, so that not every image of a study makes us read another one.
+        # Patient IDs by index row, so that we need not read another image for every image of a study that comes.
         self._patients: dict[int, str] = {}
         self._patients_lock = threading.Lock()
         prepare_folders(data_dir)
@@ -80,14 +80,15 @@ class InstanceStore:
         return InstanceStore(database, settings.data_dir, reserve_bytes=reserve, study=settings.study)
 
     def has_room(self, size: int = 0) -> bool:
-        """Whether ``size`` more bytes leave the reserve untouched."""
+        """Whether the reserve stays untouched if ``size`` more bytes are written."""
         return shutil.disk_usage(self.data_dir).free - size >= self._reserve
 
     def receive(self, incoming: Incoming, *, filed: Callable[[str], None] = lambda study_uid: None) -> int:
-        """Keep one instance; the C-STORE status to answer. ``filed`` is told its Study Instance UID once that is known.
+        """Keep one instance; returns the C-STORE status to answer.
 
-        Success is returned only after the file is durable and its index row is committed. Whatever cannot be accepted
-        is answered with a failure; what a sender would not send again is kept in quarantine, with an alert.
+        ``filed`` is called with the Study Instance UID once that is known. Success is returned only after the file is
+        durable and its index row is committed. An instance that cannot be accepted is answered with a failure; one that
+        a sender would not send again is kept in quarantine, with an alert.
         """
         try:
             return self._receive(incoming, filed)
@@ -99,7 +100,7 @@ class InstanceStore:
             return OUT_OF_RESOURCES
 
     def refuse_too_large(self, sop_instance_uid: object, calling_ae: str) -> int:
-        """An object is over a limit and was not held; the status to answer."""
+        """Refuse an object that is over a limit and was not kept; returns the status to answer."""
         uid = printable(sop_instance_uid)
         get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling_ae, why="too large")
         detail = f"{uid}: over max_object_mb of [listener], or max_memory_mb with all that came at the same time"
@@ -136,7 +137,7 @@ class InstanceStore:
                 return SUCCESS
             current = next((row for row in known if row.is_current), None)
             if any(row.sha256 == sha256 for row in known):
-                # Its file was lost, damaged or purged: the very same bytes are welcome.
+                # The file was lost, damaged or purged: the very same bytes are welcome again.
                 conflict = ""
             elif current is not None:
                 conflict = self._conflict(current, header, identity, meta, incoming)
@@ -154,11 +155,13 @@ class InstanceStore:
         raise RefusedError(OUT_OF_RESOURCES, "the same instance is being received several times at once")
 
     def _check_study_limits(self, identity: Identity, incoming: Incoming) -> None:
-        """
+        """Check that the study may still grow.
+
         Raises
         ------
         RefusedError
-            0xA700 if the study has become too large. Associations that store at the same time may pass the limit by one each.
+            With 0xA700 if the study has become too large. Associations that store at the same time may each exceed the
+            limit by one image.
         """
         with self._database.read() as session:
             study = session.get(StudyRow, identity.study_uid)
@@ -192,8 +195,8 @@ class InstanceStore:
     def _other_patient(self, identity: Identity) -> str:
         """Why a new instance cannot join its study; empty if it can.
 
-        A study belongs to the patient of its newest image: a corrected resend of an image changes it, an image that
-        nobody has sent before does not.
+        A study belongs to the patient of its newest image. Sending a known image again with a correction changes that
+        patient; an image that was never sent before does not.
         """
         if identity.is_own_result:
             return ""
@@ -226,7 +229,7 @@ class InstanceStore:
                 raise HeaderError("damaged")
             stored = read_header(data_set_bytes(stored_path), current.transfer_syntax_uid)
         except (OSError, HeaderError):
-            # The stored file is lost or damaged (there is an alert for it): the new one is the better one.
+            # The stored file is lost or damaged (there is an alert for it), so the new one is better.
             return True
         if not stored.pixel_bytes and not header.pixel_bytes:
             return True
@@ -242,7 +245,7 @@ class InstanceStore:
     def _index(
         self, incoming: Incoming, identity: Identity, sha256: str, target: Path, expected: Instance | None
     ) -> bool:
-        """Commit the index row; False if another association was first and the rules must be looked at again."""
+        """Commit the index row; False if another association was first and the rules must be checked again."""
         try:
             return self._index_row(incoming, identity, sha256, target, expected)
         except IntegrityError:
@@ -289,9 +292,9 @@ class InstanceStore:
         return True
 
     def _whole_again(self, session: Session, row: Instance, target: Path) -> bool:
-        """The index had it, the disk had lost it, or retention has deleted it: its study is complete anew."""
+        """Take back an instance that is indexed but was lost, or deleted by retention: its study counts it as new."""
         if not target.is_file():
-            # Retention has deleted the new file with the old one: once more.
+            # Retention has deleted the new file together with the old one: try once more.
             return False
         close_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid)
         row.purged_at = None
@@ -308,7 +311,7 @@ class InstanceStore:
         )
 
     def alert(self, kind: AlertKind, subject: str, detail: str) -> None:
-        """Raise an alert in a transaction of its own."""
+        """Raise an alert in its own transaction."""
         with self._database.write() as session:
             raise_alert(session, kind, subject, detail)
 

@@ -1,5 +1,8 @@
-"""When a study is complete: no image for the quiet time, or the first image older than the longest wait. Where the sender's
-archive says how many images there are: when they are here, or after the longest wait.
+"""When a study is complete.
+
+A study is complete when no image has come for the quiet time, or when its first image is older than the longest wait.
+If the sender's archive says how many images there are, the study is complete when they are all here, or after the
+longest wait.
 
 A late image opens a new generation; its job analyses all images of the study again.
 """
@@ -17,12 +20,13 @@ from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import StudyState
 from dicom_node.system.transitions import next_state
 
-# An archive is not asked while images come, and about one study not more often than this.
+# An archive is asked only once no image has come for the first time, and about each study no more often than the
+# second.
 _SETTLED = timedelta(seconds=2)
 _ASK_EVERY = timedelta(seconds=10)
-# Whatever an archive says, it fits the column.
+# A cap, so that whatever number an archive gives fits the column.
 _MOST_IMAGES = 2**31 - 1
-# Null, and so neither, where the archive has not said anything.
+# Both conditions are null, so neither holds, if the archive has said nothing.
 _IS_SHORT = StudyRow.images_here < StudyRow.images_expected
 IS_WHOLE = StudyRow.images_here >= StudyRow.images_expected
 
@@ -43,7 +47,7 @@ TRANSITIONS: dict[tuple[StudyState, StudyEvent], StudyState] = {
 
 
 def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
-    """Note an image of a study: the quiet time begins again, and a complete study opens its next generation."""
+    """Note an image of a study: its quiet time starts again, and a complete study opens its next generation."""
     study = session.get(StudyRow, study_uid, with_for_update=True)
     if study is None:
         study = StudyRow(
@@ -68,7 +72,7 @@ def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
 
 
 def close(study: StudyRow) -> None:
-    """Nothing more is waited for: the study is complete until a late image opens its next generation.
+    """Stop waiting: the study is complete until a late image opens its next generation.
 
     Raises
     ------
@@ -79,14 +83,14 @@ def close(study: StudyRow) -> None:
 
 
 def _move(study: StudyRow, event: StudyEvent) -> StudyState:
-    """The only place where a study's state changes; the state before."""
+    """Change a study's state, which happens nowhere else; returns the state before."""
     before = StudyState(study.state)
     study.state = next_state(TRANSITIONS, before, event, f"study {study.study_uid}")
     return before
 
 
 def sender_released(session: Session, study_uids: Collection[str], now: datetime) -> None:
-    """The sender of the last images of these studies has released its association."""
+    """Note that the sender of the last images of these studies has released its association."""
     mine = (StudyRow.study_uid.in_(study_uids), StudyRow.state == StudyState.RECEIVING)
     session.execute(update(StudyRow).where(*mine).values(released_at=now))
 
@@ -95,7 +99,7 @@ def sender_released(session: Session, study_uids: Collection[str], now: datetime
 
 
 def to_ask(session: Session, senders: Collection[str], now: datetime) -> list[str]:
-    """Studies of these senders (AE titles) about which their archive is to be asked, those that wait longest first."""
+    """The studies of these senders (AE titles) about which their archive must be asked, the longest-waiting first."""
     long_ago = or_(
         StudyRow.asked_at.is_(None),
         StudyRow.asked_at <= now - _ASK_EVERY,
@@ -108,7 +112,7 @@ def to_ask(session: Session, senders: Collection[str], now: datetime) -> list[st
 
 
 def to_fetch(session: Session, senders: Collection[str], now: datetime, quiet_seconds: float) -> list[str]:
-    """Studies of these senders that are short of images after their quiet time, and of which nothing was fetched yet."""
+    """The studies of these senders that lack images after their quiet time and for which nothing was fetched yet."""
     quiet = StudyRow.last_received_at <= now - timedelta(seconds=quiet_seconds)
     query = select(StudyRow.study_uid).where(StudyRow.state == StudyState.RECEIVING, quiet, _IS_SHORT)
     return list(session.scalars(query.where(StudyRow.fetched_at.is_(None), _came_from(senders))))
@@ -119,9 +123,10 @@ def _came_from(senders: Collection[str]) -> ColumnElement[bool]:
 
 
 def note_count(session: Session, study_uid: str, series: Mapping[str, int] | None, asked_at: datetime) -> None:
-    """Keep an archive's answer: its images by series, None where it did not answer. What it said before stays then.
+    """Keep an archive's answer: the number of its images by series, or None if it did not answer.
 
-    An archive that knows no image of the study says nothing about it.
+    Without an answer, what the archive said before remains. An archive that knows no image of the study says nothing
+    about it.
     """
     study = session.get(StudyRow, study_uid, with_for_update=True)
     if study is None or study.state != StudyState.RECEIVING:
@@ -141,5 +146,5 @@ def _counts_here(session: Session, study_uid: str) -> dict[str, int]:
 
 
 def note_fetch(session: Session, study_uid: str, now: datetime) -> None:
-    """What is missing of a study is being fetched: once for each generation."""
+    """Note that the missing images of a study are being fetched, which happens once for each generation."""
     session.execute(update(StudyRow).where(StudyRow.study_uid == study_uid).values(fetched_at=now))

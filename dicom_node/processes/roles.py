@@ -1,6 +1,7 @@
-"""What each process of the node is made of, one function a role: the only place that puts process modules together.
+"""What each process of the node consists of, one function per role. Only this module puts the modules of processes
+together.
 
-Every process imports this module, so what one role alone needs and is large is imported in its function.
+Every process imports this module, so a large library that only one role needs is imported inside that role's function.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PURGE_EVERY_S = 60.0
 
 
 def serve(config: Path) -> None:
-    """The supervisor: bring the database up to date, then run every other process until asked to stop.
+    """Run the supervisor: it brings the database up to date, then runs every other process until asked to stop.
 
     Raises
     ------
@@ -54,12 +55,12 @@ def serve(config: Path) -> None:
 
 
 def listen(config: Path) -> None:
-    """The listener.
+    """Run the listener.
 
     Raises
     ------
     NodeError
-        If the settings or the database are wrong, or the port cannot be had.
+        If the settings or the database are wrong, or the port is not available.
     """
     settings, database, stop = _begin(config, "listener")
     try:
@@ -71,14 +72,14 @@ def listen(config: Path) -> None:
 
 
 def work(config: Path) -> None:
-    """One worker.
+    """Run one worker.
 
     Raises
     ------
     NodeError
         If the settings, the database or the model are wrong.
     """
-    # Loads highdicom and SciPy; `load_detector` loads torch.
+    # This loads highdicom and SciPy; `load_detector` loads torch.
     from dicom_node.analysis.worker import Worker
 
     settings, database, stop = _begin(config, "worker")
@@ -89,7 +90,7 @@ def work(config: Path) -> None:
 
 
 def deliver(config: Path) -> None:
-    """Delivery, and with it the timers and everything else of which the node needs one.
+    """Run delivery, together with the timers and everything else that the node needs only once.
 
     Raises
     ------
@@ -110,14 +111,14 @@ def deliver(config: Path) -> None:
 
 
 def web(config: Path) -> None:
-    """Health, metrics and the status page.
+    """Serve health, metrics and the status page.
 
     Raises
     ------
     NodeError
         If the settings or the database are wrong.
     """
-    # Loads Starlette, uvicorn and Jinja.
+    # This loads Starlette, uvicorn and Jinja.
     from dicom_node.web.server import run_web
 
     settings, database, stop = _begin(config, "web")
@@ -126,7 +127,7 @@ def web(config: Path) -> None:
 
 
 def _timers(settings: NodeSettings, database: Database) -> Scheduler:
-    """The scheduler with the steps of other modules that it runs too."""
+    """The scheduler, with the steps that it runs for other modules."""
     scheduler = Scheduler(settings, database)
     scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
     scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
@@ -135,7 +136,7 @@ def _timers(settings: NodeSettings, database: Database) -> Scheduler:
 
 
 def _census(settings: NodeSettings, database: Database) -> Census:
-    """The census; images that its archive has and the node lacks are fetched by the retriever."""
+    """The census; its retriever fetches the images that an archive has and the node lacks."""
     return Census(settings, database, lambda archive, uid: Retriever(settings, database, archive).pull(uid, "MR"))
 
 
@@ -153,6 +154,6 @@ def _begin(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
 def _at_work(
     settings: NodeSettings, database: Database, role: str, gpu: Callable[[], tuple[str, int, int] | None] = lambda: None
 ) -> Iterator[None]:
-    """The audit log has the process's start and end; in between it says that it lives."""
+    """Record the start and end of the process in the audit log; in between, say that it is alive."""
     with activity(AuditLog(settings), role), beating(database, role, gpu=gpu):
         yield

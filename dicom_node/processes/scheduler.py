@@ -1,4 +1,4 @@
-"""The timers: closing complete studies, and giving the jobs of silent workers back. The job table is the queue, not this."""
+"""The timers close complete studies and give back the jobs of silent workers. The queue itself is the job table."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from dicom_node.system.loops import attempt
 
 _COMPLETION_EVERY_S = 1.0
 _CLOCK_EVERY_S = 1.0
-# A step back that NTP's slewing does not make.
+# A step back of this size (seconds) is more than NTP's slewing makes.
 _SET_BACK_S = 0.5
 
 
 class Scheduler:
     """Runs the timers in threads of this process. Several on one database do no harm: each step is one transaction.
 
-    APScheduler goes by the time of day: where that is set back, its timers would stand still until the old time has come
-    again. So the time of day is compared with the monotonic clock, and every timer is run at once where it went back.
+    APScheduler goes by the time of day: if that is set back, its timers would stand still until the old time has come
+    again. So the time of day is compared with the monotonic clock, and every timer is run at once if it went back.
     """
 
     def __init__(self, settings: NodeSettings, database: Database) -> None:
@@ -74,7 +74,7 @@ class Scheduler:
             get_logger().warning("lease_expired", job=job)
 
     def every(self, seconds: float, step: Callable[[], None]) -> None:
-        """Run a step every so many seconds, from now on."""
+        """Run a step every ``seconds`` seconds, starting now."""
         self._timer.add_job(
             partial(attempt, step, "timer_failed", timer=step.__name__),
             "interval",
@@ -95,5 +95,5 @@ class Scheduler:
 
 
 def _lead() -> float:
-    """What the time of day is ahead of the monotonic clock, in seconds."""
+    """How far the time of day is ahead of the monotonic clock, in seconds."""
     return time.time() - time.monotonic()

@@ -1,4 +1,4 @@
-"""`serve`: the node's processes, started in order, restarted when one ends by itself, stopped together.
+"""`serve` starts the node's processes in order, restarts one that ends by itself, and stops all of them together.
 
 Workers come first: a node whose model cannot be loaded refuses to start before it has accepted anything.
 """
@@ -26,12 +26,12 @@ STOP_DEADLINE_S = 20.0
 _READY_DEADLINE_S = 300.0
 _RESTART_FIRST_S = 1.0
 _RESTART_LONGEST_S = 60.0
-# A process that ran so long was well; its next failure counts as the first.
+# A process that ran this long (seconds) was well; its next failure counts as the first.
 _WELL_AFTER_S = 60.0
 
 
 class StartError(NodeError):
-    """A process of the node did not start. Its own message stands above."""
+    """A process of the node did not start. Its own message appears above."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -44,7 +44,7 @@ class Child:
 
     name: str
     command: list[str]
-    # The node works without an optional one: its start is not waited for, and may fail.
+    # The node works without an optional process, so it does not wait for its start, which may fail.
     is_optional: bool = False
     process: subprocess.Popen[bytes] | None = None
     ready_fd: int | None = None
@@ -53,12 +53,12 @@ class Child:
     restart_at: float = field(default=0.0)
 
     def start(self) -> None:
-        """Start it; it tells through a pipe when it does its work."""
+        """Start the process; it says through a pipe when it is ready."""
         reading, writing = os.pipe()
         environment = {**os.environ, READY_FD: str(writing), SUPERVISOR_PID: str(os.getpid())}
-        # systemd hears the supervisor alone.
+        # Only the supervisor talks to systemd.
         environment.pop(NOTIFY_SOCKET, None)
-        # A process group of its own: Ctrl-C reaches the supervisor alone, which stops its children in order.
+        # The child gets its own session: Ctrl-C then reaches only the supervisor, which stops its children in order.
         self.process = subprocess.Popen(
             self.command, env=environment, pass_fds=(writing,), start_new_session=True, stdin=subprocess.DEVNULL
         )
@@ -68,11 +68,11 @@ class Child:
         self.started = time.monotonic()
 
     def is_running(self) -> bool:
-        """Whether the process lives."""
+        """Whether the process is alive."""
         return self.process is not None and self.process.poll() is None
 
     def is_ready(self) -> bool:
-        """Whether it has said so."""
+        """Whether the process has said that it is ready."""
         if self.ready_fd is None:
             return True
         readable, _, _ = select.select([self.ready_fd], [], [], 0)
@@ -82,13 +82,13 @@ class Child:
         return False
 
     def close_pipe(self) -> None:
-        """Forget the pipe."""
+        """Close the pipe."""
         if self.ready_fd is not None:
             os.close(self.ready_fd)
             self.ready_fd = None
 
     def signal(self, number: int) -> None:
-        """Send a signal, if the process lives."""
+        """Send a signal if the process is alive."""
         if self.process is not None and self.is_running():
             self.process.send_signal(number)
 
@@ -111,7 +111,7 @@ class Supervisor:
             self._children.append(Child("web", [*program, "web", *options], is_optional=True))
 
     def is_well(self) -> bool:
-        """Whether every process that the node cannot do without lives."""
+        """Whether every process that the node cannot do without is alive."""
         return all(child.is_running() for child in self._children if not child.is_optional)
 
     def run(self, stop: StopFlag) -> None:
@@ -120,7 +120,7 @@ class Supervisor:
         Raises
         ------
         StartError
-            If a process ends before it was ready.
+            If a process ends before it is ready.
         """
         try:
             for child in self._children:
@@ -174,7 +174,7 @@ class Supervisor:
         try_to_raise(self._database, AlertKind.PROCESS_RESTARTED, child.name, why)
 
     def _stop_all(self) -> None:
-        """Listener first, so that nothing new is accepted; whoever outlives the deadline is killed."""
+        """Stop the listener first, so that nothing new is accepted; a process that outlives the deadline is killed."""
         for child in reversed(self._children):
             child.signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_DEADLINE_S

@@ -1,4 +1,4 @@
-"""Who gets an association, and who is told of those that were refused: log, alert, audit message."""
+"""Deciding who gets an association, and reporting each refusal in the log, an alert and an audit message."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from dicom_node.system.log import get_logger
 
 
 class Admission:
-    """Judges callers by the settings; the `Doorkeeper` of the listener's server.
+    """Judges callers by the settings; it is the `Doorkeeper` of the listener's server.
 
     Parameters
     ----------
     settings
-        Of the whole node.
+        The settings of the whole node.
     database
-        For alerts.
+        Where alerts are raised.
     store
-        Says whether there is room for images.
+        Knows whether there is room for images.
     peers
-        Who may call.
+        Knows who may call.
     audit
         The listener's part of the audit log.
     """

@@ -1,5 +1,7 @@
-"""Asks a sender's archive how many images a study has (C-FIND), so that nobody waits for a complete study, and nobody takes an
-incomplete one for complete. In threads of its own: an archive that hangs holds up nothing, and the quiet time decides.
+"""Asking a sender's archive how many images a study has (C-FIND).
+
+The answer saves waiting for a study that is already complete, and keeps an incomplete one from being taken for
+complete. The census runs in its own threads: an archive that hangs holds up nothing, and then the quiet time decides.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from dicom_node.system.log import get_logger
 from dicom_node.system.loops import keep_doing
 
 _LOOK_EVERY_S = 1.0
-# Only MR images are counted: nothing else is analysed, and our own results would never come back.
+# Only MR images are counted: nothing else is analysed, and the node's results, which the archive has, never come back.
 _MODALITY = "MR"
 
 
@@ -35,7 +37,7 @@ class Census:
     Parameters
     ----------
     fetch
-        Brings what is missing of a study from an archive.
+        Fetches the missing images of a study from an archive.
     """
 
     def __init__(self, settings: NodeSettings, database: Database, fetch: Callable[[Archive, str], object]) -> None:
@@ -95,7 +97,7 @@ class Census:
                 studies.note_count(session, study_uid, None, utc_now())
 
     def fetch_due(self, archive: Archive) -> None:
-        """Fetch what is missing of every study that is due, once."""
+        """Fetch the missing images of every study that is due, once."""
         with self._database.read() as session:
             due = studies.to_fetch(session, self._senders(archive), utc_now(), self._settings.study.quiet_seconds)
         for study_uid in due:
@@ -109,13 +111,15 @@ class Census:
 
 
 def count_by_series(association: Any, study_uid: str) -> dict[str, int]:
-    """How many images an archive has of each MR series of a study (PS3.4 C.6.2: study root, levels SERIES and, where it does not
-    say the number of a series, IMAGE).
+    """How many images an archive has in each MR series of a study.
+
+    The query uses the study root (PS3.4 C.6.2) at the level SERIES, and at the level IMAGE for a series whose number of
+    images the archive does not give.
 
     Raises
     ------
     DeliveryError
-        If it does not answer, or what it answers is no number.
+        If the archive does not answer, or does not answer with a number.
     """
     counts: dict[str, int] = {}
     for match in find(association, _series_query(study_uid)):

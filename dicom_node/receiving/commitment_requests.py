@@ -1,5 +1,6 @@
-"""Storage commitment at the listener: senders ask us to keep their images (N-ACTION), destinations report what they keep of
-our results (N-EVENT-REPORT).
+"""Storage commitment at the listener.
+
+Senders ask us to keep their images (N-ACTION), and destinations report which of our results they keep (N-EVENT-REPORT).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dicom_node.receiving.server import title
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
 
-# Requests of senders without an address for the answer: it goes out on their association so long after the response,
-# and is given up after the grace.
+# The answer to a sender without an address for it goes out on the sender's own association: this long after the
+# response (seconds), and it is given up after the grace.
 _IN_PLACE_PAUSE_S = 0.3
 IN_PLACE_GRACE_S = 60.0
 
@@ -30,11 +31,11 @@ class CommitmentRequests:
     Parameters
     ----------
     settings
-        Of the whole node.
+        The settings of the whole node.
     database
         Where requests and reports are kept.
     peers
-        Who may ask.
+        Knows who may ask.
     """
 
     def __init__(self, settings: NodeSettings, database: Database, peers: Peers) -> None:
@@ -47,7 +48,7 @@ class CommitmentRequests:
         return [(evt.EVT_N_ACTION, self._on_request), (evt.EVT_N_EVENT_REPORT, self._on_report)]
 
     def _on_request(self, event: Any) -> tuple[int, None]:
-        """A sender asks us to keep its images: on record first, answered after the response."""
+        """A sender asks us to keep its images: the request is recorded first and answered after the response."""
         calling = title(event.assoc.requestor.ae_title)
         if not self._peers.may_send(calling, event.assoc.requestor.address):
             return messages.NOT_AUTHORISED, None
@@ -71,9 +72,9 @@ class CommitmentRequests:
         return SUCCESS, None
 
     def _answer_in_place(self, association: Any, promise: Promise) -> None:
-        """The answer to a sender that has no address for it, while its association lasts."""
+        """Answer a sender that has no address for the answer, while its association lasts."""
         answer = promises.judge(self._database, self._settings.data_dir, promise)
-        # A sender that does not wait has asked for the end by now.
+        # By now, a sender that does not wait has asked to release the association.
         time.sleep(_IN_PLACE_PAUSE_S)
         if not association.is_established or association.dul.peek_next_pdu() is not None:
             return

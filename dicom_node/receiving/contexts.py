@@ -1,4 +1,4 @@
-"""What the node accepts: presentation contexts of every standard storage class."""
+"""What the node accepts: presentation contexts for every standard storage class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES, Verification
 
 from dicom_node.commitment import messages
 
-# JPIP references pixels elsewhere: there would be nothing to keep. SMPTE 2110 are streams, not files.
+# JPIP only refers to pixels elsewhere, so there would be nothing to keep. SMPTE 2110 syntaxes are streams, not files.
 _NOT_STORABLE_SYNTAXES = ("1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204")
 _NOT_STORABLE_PREFIX = "1.2.840.10008.1.2.7."
 # JPIP HTJ2K Referenced Deflate
@@ -20,7 +20,7 @@ _NOT_STORABLE = {*_NOT_STORABLE_SYNTAXES, "1.2.840.10008.1.2.4.205"}
 
 
 def storage_sop_classes() -> list[str]:
-    """Every standard storage SOP class of composite instances, retired ones too (old archives still send them)."""
+    """Every standard storage SOP class of composite instances, even retired ones, which old archives still send."""
     known = set(_STORAGE_CLASSES.values())
     listed = {
         uid
@@ -33,15 +33,18 @@ def storage_sop_classes() -> list[str]:
 
 
 def transfer_syntaxes() -> list[str]:
-    """Every transfer syntax in which an object has its pixels in itself."""
+    """Every transfer syntax in which an object itself contains its pixels."""
     return [
         uid for uid in ALL_TRANSFER_SYNTAXES if uid not in _NOT_STORABLE and not uid.startswith(_NOT_STORABLE_PREFIX)
     ]
 
 
 class SharedContexts(list[PresentationContext]):
-    """Presentation contexts that all associations share. pynetdicom copies an acceptor's for each association, although
-    it only reads them: with some two hundred classes in forty transfer syntaxes that took most of a tenth of a second."""
+    """Presentation contexts that all associations share.
+
+    pynetdicom copies an acceptor's contexts for each association, although it only reads them. With about two hundred
+    classes in forty transfer syntaxes, that took most of a tenth of a second.
+    """
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharedContexts:
         return self
@@ -56,7 +59,7 @@ def supported_contexts() -> SharedContexts:
     contexts = SharedContexts([build_context(Verification), commitment])
     for uid in storage_sop_classes():
         if uid not in _STORAGE_CLASSES.values():
-            # Retired classes, which pynetdicom would not serve by itself.
+            # pynetdicom would not serve retired classes by itself.
             register_uid(uid, f"RetiredStorage_{uid.replace('.', '_')}", StorageServiceClass)
         contexts.append(build_context(uid, syntaxes))
     return contexts

@@ -1,9 +1,10 @@
-"""The listener: C-ECHO and C-STORE SCP, storage commitment both ways. A process of its own, and never torch in it.
+"""The listener: C-ECHO and C-STORE SCP, and storage commitment both ways. It is a separate process and never loads
+torch.
 
-pynetdicom's server is used with four changes, each for a peer that does not behave: a PDU has a largest length and one
-deadline from its first byte to its last; the TLS handshake happens in the connection's own thread; a connection counts
-when its association is admitted, so that silent sockets take no place away from a permitted sender; and what a peer may
-make us hold in memory has a limit, for each object and for all together.
+pynetdicom's server is used with four changes, each to guard against a peer that misbehaves. A PDU has a maximum length
+and one deadline from its first byte to its last. The TLS handshake happens in the connection's own thread. A connection
+counts only once its association is admitted, so that silent sockets take no place away from a permitted sender. What a
+peer may make us hold in memory has a limit, for each object and for all together.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class StorageListener:
     Parameters
     ----------
     settings
-        Of the whole node.
+        The settings of the whole node.
     database
-        For alerts about refused associations.
+        Where alerts about refused associations are raised.
     store
         Keeps what arrives.
     """
@@ -65,13 +66,13 @@ class StorageListener:
         self._peers = Peers(settings)
         self._audit = Receiving(AuditLog(settings), database)
         self._server: GuardedServer | None = None
-        # What each association has brought, where its release says something (`study.quiet_seconds_after_release`).
+        # The studies that each association has brought, if its release matters (`study.quiet_seconds_after_release`).
         self.brought: dict[Any, set[str]] = {}
         self._brought_lock = threading.Lock()
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on."""
+        """The TCP port that the listener listens on."""
         assert self._server is not None
         return int(self._server.server_address[1])
 
@@ -81,7 +82,7 @@ class StorageListener:
         Raises
         ------
         OSError
-            If the address cannot be listened on.
+            If the listener cannot listen on the address.
         """
         listener = self._settings.listener
         ae = self._application_entity()
@@ -101,7 +102,7 @@ class StorageListener:
         threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
 
     def stop(self) -> None:
-        """Accept nothing more, let images that are on their way arrive for some seconds, then abort all associations."""
+        """Accept nothing more, give images on their way some seconds to arrive, then abort all associations."""
         server = self._server
         if server is None:
             return
@@ -117,7 +118,7 @@ class StorageListener:
         self._server = None
 
     def report_quiet(self) -> None:
-        """Tell the audit log what associations have brought that stay open."""
+        """Tell the audit log what the associations that stay open have brought."""
         self._audit.report_quiet()
 
     def _may_go_on(self, association: Any, stopping_for_s: float) -> bool:
@@ -152,18 +153,19 @@ class StorageListener:
         """Remember that an association has brought an image of a study."""
         if self._settings.study.quiet_seconds_after_release is not None:
             with self._brought_lock:
-                # An association whose sender had gone before the answer has ended already, and ends no more.
+                # An association whose sender left before the answer has ended already; its end will not be reported
+                # again.
                 self.brought = {a: brought for a, brought in self.brought.items() if a.is_alive()}
                 self.brought.setdefault(association, set()).add(study_uid)
 
     def _forget_studies(self, event: Any) -> set[str]:
-        """Take what an association has brought off the list; the studies that no other association brings too."""
+        """Forget what an association has brought; returns those studies that no other association is bringing too."""
         with self._brought_lock:
             mine = self.brought.pop(event.assoc, set())
             return mine.difference(*self.brought.values())
 
     def _on_released(self, event: Any) -> None:
-        """The sender has said all that it wanted to say: a hint that its studies are complete."""
+        """The sender has nothing more to send: a hint that its studies are complete."""
         released = self._forget_studies(event)
         if not released:
             return
@@ -195,7 +197,7 @@ class StorageListener:
             dimse.is_storing = False
 
     def _receive(self, event: Any) -> tuple[int, str]:
-        """The status to answer, and the study where it is known."""
+        """Returns the status to answer, and the study if it is known."""
         requestor, request = event.assoc.requestor, event.request
         if event.assoc.dimse.was_too_large(request.MessageID):
             return self._store.refuse_too_large(request.AffectedSOPInstanceUID, title(requestor.ae_title)), ""

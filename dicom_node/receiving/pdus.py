@@ -1,4 +1,4 @@
-"""Reading PDUs from a peer that may not behave: a largest length and one deadline for each."""
+"""Reading PDUs from a peer that may misbehave: each has a maximum length and one deadline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_node.receiving.refusals import Rejection
 
-# A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far under it.
+# An A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far below this.
 SMALLEST_PDU_CAP = 1024 * 1024
 # A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
@@ -21,20 +21,20 @@ _SHORTEST_REQUEST = 68
 
 
 class GuardedSocket(AssociationSocket):
-    """A socket on which a PDU has a largest length and a deadline as a whole."""
+    """A socket on which each PDU has a maximum length and one deadline for the whole of it."""
 
     pdu_cap: int = SMALLEST_PDU_CAP
     pdu_timeout_s: float = 30.0
-    # Was read before there was an association.
+    # The PDU that was read before there was an association.
     first_pdu: bytes = b""
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly ``nr_bytes``, or what came before the peer closed.
+        """Read exactly ``nr_bytes``, or what came before the peer closed the connection.
 
         Raises
         ------
         OSError
-            If more is announced than a PDU may have, or the time is over. pynetdicom closes the connection then.
+            If more is announced than a PDU may have, or the time is up. pynetdicom then closes the connection.
         """
         if nr_bytes > self.pdu_cap:
             raise OSError(f"a PDU of {nr_bytes} bytes is announced; the limit is {self.pdu_cap}")
@@ -53,12 +53,12 @@ class GuardedSocket(AssociationSocket):
 
 
 def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytearray:
-    """Read ``size`` bytes, or what came before the peer closed.
+    """Read ``size`` bytes, or what came before the peer closed the connection.
 
     Raises
     ------
     OSError
-        If the time is over (``deadline`` is of the monotonic clock), or the connection breaks.
+        If the time is up (``deadline`` is a time of the monotonic clock), or the connection breaks.
     """
     received = bytearray()
     while len(received) < size:
@@ -91,7 +91,7 @@ def read_request(connection: socket.socket, timeout_s: float) -> bytes:
 
 
 def _is_readable(request: bytes | bytearray) -> bool:
-    """Whether an A-ASSOCIATE-RQ can be decoded. One that cannot would keep an association waiting for one that can."""
+    """Whether an A-ASSOCIATE-RQ can be decoded. If it cannot, its association would wait for one that can."""
     pdu = A_ASSOCIATE_RQ()
     try:
         pdu.decode(bytes(request))
@@ -102,12 +102,12 @@ def _is_readable(request: bytes | bytearray) -> bool:
 
 
 def is_version_1(request: bytes) -> bool:
-    """Whether a request speaks the only version of the protocol (PS3.8 9.3.2: that bit alone is looked at)."""
+    """Whether a request uses the only version of the protocol (PS3.8 9.3.2: only that bit is tested)."""
     return bool(request[7] & 1)
 
 
 def without_later_versions(request: bytes) -> bytes:
-    """pynetdicom looks at all bits of the version."""
+    """The request with only the bit of version 1 set, since pynetdicom looks at all bits of the version."""
     return request[:6] + b"\x00\x01" + request[8:]
 
 

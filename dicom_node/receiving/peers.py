@@ -1,4 +1,4 @@
-"""Who may call, from where, and how often at once."""
+"""Who may call, from where, and with how many associations at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from dicom_node.settings.node import NodeSettings
 
 
 class Peers:
-    """Who may call: the settings' peers and archives send images (this machine alone if there are no peers);
-    destinations report what they keep."""
+    """Who may call.
+
+    The settings' peers and archives may send images (only this machine may if there are no peers); destinations may
+    report what they keep.
+    """
 
     def __init__(self, settings: NodeSettings) -> None:
         self._rules: dict[str, list[Any]] = {}
@@ -25,21 +28,23 @@ class Peers:
         self._destinations = [(destination.ae_title, destination.host) for destination in settings.destinations]
 
     def most_associations(self, ae_title: str) -> int:
-        """How many associations someone of this AE title may have; 0 where no limit of its own is set. Of several tables of one
-        title the largest limit counts."""
+        """How many associations a peer with this AE title may have; 0 if it has no limit of its own.
+
+        If several tables have the same title, the largest limit counts.
+        """
         return self._limits.get(ae_title, 0)
 
     def knows_title(self, ae_title: str) -> bool:
-        """Whether someone has this AE title (any is good where no peers are set)."""
+        """Whether anyone may use this AE title (any title is accepted if no peers are set)."""
         others = {title for title, _ in (*self._archives, *self._destinations)}
         return not self._rules or ae_title in self._rules or ae_title in others
 
     def allows(self, ae_title: str, address: str) -> bool:
-        """Whether someone of this AE title may come from this address."""
+        """Whether a caller with this AE title may come from this address."""
         return self.may_send(ae_title, address) or _is_one_of(self._destinations, ae_title, address)
 
     def may_send(self, ae_title: str, address: str) -> bool:
-        """Whether it may send images and ask for them to be kept."""
+        """Whether the caller may send images and ask for them to be kept."""
         ip = _ip(address)
         if not self._rules and ip.is_loopback:
             return True
@@ -48,7 +53,7 @@ class Peers:
 
 
 def _is_one_of(partners: list[tuple[str, str]], ae_title: str, address: str) -> bool:
-    """Whether the address is that of a partner of this title."""
+    """Whether the address belongs to a partner with this title."""
     return any(title == ae_title and _ip(address) in _addresses_of(host) for title, host in partners)
 
 

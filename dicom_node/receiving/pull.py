@@ -1,7 +1,7 @@
-"""Pulling studies from an archive: C-FIND says what there is, C-MOVE or C-GET brings what is missing here.
+"""Pulling studies from an archive: C-FIND says what there is, and C-MOVE or C-GET brings what is missing here.
 
-What comes by C-MOVE goes through the listener, what comes by C-GET through the same store: on disk and indexed before it is
-acknowledged. A pull that was interrupted goes on where it stopped when it is started again.
+Images that come by C-MOVE go through the listener; images that come by C-GET go through the same store. Both are on
+disk and indexed before they are acknowledged. An interrupted pull continues where it stopped when it is started again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _SOME_FAILED = 0xB000
 
 @dataclass(frozen=True, slots=True)
 class FoundStudy:
-    """A study of the archive. No patient data: they are asked for, and never shown."""
+    """A study of the archive. It holds no patient data: queries may use them, but they are never shown."""
 
     study_uid: str
     date: str
@@ -91,14 +91,14 @@ class FoundImage:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull of one study did: images of the archive, of these already here, received, and missing still."""
+    """How a pull of one study went: how many images the archive has, and how many were here, came or still lack."""
 
     study_uid: str
     images: int
     were_here: int
     received: int
     missing: int
-    # What the archive said where it could not send all.
+    # What the archive said if it could not send everything.
     problem: str = ""
 
 
@@ -108,11 +108,11 @@ class Retriever:
     Parameters
     ----------
     settings
-        Of the whole node.
+        The settings of the whole node.
     database
-        Says what is here.
+        Knows which images are here.
     archive
-        Where to look.
+        The archive to ask.
     """
 
     def __init__(self, settings: NodeSettings, database: Database, archive: Archive) -> None:
@@ -123,7 +123,8 @@ class Retriever:
         self._remote = RemoteAE.of(settings, archive)
 
     def find_studies(self, keys: Mapping[str, str]) -> list[FoundStudy]:
-        """Studies that match keys such as StudyInstanceUID, AccessionNumber, PatientID, StudyDate (``20240101-20240131``).
+        """The studies that match keys such as StudyInstanceUID, AccessionNumber, PatientID or StudyDate
+        (``20240101-20240131``).
 
         Raises
         ------
@@ -142,7 +143,7 @@ class Retriever:
         )
 
     def find_images(self, study_uid: str, modality: str = "") -> list[FoundImage]:
-        """The images of a study, of one modality or (empty) of all.
+        """The images of a study: those of one modality, or all if ``modality`` is empty.
 
         Raises
         ------
@@ -164,7 +165,7 @@ class Retriever:
         return [image for image in images if image.sop_instance_uid]
 
     def pull(self, study_uid: str, modality: str = "") -> Pulled:
-        """Fetch the series of a study of which an image is missing here.
+        """Fetch those series of a study that have an image which is missing here.
 
         Raises
         ------
@@ -209,7 +210,7 @@ class Retriever:
         return [image for image in images if image.sop_instance_uid not in here]
 
     def _fetch(self, study_uid: str, missing: Sequence[FoundImage]) -> list[str]:
-        """Fetch the series of these images; what went wrong."""
+        """Fetch the series of these images; returns what went wrong."""
         series = dict.fromkeys(image.series_uid for image in missing)
         queries = [_query("SERIES", study_uid, SeriesInstanceUID=uid) for uid in series]
         return self._move(queries) if self._archive.retrieve == "move" else self._get(study_uid, queries, missing)
@@ -257,14 +258,14 @@ class Retriever:
 
 
 def _contexts(classes: Sequence[str]) -> list[Context]:
-    """C-GET, and each class in each transfer syntax, as far as the contexts of one association reach."""
+    """The contexts for C-GET and for each class in each transfer syntax, as many as fit into one association."""
     each = max(1, (_MOST_CONTEXTS - 1) // len(classes))
     contexts: list[Context] = [(uid, (str(syntax),)) for syntax in _SYNTAXES[:each] for uid in classes]
     return [(GET, ()), *contexts[: _MOST_CONTEXTS - 1]]
 
 
 def _bound(association: Any, budget: Budget) -> None:
-    """What the archive sends has the limits of what the listener receives."""
+    """Apply the listener's limits to what the archive sends."""
     association.dimse = BoundedDimse(association, budget)
 
 

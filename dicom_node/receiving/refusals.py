@@ -1,6 +1,6 @@
-"""Why an association is refused: in words for people and metrics, and in the numbers of the A-ASSOCIATE-RJ.
+"""Why an association is refused: in words for people and metrics, and as the numbers of the A-ASSOCIATE-RJ.
 
-This module imports nothing of the node and no library: whoever counts refusals needs no DICOM for it.
+This module imports nothing from the node and no library: counting refusals needs no DICOM.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Rejection(NamedTuple):
     reason: int
 
 
-# The peer asks in another version of the protocol than the only one there is. Nobody is told of it.
+# The peer asks for another version of the protocol than the only one that exists. Nobody is told of this refusal.
 UNKNOWN_VERSION = Rejection(1, 2, 2)
 
 
@@ -30,14 +30,14 @@ class Refusal(Enum):
     Parameters
     ----------
     words
-        For the log, the alert, the audit message and the label of the metric.
+        The words for the log, the alert, the audit message and the label of the metric.
     rejection
-        What the peer is answered.
+        The answer to the peer.
     """
 
     WRONG_CALLED_AE = "wrong called AE title", Rejection(1, 1, 7)
     UNKNOWN_CALLING_AE = "unknown calling AE title", Rejection(1, 1, 3)
-    # The standard has no reason for it: no-reason-given.
+    # The standard has no reason for this, so the peer gets no-reason-given.
     ADDRESS = "address not allowed", Rejection(1, 1, 1)
     DISK_RESERVE = "disk reserve", Rejection(2, 3, 1)
     TOO_MANY = "too many associations", Rejection(2, 3, 2)
@@ -49,7 +49,7 @@ class Refusal(Enum):
 
     @property
     def is_about_caller(self) -> bool:
-        """Whether it is because of who calls, not because the node has no room now."""
+        """Whether the refusal is about who calls, rather than about a lack of room in the node."""
         return self.rejection.result == 1
 
     def alert_subject(self, address: str) -> str:
@@ -58,6 +58,6 @@ class Refusal(Enum):
 
     @staticmethod
     def of_alert(subject: str) -> Refusal | None:
-        """The refusal that an alert's subject is about; None where it is about something else."""
+        """The refusal that an alert's subject is about; None if it is about something else."""
         told = subject.rpartition(": ")[2]
         return next((refusal for refusal in Refusal if refusal.words == told), None)

@@ -28,13 +28,13 @@ from dicom_node.receiving.refusals import UNKNOWN_VERSION, Refusal
 from dicom_node.settings.sections import ListenerRules
 from dicom_node.system.log import get_logger, printable
 
-# Threads of connections that have not (or not yet) become associations, beyond those that are.
+# How many connections may exist that have not, or not yet, become associations; each has a thread.
 SPARE_CONNECTIONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association: the titles of its request, one line of printable characters, and its IP address."""
+    """Who asks for an association: the request's titles, made printable and fit for one line, and the IP address."""
 
     calling_ae: str
     called_ae: str
@@ -42,36 +42,36 @@ class Caller:
 
     @staticmethod
     def of(request: bytes, address: str) -> Caller:
-        """The titles of an A-ASSOCIATE-RQ (PS3.8 9.3.2: bytes 11 to 26 and 27 to 42)."""
+        """The caller that an A-ASSOCIATE-RQ names (PS3.8 9.3.2: bytes 11 to 26 and 27 to 42)."""
         called, calling = (title(request[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
         return Caller(calling, called, address)
 
 
 class Doorkeeper(Protocol):
-    """Decides who gets an association, and is told of those who get none."""
+    """Decides who gets an association, and is told about those who get none."""
 
     def judge(self, caller: Caller) -> Refusal | None:
         """Why an association is refused; None if the caller may have one."""
 
     def most_associations(self, calling_ae: str) -> int:
-        """How many associations someone of this AE title may have at once."""
+        """How many associations callers with this AE title may have at once."""
 
     def refused(self, caller: Caller, refusal: Refusal) -> None:
         """A caller was refused: by the doorkeeper, or because there was no place."""
 
     def tls_failed(self, address: str) -> None:
-        """Someone at this IP address did not come to TLS."""
+        """A caller at this IP address did not complete the TLS handshake."""
 
 
 class GuardedDimse(BoundedDimse):
-    """Serves a peer's requests also while a response of it is waited for."""
+    """Serves a peer's requests even while we wait for a response from it."""
 
-    # A peer waits for each answer, so that requests never pile up.
+    # A peer that waits for each answer never has this many requests waiting.
     most_waiting = 8
 
     def __init__(self, association: Any, budget: Budget) -> None:
         super().__init__(association, budget)
-        # What to do, in a thread of its own, when the response to an N-ACTION was handed over for sending.
+        # What to do, in its own thread, once the response to an N-ACTION was handed over for sending.
         self.after_response: Callable[[], None] | None = None
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
@@ -82,7 +82,7 @@ class GuardedDimse(BoundedDimse):
             self.after_response = None
 
     def get_msg(self, block: bool = False) -> Any:
-        """The next message. Who waits for a response gets that; requests of the peer that come before it are served."""
+        """The next message. While we wait for a response, requests of the peer that come before it are served."""
         if not block:
             return super().get_msg(block=False)
         deadline = time.monotonic() + (self.dimse_timeout or 0.0)
@@ -92,7 +92,8 @@ class GuardedDimse(BoundedDimse):
                 time.sleep(0.01)
             elif message.is_valid_request:
                 self.assoc._serve_request(message, cast("int", context_id))
-                # Serving a request lets the association's own thread go on; it must be held until the response is here.
+                # Serving a request lets the association's own thread continue; it must be held until the response is
+                # here.
                 self.assoc._is_paused = True
             else:
                 return context_id, message
@@ -119,19 +120,19 @@ class GuardedRequestHandler(RequestHandler):
 
 @dataclass(eq=False)
 class Slot:
-    """A place for one association, of a calling AE title."""
+    """A place for one association of a calling AE title."""
 
     calling: str
     is_starting: bool = True
     association: Any = None
 
     def is_used(self) -> bool:
-        """Whether its association lives, or is about to."""
+        """Whether its association is alive or about to start."""
         return self.is_starting or (self.association is not None and self.association.is_alive())
 
 
 class GuardedServer(ThreadedAssociationServer):
-    """Accepts and sets the time-out first; everything that waits for the peer happens in the connection's thread."""
+    """Accepts connections and sets their time-out; all waiting for a peer happens in the connection's own thread."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -159,14 +160,14 @@ class GuardedServer(ThreadedAssociationServer):
         super().__init__(*args, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept only."""
+        """Accept a connection, and do nothing that waits for the peer."""
         connection, address = cast("socket.socket", self.socket).accept()
         connection.settimeout(self.pdu_timeout_s)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Too many connections at once: the oldest that has not asked for an association makes room."""
+        """Make room if there are too many connections: cut the oldest one that has not asked for an association."""
         with self._lock:
             oldest = next(iter(self._waiting)) if len(self._waiting) >= SPARE_CONNECTIONS else None
         if oldest is not None:
@@ -174,7 +175,7 @@ class GuardedServer(ThreadedAssociationServer):
         return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """The connection's own thread."""
+        """Handle a connection, in its own thread."""
         if self._tls is not None:
             request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         with self._lock:
@@ -189,7 +190,8 @@ class GuardedServer(ThreadedAssociationServer):
         if isinstance(slot, bytes):
             self._answer(request, slot)
             return
-        # Only now: an association is three threads, two of which look at their queues a thousand times a second.
+        # The association starts only now: it has three threads, two of which poll their queues a thousand times a
+        # second.
         self.first_pdus[request] = without_later_versions(first), slot
         try:
             super().process_request_thread(request, client_address)
@@ -221,21 +223,21 @@ class GuardedServer(ThreadedAssociationServer):
         return None
 
     def _answer(self, connection: Any, pdu: bytes) -> None:
-        """A last word, and the end."""
+        """Send a last PDU, then close the connection."""
         with contextlib.suppress(OSError, ValueError):
             connection.sendall(pdu)
         self.shutdown_request(connection)
 
     def _hear(self, connection: Any, address: str) -> bytes:
-        """What a peer asks for; empty if it does not ask as it should."""
+        """The peer's A-ASSOCIATE-RQ; empty if the peer does not send a proper one."""
         try:
             if self._tls is not None:
-                # The socket's time-out is one for the whole handshake, however it drips.
+                # The socket's time-out covers the whole handshake, however slowly its bytes come.
                 connection.do_handshake()
         except (OSError, ValueError) as error:
             get_logger().warning("tls_failed", address=address, error=type(error).__name__)
             self._doorkeeper.tls_failed(address)
-            # Without TLS there is no last word: to send one would begin the handshake again.
+            # Nothing can be sent without TLS: an attempt would begin the handshake again.
             self._cut(connection)
             return b""
         try:
@@ -251,11 +253,11 @@ class GuardedServer(ThreadedAssociationServer):
         with self._lock:
             self._waiting.pop(connection, None)
         with contextlib.suppress(OSError):
-            # Not SSLSocket's own, which takes the TLS object away from the thread that reads.
+            # SSLSocket's own shutdown would take the TLS object away from the thread that reads.
             socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A log line instead of a traceback on standard error."""
+        """Write a log line instead of a traceback on standard error."""
         get_logger().exception("connection_failed", address=client_address[0])
 
 

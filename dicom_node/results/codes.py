@@ -1,7 +1,7 @@
-"""Coded concepts of our reports: by name from pydicom's dictionary (PS3.16) where it holds them, else spelled out.
+"""Coded concepts of our reports: by name from pydicom's dictionary (PS3.16) if it holds them, otherwise spelled out.
 
-The dictionary's names are used wherever value, scheme and meaning are what the standard prints. A test holds every one
-of them against its text, so that another edition of the dictionary never changes a report unseen.
+The dictionary's names are used wherever value, scheme and meaning are what the standard prints. A test compares every
+one of them with its text, so that another edition of the dictionary never changes a report unnoticed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CODING_SCHEME = "99SPINEONE"
 
 
 def coded(value: str, scheme: str, meaning: str) -> CodedConcept:
-    """A coded concept (PS3.3 8) that the dictionary does not hold, or with another meaning."""
+    """A coded concept (PS3.3 8) that the dictionary does not hold, or holds with another meaning."""
     return CodedConcept(value=value, scheme_designator=scheme, meaning=meaning)
 
 

@@ -1,4 +1,4 @@
-"""The modules that every result object shares: patient and study as in the source, our equipment, UIDs, dates.
+"""The modules that all result objects share: patient and study as in the source, our equipment, UIDs and dates.
 
 Patient and study values are copied as bytes with the source's Specific Character Set, so that a name in any script
 survives exactly. A value that breaks its VR (PS3.5 6.2) is not repeated, except the patient's identity and the UIDs:
@@ -42,7 +42,8 @@ from spineone_core.findings import ModelIdentity
 
 RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 
-# Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, empty where the source has none.
+# Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, but empty if the source has no
+# value.
 REQUIRED = (
     "StudyDate",
     "StudyTime",
@@ -73,11 +74,12 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 def start_result(
     header: Dataset, kind: ObjectKind, *, key: ResultKey, created: datetime, supersedes: str = ""
 ) -> Dataset:
-    """A new object of the study that ``header`` (any instance of it) belongs to.
+    """A new object of the study to which ``header`` (any instance of it) belongs.
 
-    ``created`` is written as it stands (the site's local time); where the source states its offset from UTC and
-    ``created`` is aware, it is converted, because one offset holds for all times of an object (PS3.3 C.12.1.1.8).
-    An object that supersedes an earlier one (by its SOP Instance UID) has another UID than one that does not.
+    ``created`` is written as it stands (the site's local time). If the source states its offset from UTC and
+    ``created`` is timezone-aware, it is converted, because one offset holds for all times of an object (PS3.3
+    C.12.1.1.8). An object that supersedes an earlier one, named by its SOP Instance UID, has another UID than one that
+    does not.
     """
     name = f"{kind.uid_name} after {supersedes}" if supersedes else kind.uid_name
     result = Dataset()
@@ -119,7 +121,10 @@ def _in_zone(created: datetime, offset: str) -> datetime:
 
 
 def processing_equipment(model: ModelIdentity, created: datetime) -> Dataset:
-    """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm; equal to the report's TID 4019 rows."""
+    """The Contributing Equipment item (PS3.3 C.12.1) of the analysing algorithm.
+
+    It equals the report's TID 4019 rows.
+    """
     item = Dataset()
     item.PurposeOfReferenceCodeSequence = Sequence([code_item(codes.DCM.ProcessingEquipment)])
     item.Manufacturer = MANUFACTURER
@@ -148,12 +153,12 @@ def to_bytes(dataset: Dataset) -> bytes:
 
 
 def settled(dataset: Dataset) -> Dataset:
-    """The object as a reader of its file sees it: plain data sets, nothing of the library that built it."""
+    """The object as a reader of its file sees it: plain data sets, without traces of the library that built it."""
     return pydicom.dcmread(BytesIO(to_bytes(dataset)))
 
 
 def plain(text: str, limit: int = 1024) -> str:
-    """Text that every Specific Character Set holds: printable ASCII without backslash, cut to ``limit`` characters."""
+    """Text that fits every Specific Character Set: printable ASCII without backslash, cut to ``limit`` characters."""
     decomposed = unicodedata.normalize("NFKD", text).replace("\\", "/")
     ascii_only = "".join(c for c in decomposed if not unicodedata.combining(c)).encode("ascii", "replace").decode()
     printable = "".join(c if " " <= c <= "~" else " " for c in ascii_only)
@@ -168,7 +173,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     terms = character_set(source)
     if terms:
         target.SpecificCharacterSet = terms if len(terms) > 1 else terms[0]
-    # Raw values are written as they are only if the target's character set is known to be that of its raw values.
+    # pydicom writes raw values as they are only if it knows that they are in the target's own character set.
     target.set_original_encoding(False, True, convert_encodings(terms or [""]))
     for keyword in _IDENTITY:
         _copy(source, target, keyword, required=True, checked=False)
@@ -180,7 +185,7 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
 
 
 def character_set(source: Dataset) -> list[str]:
-    """Defined terms of the source's Specific Character Set; empty where absent or unknown (its bytes stay all the same)."""
+    """The defined terms of the source's Specific Character Set; empty if absent or unknown (its bytes stay anyway)."""
     value = source.get("SpecificCharacterSet")
     terms = [value] if isinstance(value, str) else list(value or [])
     mended = [_character_set_term(str(term or "")) for term in terms]
@@ -209,7 +214,7 @@ def _copy(source: Dataset, target: Dataset, keyword: str, *, required: bool, che
 
 
 def _padded(value: bytes, vr: str) -> bytes:
-    """Even length with the padding of the VR: null for UIDs, space for text (PS3.5 6.2)."""
+    """The value padded to even length as its VR demands: null for UIDs, space for text (PS3.5 6.2)."""
     if vr == "UI":
         value = value.strip(b"\0 ")
         return value + b"\0" * (len(value) % 2)
@@ -218,7 +223,7 @@ def _padded(value: bytes, vr: str) -> bytes:
 
 
 def _decoded(source: Dataset, target: Dataset, tag: BaseTag) -> Any:
-    """The source's value by the target's character set; None if it cannot be decoded. The source is not changed."""
+    """The source's value in the target's character set; None if it cannot be decoded. The source is not changed."""
     view = Dataset()
     view.set_original_encoding(False, True, target.original_character_set)
     with warnings.catch_warnings():
@@ -245,11 +250,14 @@ def _is_valid(value: Any, keyword: str, vr: str) -> bool:
 
 
 def has_control_characters(text: str) -> bool:
-    """Characters that no single-line text VR allows (PS3.5 6.1.3); ESC belongs to code extensions."""
+    """Whether a text has characters that no single-line text VR allows (PS3.5 6.1.3).
+
+    ESC belongs to code extensions.
+    """
     return any(c < " " and c != "\x1b" for c in text)
 
 
 def _settle_deidentification(target: Dataset) -> None:
-    """Patient Identity Removed = YES demands a method (PS3.3 C.7.1.1, type 1C); without one the claim is not repeated."""
+    """Drop Patient Identity Removed = YES if the source gives no method, which it demands (PS3.3 C.7.1.1, type 1C)."""
     if target.get("PatientIdentityRemoved") == "YES" and not target.get("DeidentificationMethod"):
         del target.PatientIdentityRemoved

@@ -26,9 +26,9 @@ from dicom_node.results.sr_document import sop_class_of
 
 
 def image_library(sources: list[Dataset]) -> list[ContainerContentItem]:
-    """TID 1600; none where the study has no image.
+    """The content of TID 1600; empty if the study has no image.
 
-    highdicom's own fails where a source lacks Slice Thickness or spacing; here what is absent is left out.
+    highdicom's own version fails if a source lacks Slice Thickness or spacing; here absent values are left out.
     """
     images = [source for source in sources if "Rows" in source]
     if not images:
@@ -52,7 +52,7 @@ def _library_entry(image: Dataset) -> ImageContentItem:
 
 
 def _descriptors(image: Dataset) -> list[ContentItem]:
-    """TID 1602 and 1604 rows for which the image has values."""
+    """The rows of TID 1602 and 1604 for which the image has values."""
     context = RelationshipTypeValues.HAS_ACQ_CONTEXT
     modality = MODALITIES.get(str(image.get("Modality") or "MR"), MODALITIES["OT"])
     items: list[ContentItem] = [CodeContentItem(name=codes.DCM.Modality, value=modality, relationship_type=context)]
@@ -68,7 +68,7 @@ def _descriptors(image: Dataset) -> list[ContentItem]:
 
 @dataclass(frozen=True, slots=True)
 class _NumberRow:
-    """A number of TID 1602 or 1604: one value of an attribute that has ``count``."""
+    """A number of TID 1602 or 1604: one value of an attribute that has ``count`` values."""
 
     name: Code
     unit: CodedConcept
@@ -97,7 +97,7 @@ _NUMBERS = (
 
 
 def _number(image: Dataset, row: _NumberRow) -> float | None:
-    """The value of a row; None where it is absent, no number, or of another multiplicity."""
+    """The value of a row; None if it is absent, is no number or has another multiplicity."""
     try:
         value = image.get(row.keyword)
         values = [value] if row.count == 1 else list(value)
@@ -108,6 +108,6 @@ def _number(image: Dataset, row: _NumberRow) -> float | None:
 
 
 def frame_of_reference(image: Dataset | None) -> str:
-    """Frame of Reference UID; empty where it is absent or malformed."""
+    """The Frame of Reference UID; empty if it is absent or malformed."""
     uid = str(image.get("FrameOfReferenceUID") or "") if image is not None else ""
     return uid if is_valid_uid(uid) and "." in uid else ""

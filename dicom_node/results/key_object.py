@@ -21,12 +21,12 @@ TITLE = codes.DCM.OfInterest
 def build_key_object(
     *, detection: Detection, header: Dataset, slice_header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    """Note that points at the slice the findings lie on; arguments as in ``report.build_report``.
+    """The note that points at the slice on which the findings lie; arguments as in ``report.build_report``.
 
     Raises
     ------
     ValueError
-        If the study was not analysed, or the headers are of another study or slice.
+        If the study was not analysed, or the headers belong to another study or slice.
     """
     if not detection.analysed:
         raise ValueError("a study that was not analysed has no slice to point at")

@@ -26,7 +26,7 @@ class ResultKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
+class ResultSeries:
     """A series of result objects. Its UID is derived from ``uid_name`` (`ResultKey.uid`), which never changes."""
 
     uid_name: str
@@ -44,22 +44,26 @@ class ObjectKind(ResultKind):
     uid_name
         What the object's UID is derived from (`ResultKey.uid`); it never changes.
     stands_in_for
-        Role of the object that this one replaces at a destination that does not take its SOP class; empty for none.
+        Role of the object that this one replaces at a destination that does not take its SOP class; empty if none.
     """
 
     sop_class: str
     uid_name: str
-    series: Series
+    series: ResultSeries
     instance_number: int = 1
     stands_in_for: str = ""
 
 
-def _report_series(uid_name: str) -> Series:
-    """Viewers show one report a series, so each form of the report has its own."""
-    return Series(uid_name=uid_name, number=9801, description="SpineOne lumbar findings (research)", modality="SR")
+def _report_series(uid_name: str) -> ResultSeries:
+    """A series for one form of the report: viewers show one report per series, so each form has its own."""
+    return ResultSeries(
+        uid_name=uid_name, number=9801, description="SpineOne lumbar findings (research)", modality="SR"
+    )
 
 
-_PICTURES = Series(uid_name="overlay-series", number=9802, description="SpineOne overlay (research)", modality="OT")
+_PICTURES = ResultSeries(
+    uid_name="overlay-series", number=9802, description="SpineOne overlay (research)", modality="OT"
+)
 
 FINDINGS = ResultKind(role="findings", file_name="findings.json")
 REPORT = ObjectKind(
@@ -106,7 +110,7 @@ PRESENTATION = ObjectKind(
     file_name="gsps.dcm",
     sop_class=str(GrayscaleSoftcopyPresentationStateStorage),
     uid_name="presentation",
-    series=Series(
+    series=ResultSeries(
         uid_name="presentation-series", number=9803, description="SpineOne annotations (research)", modality="PR"
     ),
 )
@@ -115,7 +119,7 @@ KEY_OBJECT = ObjectKind(
     file_name="ko.dcm",
     sop_class=str(KeyObjectSelectionDocumentStorage),
     uid_name="key-object",
-    series=Series(
+    series=ResultSeries(
         uid_name="key-object-series", number=9804, description="SpineOne analysed slice (research)", modality="KO"
     ),
 )
@@ -134,5 +138,5 @@ RESULT_KINDS: tuple[ResultKind, ...] = (
 OBJECT_KINDS = tuple(kind for kind in RESULT_KINDS if isinstance(kind, ObjectKind))
 # The report in its forms (docs/decisions/010).
 REPORTS = (REPORT, REPORT_2D)
-# By role: what is sent in place of an object where the destination does not take its class, never beside it.
+# By role: what is sent instead of an object, never beside it, if the destination does not take the object's class.
 ALTERNATIVES = {kind.stands_in_for: kind.role for kind in OBJECT_KINDS if kind.stands_in_for}

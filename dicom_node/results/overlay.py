@@ -1,6 +1,6 @@
-"""The pictures of a result as RGB Secondary Capture (PS3.3 A.8.1): for every viewer that shows nothing else.
+"""The pictures of a result as RGB Secondary Capture (PS3.3 A.8.1), for viewers that show nothing else.
 
-They are one series: the findings on their slice, then, as asked for, the table of levels and the sheet of all slices.
+They form one series: the findings on their slice, then, if asked for, the table of levels and the sheet of all slices.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Page:
-    """One picture of the series: (rows, columns, 3) uint8, mm between its rows and columns or None, what it was made from."""
+    """One picture of the series: (rows, columns, 3) uint8, mm between its rows and columns or None, and its sources."""
 
     kind: ObjectKind
     image: NDArray[np.uint8]
@@ -40,14 +40,14 @@ class _Page:
 def build_overlay(
     *, detection: Detection, volume: SagittalVolume, header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    """Secondary Capture with the findings drawn on their slice; equal arguments give equal bytes.
+    """The Secondary Capture with the findings drawn on their slice; equal arguments give equal bytes.
 
     ``header`` is any instance of the study; ``created`` as in ``envelope.start_result``.
 
     Raises
     ------
     ValueError
-        If header, volume and detection are not of one study, or the volume lacks the detection's slice.
+        If header, volume and detection do not belong to one study, or the volume lacks the detection's slice.
     """
     _check_study(detection, volume, header)
     rendered = render_overlay(volume, detection)
@@ -60,7 +60,7 @@ def build_overlay(
 def build_table(
     *, detection: Detection, volume: SagittalVolume, header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    """The series' second picture: the levels as a table. Arguments and errors as of ``build_overlay``."""
+    """The series' second picture: the levels as a table. Arguments and errors are those of ``build_overlay``."""
     _check_study(detection, volume, header)
     source = volume.sources[slice_index(volume, detection)]
     page = _Page(TABLE, render_table(volume, detection), None, [source], "Findings of model {} as a table")
@@ -70,7 +70,7 @@ def build_table(
 def build_sheet(
     *, detection: Detection, volume: SagittalVolume, header: Dataset, key: ResultKey, created: datetime
 ) -> Dataset:
-    """The series' third picture: all slices side by side. Arguments and errors as of ``build_overlay``."""
+    """The series' third picture: all slices side by side. Arguments and errors are those of ``build_overlay``."""
     _check_study(detection, volume, header)
     image, spacing = render_sheet(volume, detection)
     words = "All slices of the series that model {} analysed"
@@ -116,13 +116,13 @@ def _add_derivation(capture: Dataset, page: _Page, detection: Detection) -> None
 
 
 def _add_orientation(capture: Dataset, page: _Page, volume: SagittalVolume) -> None:
-    """Of the slice or slices shown; a table has none (type 2C)."""
+    """Add the orientation of the slice or slices shown; a table has none (type 2C)."""
     directions = (volume.row_direction, volume.column_direction)
     capture.PatientOrientation = [direction_letters(d) for d in directions] if page.pixel_spacing else ""
 
 
 def _by_object(sources: Sequence[SliceSource]) -> list[list[SliceSource]]:
-    """Slices together with those of the same multi-frame object."""
+    """The slices, grouped by the multi-frame object that holds them."""
     objects: dict[str, list[SliceSource]] = {}
     for source in sources:
         objects.setdefault(source.sop_instance_uid, []).append(source)
@@ -141,7 +141,10 @@ def _source_image(slices: list[SliceSource]) -> Dataset:
 
 
 def _add_pixels(capture: Dataset, page: _Page) -> None:
-    """Image Pixel and SC Image (PS3.3 C.7.6.3, C.8.6.2). Pixel Spacing is the picture's, so that viewers measure right."""
+    """Image Pixel and SC Image (PS3.3 C.7.6.3, C.8.6.2).
+
+    Pixel Spacing fits the picture, so that viewers measure right.
+    """
     capture.Rows, capture.Columns = page.image.shape[:2]
     capture.SamplesPerPixel = 3
     capture.PhotometricInterpretation = "RGB"

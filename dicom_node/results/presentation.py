@@ -1,6 +1,7 @@
-"""The findings as Grayscale Softcopy Presentation State (PS3.3 A.33.1): points and labels that a viewer lays over the slice.
+"""The findings as Grayscale Softcopy Presentation State (PS3.3 A.33.1): points and labels that a viewer lays over the
+slice.
 
-The image itself is left alone: whoever shows it can switch the annotations off, a layer for each class.
+The image itself is left alone: a viewer can switch the annotations off, layer by layer, and each class has a layer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 CONTENT_LABEL = "SPINEONE"
 
-# Layer of each class and its colour (that of the overlay) as CIELab of PS3.3 C.10.7.1.1.
+# The layer of each class and its colour (that of the overlay) as the CIELab values of PS3.3 C.10.7.1.1.
 LAYERS = {
     "normal": ("NORMAL", [45400, 28579, 23766]),
     "degenerative": ("DEGENERATIVE", [46653, 38053, 52082]),
@@ -32,7 +33,7 @@ LAYERS = {
 NOTE_LAYER = ("NOTE", [60704, 32856, 32333])
 
 _RADIUS_MM = 2.5
-# Of a label: nearest edge from its point (beyond the vertebral body), size.
+# A label: the distance of its nearest edge from its point (beyond the vertebral body), and its size.
 _LABEL_DISTANCE_MM, _LABEL_WIDTH_MM, _LABEL_HEIGHT_MM = 24.0, 46.0, 6.0
 
 
@@ -45,7 +46,7 @@ def build_presentation(
     key: ResultKey,
     created: datetime,
 ) -> Dataset:
-    """Presentation state of the analysed slice; equal arguments give equal bytes.
+    """The presentation state of the analysed slice; equal arguments give equal bytes.
 
     ``header`` is any instance of the study, ``slice_header`` the image the findings lie on; ``created`` as in
     ``envelope.start_result``.
@@ -119,9 +120,9 @@ def _add_displayed_area(state: Dataset, volume: SagittalVolume) -> None:
 
 
 def _add_grey_scale(state: Dataset, volume: SagittalVolume, index: int, header: Dataset) -> None:
-    """Modality LUT, Softcopy VOI LUT, Softcopy Presentation LUT (PS3.3 C.11.1, C.11.8, C.11.6).
+    """Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT (PS3.3 C.11.1, C.11.8, C.11.6).
 
-    A viewer takes these instead of the image's own (PS3.4 N.2.1), so rescale and polarity are repeated here.
+    A viewer uses these instead of the image's own (PS3.4 N.2.1), so rescale and polarity are repeated here.
     """
     slope, intercept = rescale_of(header, (volume.sources[index].frame_number or 1) - 1)
     if (slope, intercept) != (1.0, 0.0):
@@ -130,7 +131,7 @@ def _add_grey_scale(state: Dataset, volume: SagittalVolume, index: int, header: 
     low, high = _limits(volume, index, header, slope, intercept) if inverted else _window(volume, index)
     exact = high - low < 16
     window = Dataset()
-    # PS3.3 C.11.2.1.2: the linear function counts steps, the exact one values.
+    # PS3.3 C.11.2.1.2: the linear function counts steps, and the exact one counts values.
     window.WindowCenter = _ds((low + high) / 2 + (0 if exact else 0.5))
     window.WindowWidth = _ds(high - low + (0 if exact else 1))
     if exact:
@@ -149,7 +150,10 @@ def _window(volume: SagittalVolume, index: int) -> tuple[float, float]:
 
 
 def _limits(volume: SagittalVolume, index: int, header: Dataset, slope: float, intercept: float) -> tuple[float, float]:
-    """Values of a MONOCHROME1 image as stored: the volume holds them turned about the middle of the stored range."""
+    """The limits of a MONOCHROME1 image as stored.
+
+    The volume holds its values mirrored about the middle of the range.
+    """
     low, high = percentile_window(volume.voxels[index])
     signed = bool(header.get("PixelRepresentation") or 0)
     total = -1 if signed else 2 ** int(header.get("BitsStored") or 16) - 1
@@ -197,7 +201,7 @@ def _layer(order: int, name: str, colour: list[int]) -> Dataset:
 
 
 def _mark(finding: Finding, volume: SagittalVolume) -> list[Dataset]:
-    """The exact point and a small circle about it. PIXEL counts from the corner of the first pixel (PS3.3 C.10.5)."""
+    """The exact point and a small circle around it. PIXEL counts from the corner of the first pixel (PS3.3 C.10.5)."""
     x, y = finding.x + 0.5, finding.y + 0.5
     radius = _RADIUS_MM / volume.pixel_spacing[1]
     edge = x + radius if x + radius <= volume.voxels.shape[2] else x - radius
@@ -217,7 +221,7 @@ def _graphic(kind: str, data: list[float]) -> Dataset:
 
 
 def _label_boxes(volume: SagittalVolume, findings: tuple[Finding, ...]) -> list[tuple[float, float, float, float]]:
-    """Left, top, right, bottom of each label: in front of the spine, none over another, inside the image."""
+    """Left, top, right and bottom of each label: in front of the spine, inside the image and without overlap."""
     rows, columns = volume.voxels.shape[1:]
     row_mm, column_mm = volume.pixel_spacing
     width = min(_LABEL_WIDTH_MM / column_mm, columns)
@@ -246,12 +250,12 @@ def _label(finding: Finding, box: tuple[float, float, float, float]) -> Dataset:
 
 
 def label_text(finding: Finding) -> str:
-    """``"L4-L5 degenerative 98 %"``: level, class, probability of degeneration."""
+    """Level, class and probability of degeneration, such as ``"L4-L5 degenerative 98 %"``."""
     return f"{finding.level} {class_word(finding)} {100 * finding.probability:.0f} %"
 
 
 def _note(detection: Detection) -> Dataset:
-    """What the annotations are, at the foot of the picture (DISPLAY units: shares of the displayed area)."""
+    """A note on what the annotations are, at the foot of the picture (DISPLAY units: shares of the displayed area)."""
     model = detection.model
     item = Dataset()
     item.BoundingBoxAnnotationUnits = "DISPLAY"

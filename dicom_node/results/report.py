@@ -1,9 +1,9 @@
-"""A detection as DICOM Structured Report: Comprehensive 3D SR, root template TID 1500 (PS3.16, IHE AI Results).
+"""A detection as a DICOM Structured Report: Comprehensive 3D SR, root template TID 1500 (PS3.16, IHE AI Results).
 
-One TID 1410 group a structure, each with one point on the exact slice. A study that could not be analysed gets a report
-of the same kind with one group about the lumbar spine as a whole, the reason in words and no point.
+Each structure has one TID 1410 group with one point on the exact slice. A study that could not be analysed gets a
+report of the same kind, with one group about the lumbar spine as a whole, the reason in words and no point.
 
-The same content also exists as Comprehensive SR, for destinations that take no Comprehensive 3D SR.
+The same content also exists as Comprehensive SR, for destinations that do not take Comprehensive 3D SR.
 """
 
 from __future__ import annotations
@@ -89,29 +89,29 @@ def build_report(
     detection
         The outcome to report.
     header
-        Any instance of the study: patient and study are taken from it.
+        Any instance of the study; patient and study are taken from it.
     slice_header
-        The image that the findings lie on; None only where no slice was chosen.
+        The image on which the findings lie; None only if no slice was chosen.
     key
         Gives the UIDs.
     created
         Time of the job, for all dates of the object (see ``envelope.start_result``).
     images
-        Headers of the source series, for the image library; the slice alone where absent.
+        Headers of the source series, for the image library; if absent, the library holds only the slice.
     kind
-        Which form: Comprehensive 3D SR (`kinds.REPORT`) or, with the same content, Comprehensive SR (`kinds.REPORT_2D`).
+        The form: Comprehensive 3D SR (`kinds.REPORT`) or, with the same content, Comprehensive SR (`kinds.REPORT_2D`).
     predecessor
-        The study's report before this one; it is part of what names the object.
+        The study's report before this one; the UID of the object depends on it.
     degenerative
-        What a finding is called that is degenerative; Abnormal where a structure has no code of its own.
+        The code of a degenerative finding for each structure; Abnormal if a structure has no code here.
     in_space
-        Points as SCOORD3D in patient coordinates, not as SCOORD on the slice; where the class holds them (Comprehensive 3D SR)
-        and the slice names its frame of reference.
+        Whether to write points as SCOORD3D in patient coordinates instead of as SCOORD on the slice. That happens only
+        if the class can hold them (Comprehensive 3D SR) and the slice names its frame of reference.
 
     Raises
     ------
     ValueError
-        If the headers are of another study or slice than the detection.
+        If the headers belong to another study or slice than the detection.
     """
     _check_arguments(detection, header, slice_header)
     sources = _unique([*images, *([slice_header] if slice_header is not None else [])] or [header])
@@ -197,14 +197,14 @@ def _measurements(
 
 
 def _algorithm(model: ModelIdentity) -> AlgorithmIdentification:
-    """TID 4019; name and version equal Contributing Equipment's model name and software version."""
+    """TID 4019; name and version equal the model name and software version in Contributing Equipment."""
     return AlgorithmIdentification(
         name=plain(model.name, 64), version=plain(model.version, 64), parameters=[f"Model SHA-256 {model.digest}"]
     )
 
 
 def normality(finding: Finding) -> CodedConcept:
-    """CID 222 code of a finding; undetermined where the detector did not decide."""
+    """The CID 222 code of a finding; it is undetermined if the detector did not decide."""
     if not finding.decided:
         return UNDETERMINED
     return ABNORMAL if finding.probability >= 0.5 else NORMAL
@@ -218,7 +218,7 @@ def _finding_group(
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     measurements = [_percent(PROBABILITY, finding.probability)]
     if finding.decided:
-        # Of the class named by Finding, so that the number reads right beside it.
+        # The certainty of the class that Finding names, so that the number fits what is written beside it.
         measurements.append(_percent(CERTAINTY, max(finding.probability, 1 - finding.probability)))
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
@@ -234,7 +234,7 @@ def _finding_group(
 
 
 def _finding_type(finding: Finding, degenerative: Mapping[Structure, CodedConcept]) -> CodedConcept:
-    """The site's own code for what is degenerative, where there is one; else the normality."""
+    """The site's own code for a degenerative structure, if there is one; otherwise the normality."""
     code = normality(finding)
     return degenerative.get(finding.structure, code) if code == ABNORMAL else code
 
@@ -263,7 +263,7 @@ def _point_in_space(finding: Finding, frame_of_reference: str) -> ImageRegion3D:
 
 
 def _refusal_group(detection: Detection) -> MeasurementsAndQualitativeEvaluations:
-    """TID 1501 about the whole lumbar spine: viewers that demand a group find one, and it claims nothing."""
+    """A TID 1501 group about the whole lumbar spine: viewers that demand a group find one, and it claims nothing."""
     assert detection.reason is not None
     status = NOT_ATTEMPTED if detection.reason.stage is Stage.BEFORE_ANALYSIS else FAILED
     return MeasurementsAndQualitativeEvaluations(

@@ -1,4 +1,4 @@
-"""What every structured document of ours has: evidence, observer, predecessor, content."""
+"""Parts of structured documents: the evidence, observer and content tree of each, and the modules of a report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Predecessor:
 def add_document(report: Dataset, detection: Detection, sources: list[Dataset]) -> None:
     """SR Document Series and General modules (PS3.3 C.17.1, C.17.2) and General Equipment's serial number."""
     report.DeviceSerialNumber = detection.model.digest[:16]
-    # The content is all there will be, but nobody has read it: complete, preliminary, unverified.
+    # The content is all that there will be, but nobody has read it: it is complete, preliminary and unverified.
     report.CompletionFlag = "COMPLETE" if detection.analysed else "PARTIAL"
     report.PreliminaryFlag = "PRELIMINARY"
     report.VerificationFlag = "UNVERIFIED"
@@ -48,7 +48,7 @@ def add_document(report: Dataset, detection: Detection, sources: list[Dataset]) 
 
 
 def predecessor_reference(study_uid: str, predecessor: Predecessor) -> Dataset:
-    """Predecessor Documents (PS3.3 C.17.2): its content is superseded by this one's."""
+    """The item of Predecessor Documents (PS3.3 C.17.2): the new document's content supersedes this one's."""
     reference = Dataset()
     reference.ReferencedSOPClassUID = predecessor.sop_class_uid
     reference.ReferencedSOPInstanceUID = predecessor.sop_instance_uid
@@ -59,7 +59,7 @@ def predecessor_reference(study_uid: str, predecessor: Predecessor) -> Dataset:
 
 
 def evidence(study_uid: str, sources: list[Dataset]) -> Dataset:
-    """Item of Current Requested Procedure Evidence (PS3.3 C.17.2): the images that the content is about."""
+    """The item of Current Requested Procedure Evidence (PS3.3 C.17.2): the images that the content is about."""
     series: dict[str, list[Dataset]] = {}
     for source in sources:
         reference = Dataset()
@@ -82,14 +82,14 @@ def _series_reference(uid: str, references: list[Dataset]) -> Dataset:
 
 
 def add_content(report: Dataset, root: ContainerContentItem) -> None:
-    """Make a content tree that of a document (PS3.3 C.17.3)."""
+    """Add a content tree to a document (PS3.3 C.17.3)."""
     _separate(root)
     for element in root:
         report.add(element)
 
 
 def _separate(item: Dataset) -> None:
-    """Content items are statements of their own, not one running text (PS3.3 C.18.8)."""
+    """Mark the content items as separate statements, not as one running text (PS3.3 C.18.8)."""
     if item.ValueType == "CONTAINER":
         item.ContinuityOfContent = "SEPARATE"
     for child in item.get("ContentSequence") or []:
@@ -97,7 +97,7 @@ def _separate(item: Dataset) -> None:
 
 
 def observer(model: ModelIdentity) -> ObservationContext:
-    """TID 1004: the algorithm, as in Contributing Equipment."""
+    """TID 1004: the algorithm is the observer, as in Contributing Equipment."""
     attributes = DeviceObserverIdentifyingAttributes(
         uid=model_device_uid(model.digest),
         name=plain(model.name, 64),
@@ -109,5 +109,5 @@ def observer(model: ModelIdentity) -> ObservationContext:
 
 
 def sop_class_of(image: Dataset) -> str:
-    """SOP Class UID; MR Image Storage where a poor source lacks it."""
+    """The SOP Class UID; MR Image Storage if a poor source lacks it."""
     return str(image.get("SOPClassUID") or MRImageStorage)

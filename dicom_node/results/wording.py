@@ -16,6 +16,7 @@ from spineone_core.findings import Detection, Finding
 
 
 def comments(detection: Detection, superseding: bool) -> ContainerContentItem:
+    """The container of a report's sentences."""
     container = ContainerContentItem(name=COMMENTS, relationship_type=RelationshipTypeValues.CONTAINS)
     container.ContentSequence = ContentSequence(
         [

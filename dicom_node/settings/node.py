@@ -1,4 +1,4 @@
-"""Every setting of the node: one table of types, defaults, units and one line of documentation each.
+"""Every setting of the node: one table with type, default, unit and one line of documentation for each.
 
 The file is TOML (``node.toml``); an environment variable ``SPINEONE_<SECTION>__<KEY>`` overrides a key of it.
 Relative paths count from the file's folder.
@@ -35,7 +35,7 @@ from dicom_node.settings.types import absolute, check_database_url, setting
 
 
 class NodeSettings(BaseSettings):
-    """The whole file."""
+    """The whole settings file."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -112,11 +112,11 @@ class NodeSettings(BaseSettings):
         return (*self.emails, *self.webhooks)
 
     def destination(self, name: str) -> Destination | None:
-        """The destination of that name, or None where the settings no longer have it."""
+        """The destination of that name, or None if the settings no longer have it."""
         return next((d for d in self.destinations if d.name == name), None)
 
     def answers_to(self, ae_title: str) -> Partner | None:
-        """Where the answer to a commitment request of this AE goes; None: on the association of the request."""
+        """Where the answer to this AE's commitment request goes; None if it goes on the association of the request."""
         known = next((p for p in (*self.destinations, *self.archives) if p.ae_title == ae_title), None)
         peer = next((p for p in self.peers if p.ae_title == ae_title and p.host and p.port), None)
         if peer is None or peer.port is None:

@@ -1,4 +1,4 @@
-"""Reading the settings file: TOML in, settings or all errors at once out."""
+"""Reading the settings file: it turns TOML into settings, or reports all errors at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_settings(path: Path) -> NodeSettings:
     Raises
     ------
     SettingsError
-        With one line for each error, all of them at once: key and rule.
+        If anything is wrong. It lists all errors at once, one per line, each with its key and rule.
     """
     values = _read_toml(path)
     token = base_folder.set(path.parent.resolve())
@@ -77,7 +77,7 @@ def _plain(error: ErrorDetails) -> str:
     key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     rule = _RULES.get(error["type"], "")
     rule = rule.format(**error.get("ctx", {})) if rule else error["msg"].removeprefix("Value error, ")
-    # A database URL may hold a password, a webhook's a key.
+    # A database URL may hold a password, and a webhook's URL may hold a key.
     secret = error["type"] == "extra_forbidden" or bool({"database_url", "url"} & set(error["loc"]))
     shown = isinstance(error["input"], str | int | float | bool) and not secret
     value = f" (is {error['input']!r})" if shown else ""

@@ -1,6 +1,6 @@
 """The settings as text: the commented ``node.toml`` and docs/configuration.md, both from the one table in `settings`.
 
-``python -m dicom_node.settings.text > docs/configuration.md`` (or ``make configuration``) writes the document anew.
+``python -m dicom_node.settings.text > docs/configuration.md`` (or ``make configuration``) rewrites the document.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dicom_node.settings.types import Section
 def render_toml(values: dict[str, Any] | None = None) -> str:
     """A commented settings file with every key at its default, except for the top-level keys in ``values``.
 
-    A key without a default is written as a comment; so are the lists of tables, as one example each.
+    A key without a default is written as a comment. Each list of tables is written as a comment too, with one example.
     """
     lines = [
         "# Settings of the SpineOne node. Every key is shown with its default.",
@@ -36,7 +36,7 @@ def render_toml(values: dict[str, Any] | None = None) -> str:
 
 
 def section_of(field: FieldInfo) -> type[Section] | None:
-    """The table that a field of `NodeSettings` holds (one or a list), or None for a plain value."""
+    """The class of the table or tables that a field of `NodeSettings` holds; None for a plain value."""
     candidates = [field.annotation, *get_args(field.annotation)]
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
 
@@ -134,7 +134,7 @@ def _default_of(field: FieldInfo) -> str:
 
 def _type_of(field: FieldInfo) -> str:
     name = _type_name(field.annotation)
-    # Of an optional value, the rules stand inside its Annotated.
+    # The rules of an optional value are inside its Annotated.
     rules = [*field.metadata, *(rule for part in get_args(field.annotation) for rule in _field_rules(part))]
     limits = [_limit(rule) for rule in rules]
     return ", ".join([name, *(limit for limit in limits if limit)])
@@ -153,7 +153,7 @@ def _type_name(annotation: Any) -> str:
         return f"list of {_type_name(inner[0])}"
     if origin in (Union, types.UnionType):
         return next(_type_name(part) for part in inner if part is not type(None))
-    # Annotated: the type itself stands first.
+    # In an Annotated, the type itself comes first.
     bare = inner[0] if inner else annotation
     return _TYPE_NAMES[bare.__name__]
 

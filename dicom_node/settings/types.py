@@ -18,7 +18,7 @@ _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 _MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-# As SQLAlchemy's `make_url` splits it; settings are read without loading SQLAlchemy.
+# Splits a URL the way SQLAlchemy's `make_url` does; settings are read without loading SQLAlchemy.
 _DATABASE_URL = re.compile(
     r"(?P<name>[\w+]+)://"
     r"(?:[^:/]*(?::[^@]*)?@)?"  # user and password
@@ -46,7 +46,7 @@ def _check_network(value: str) -> str:
 
 
 def absolute(value: Path) -> Path:
-    """The path, counted from `base_folder` where it is relative; ``~`` is the user's home."""
+    """The path as an absolute one: relative paths count from `base_folder`, and ``~`` is the user's home."""
     return (base_folder.get() / value.expanduser()).resolve()
 
 
@@ -70,14 +70,14 @@ def model_path(value: str) -> str:
 
 
 def check_device(value: str) -> str:
-    """The device as it is; ValueError if it has another form than the detector knows."""
+    """The device, unchanged; ValueError if the detector does not know a device of this form."""
     if not _DEVICE.fullmatch(value):
         raise ValueError('must be "auto", "cpu", "cuda" or "cuda:N"')
     return value
 
 
 def check_database_url(value: str) -> str:
-    """The URL as it is, or empty; ValueError if SQLAlchemy could not read it or it is of another database."""
+    """The URL, unchanged; it may be empty. ValueError if SQLAlchemy cannot read it or the database is not supported."""
     if not value:
         return value
     match = _DATABASE_URL.match(value)
@@ -110,7 +110,7 @@ def _check_mailbox(value: str) -> str:
 
 
 def check_url(value: str) -> str:
-    """The URL as it is; ValueError if it is none of HTTP, or holds a user."""
+    """The URL, unchanged; ValueError if it is not an HTTP URL or if it holds a user name."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii() or " " in value:
         raise ValueError('must be a URL such as "https://alerts.hospital.example/hook"')
@@ -145,7 +145,7 @@ ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
 def setting(default: Any, doc: str, *, unit: str = "", example: Any = None, **rules: Any) -> Any:
-    """A field with its documentation line, unit, rules and, where it has no default, an example."""
+    """A field with its documentation line, unit and rules, and an example if it has no default."""
     return Field(default, description=doc, json_schema_extra={"unit": unit, "example": example}, **rules)
 
 

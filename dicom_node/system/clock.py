@@ -1,4 +1,4 @@
-"""The present time, and pauses that survive a clock that is set back."""
+"""The current time, and pauses that still end when the clock is set back."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> datetime:
-    """The present time, aware, UTC."""
+    """The current time in UTC, timezone-aware."""
     return datetime.now(UTC)
 
 
 def back_off(attempts: int, first_s: float, longest_s: float) -> float:
-    """Seconds to wait after ``attempts`` failures: doubles each time, up to the longest."""
+    """Seconds to wait after ``attempts`` failures: the wait doubles each time, up to ``longest_s``."""
     return float(min(longest_s, first_s * 2 ** min(max(attempts, 1) - 1, 30)))
 
 
 def has_passed(since: datetime, seconds: float, now: datetime) -> bool:
-    """Whether a pause is over. One that has not begun yet was written before the clock was set back: nothing waits for that."""
+    """Whether a pause is over.
+
+    A pause that begins in the future was recorded before the clock was set back: it counts as over, so nothing waits
+    for it.
+    """
     return not since <= now < since + timedelta(seconds=seconds)

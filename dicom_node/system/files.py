@@ -1,4 +1,4 @@
-"""The one place where a path is made from a name, and where bytes become durable."""
+"""The one place where paths are made from names and where bytes become durable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def safe_path(root: Path, *names: str) -> Path:
     Raises
     ------
     UnsafePathError
-        If a name is anything but letters, digits, ``.``, ``_`` and ``-``, begins with another sign than a letter or a
+        If a name contains anything but letters, digits, ``.``, ``_`` and ``-``, does not begin with a letter or a
         digit, or is longer than 121 characters.
     """
     for name in names:
@@ -37,7 +37,7 @@ def make_folder(folder: Path) -> None:
     """Create a folder and its parents; each new entry is on disk when this returns."""
     missing = []
     current = folder
-    # A folder that another thread has made but not synced yet must not be taken for durable.
+    # Another thread may have made a folder without having synced it yet; that folder must not be taken for durable.
     with _making_folders:
         while not current.is_dir():
             missing.append(current)
@@ -99,7 +99,7 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[bool]:
-    """Hold an advisory lock on ``path``; yields False where another process has it. Ends with the process."""
+    """Hold an advisory lock on ``path``; yields False if another process holds it. The lock ends with the process."""
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

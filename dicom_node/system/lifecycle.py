@@ -1,4 +1,7 @@
-"""What every process of the node does at its start and end: stop on a signal, tell supervisor or systemd that it is ready."""
+"""What every process of the node does when it starts and ends.
+
+It stops on a signal, and it tells the supervisor or systemd when it is ready.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
-# File descriptor on which a child tells its supervisor that it is ready, and the supervisor's process id.
+# The file descriptor on which a child tells its supervisor that it is ready, and the supervisor's process ID.
 READY_FD = "SPINEONE_READY_FD"
 SUPERVISOR_PID = "SPINEONE_SUPERVISOR_PID"
-# Where systemd listens to a service of Type=notify.
+# The socket on which systemd listens to a service with Type=notify.
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
 _PARENT_CHECK_S = 1.0
 # mallopt(3)
@@ -28,7 +31,7 @@ class StopFlag:
         self._event = threading.Event()
 
     def install(self) -> StopFlag:
-        """Listen to signals and, under a supervisor, to its death: an orphan would keep the port. Main thread only."""
+        """Watch for signals and, under a supervisor, for its death: an orphan would keep the port. Main thread only."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         supervisor = os.environ.get(SUPERVISOR_PID)
@@ -59,7 +62,7 @@ class StopFlag:
 
 
 def notify_ready() -> None:
-    """Tell the supervisor or systemd, if there is one, that this process does its work now."""
+    """Tell the supervisor or systemd, if there is one, that this process is ready."""
     notify_systemd("READY=1")
     descriptor = os.environ.pop(READY_FD, None)
     if descriptor is not None:
@@ -68,7 +71,7 @@ def notify_ready() -> None:
 
 
 def notify_systemd(state: str) -> None:
-    """Tell systemd something (sd_notify); nothing happens where it did not start this process."""
+    """Send systemd a state (sd_notify); does nothing if systemd did not start this process."""
     address = os.environ.get(NOTIFY_SOCKET, "")
     if not address.startswith(("/", "@")):
         return
@@ -78,15 +81,15 @@ def notify_systemd(state: str) -> None:
 
 
 def keep_memory_flat() -> None:
-    """Call once everything is imported, in a process that makes and forgets much for years.
+    """Keep the memory of a process that runs for years from growing. Call this once everything is imported.
 
-    What start-up made stays, and the garbage collector would wait until a quarter as much had come to it before it looked for
-    cycles: it counts from here on. On glibc new threads would get heaps of their own, and each keeps what its busiest moment
-    needed: all share one.
+    The objects made at start-up stay, and the garbage collector would look for cycles only once a quarter as many new
+    ones had been added. Freezing them makes the collector count from here on. On glibc each new thread would get a heap
+    of its own, which keeps what its busiest moment needed; here all threads share one.
     """
     gc.collect()
     gc.freeze()
-    # The collector takes the number of what is left for what stays.
+    # The collector takes the number of objects that are left as the number that stay.
     gc.collect()
     with suppress(AttributeError, OSError):
         ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, 1)

@@ -1,8 +1,8 @@
-"""Logs: one JSON object a line on standard output, without patient data.
+"""Logs: one JSON object per line on standard output, without patient data.
 
-Only UIDs, AE titles, addresses, counts and the node's own words are logged. Messages of exceptions are not: decoders and
-parsers put values of the data set into them, and those may be a patient's name. An exception appears as its type and
-the place it was raised.
+Only UIDs, AE titles, addresses, counts and the node's own words are logged. Messages of exceptions are not logged:
+decoders and parsers put values of the data set into them, and such a value may be a patient's name. An exception
+appears as its type and the place where it was raised.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-# In messages of pynetdicom; everything else in quotes may come from a peer.
+# Quoted text that pynetdicom's own messages contain; everything else in quotes may come from a peer.
 _HARMLESS = re.compile(r"'(0x[0-9A-F]+|Evt\d+|Sta\d+|[A-Z]{2}-\d+)'")
-# Their messages may hold values of a data set.
+# Loggers whose messages may hold values of a data set.
 _SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL")
 
 
@@ -29,7 +29,7 @@ def configure_logging(level: str = "info", *, process: str = "node", stream: Tex
     """Send all logs of this process to ``stream`` (standard output), tagged with ``process``."""
 
     def add_process(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-        """On lines of every thread; a context variable would be the main thread's alone."""
+        """Tag the lines of every thread; a context variable would reach only those of the main thread."""
         event.setdefault("process", process)
         return event
 
@@ -68,7 +68,7 @@ def get_logger() -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """Type and place of an exception, never its message."""
+    """The type of an exception and the place where it was raised, never its message."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return type(error).__name__
@@ -93,7 +93,7 @@ def _exception_without_message(logger: WrappedLogger, name: str, event: EventDic
 
 
 def _in_order(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """When, how bad and what come first on the line."""
+    """Put the time, the level, the process and the event first on the line."""
     first = {key: event[key] for key in ("timestamp", "level", "process", "event") if key in event}
     return {**first, **event}
 
@@ -104,8 +104,12 @@ def _log_thread_exception(arguments: threading.ExceptHookArgs) -> None:
 
 
 def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
-    """Library lines carry an exception as their message (``LOGGER.exception(exc)``): only its type may pass. Nor may values
-    that a peer has sent: a data set that is taken for a PDU puts a name where an AE title should be."""
+    """Clean a line that a library logs.
+
+    Some lines carry an exception as their message (``LOGGER.exception(exc)``): only its type and place may pass. Values
+    that a peer has sent may not pass either: a data set that is taken for a PDU puts a name where an AE title should
+    be.
+    """
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):
         event["logger"] = record.name
@@ -118,7 +122,7 @@ def _library_message(logger: WrappedLogger, name: str, event: EventDict) -> Even
 
 
 def _without_values(text: str) -> str:
-    """The message without what stands in quotes, unless that is a number of a PDU, an event, a state or an action."""
+    """The message without its quoted text, unless that is the number of a PDU, an event, a state or an action."""
     rest = _HARMLESS.sub("", text)
     return re.sub(r"'.*'?", "'...'", text, flags=re.DOTALL) if "'" in rest else text
 

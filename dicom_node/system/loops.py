@@ -1,4 +1,4 @@
-"""Loops that run for years: one step again and again, and waiting for a lock that another process holds."""
+"""Loops that run for years: repeating a step, and waiting for a lock that another process holds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Stop(Protocol):
 
 
 def attempt(step: Callable[[], object], failed: str, **fields: object) -> object:
-    """Do a step that may fail: an error is logged as the event ``failed`` with these fields, and goes no further.
+    """Do a step that may fail. An error is logged as the event ``failed`` with these fields and goes no further.
 
-    Returns what the step returns, None where it failed.
+    Returns what the step returns, or None if it failed.
     """
     try:
         return step()
@@ -49,13 +49,13 @@ def keep_doing(
     Parameters
     ----------
     step
-        Returns True where there may be more to do: it is then done again without a pause.
+        Returns True if there may be more to do; it is then repeated without a pause.
     every_s
-        Pause between two steps (seconds).
+        The pause between two steps (seconds).
     failed, fields
-        Event and fields of the log line about an error.
+        The event and fields of the log line about an error.
     wait_first
-        Pause before the first step too.
+        Whether to pause before the first step too.
     """
     if wait_first and stop.wait(every_s):
         return
@@ -68,10 +68,10 @@ def keep_doing(
 def wait_for_turn(
     lock: Path, stop: Stop, *, every_s: float = _TURN_EVERY_S, waits: str = "", **fields: object
 ) -> Iterator[bool]:
-    """Hold a lock that one process on a data folder can have; others try again until that process ends.
+    """Hold a lock that only one process on a data folder can have; others try again until that process ends.
 
-    Yields True when the lock is held, False when asked to stop before that. An attempt in vain is logged as the event
-    ``waits`` with these fields, unless that is empty.
+    Yields True once the lock is held, or False if asked to stop before that. A failed attempt is logged as the event
+    ``waits`` with these fields, unless ``waits`` is empty.
     """
     while not stop.is_set():
         with exclusive_lock(lock) as mine:

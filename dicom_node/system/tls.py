@@ -1,4 +1,4 @@
-"""TLS contexts: one for those who call us, one for those whom we call. TLS 1.2 is the oldest version that either takes."""
+"""TLS contexts: one for incoming connections and one for outgoing ones. Both require TLS 1.2 or later."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def server_context(certificate: Path, key: Path | None, authorities: Path | None = None) -> ssl.SSLContext:
-    """For a server of ours. With ``authorities``, callers must show a certificate of theirs (mutual authentication)."""
+    """The context of one of our servers.
+
+    With ``authorities``, each caller must show a certificate from one of them (mutual authentication).
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate, key)
@@ -18,7 +21,10 @@ def server_context(certificate: Path, key: Path | None, authorities: Path | None
 
 
 def client_context(authorities: Path | None = None) -> ssl.SSLContext:
-    """For calling a server, whose certificate must come from ``authorities`` (PEM), or from the system's where None is given."""
+    """The context for calling a server.
+
+    The server's certificate must come from ``authorities`` (PEM), or from the system's if that is None.
+    """
     context = ssl.create_default_context(cafile=authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -1,4 +1,4 @@
-"""Literal tables of what may become of a thing: from a state, by an event, to a state."""
+"""State machines as literal tables: which event takes a thing from which state to which."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EventT = TypeVar("EventT", bound=StrEnum)
 
 
 def next_state(table: Mapping[tuple[StateT, EventT], StateT], state: StateT, event: EventT, what: str) -> StateT:
-    """The state after an event; ``what`` names the thing in the message of the error, such as ``job 7``.
+    """The state after an event; ``what`` names the thing in an error message, such as ``job 7``.
 
     Raises
     ------

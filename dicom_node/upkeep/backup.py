@@ -1,7 +1,7 @@
 """`dicom-node backup` and `restore`: one tar file with the database, the settings and, on request, every stored file.
 
-The database is copied through SQLite's own backup, while the node runs. Stored files never change once they are indexed,
-so copying them after the database gives a backup that belongs together.
+SQLite's own backup copies the database while the node runs. Stored files never change once they are indexed, so copying
+them after the database gives a consistent backup.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FILES = "files"
 
 
 class BackupError(NodeError):
-    """The backup could not be written or restored. What was there before is as it was."""
+    """The backup could not be written or restored. Nothing that was there before has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class Summary:
 
 
 def write_backup(settings: NodeSettings, config: Path, target: Path, *, with_files: bool = False) -> Summary:
-    """Write a backup; ``target`` appears complete or not at all, readable for its owner only.
+    """Write a backup; ``target`` appears complete or not at all, and only its owner can read it.
 
     Raises
     ------
     BackupError
-        If the database is not SQLite, ``target`` exists, or the copy is not sound.
+        If the database is not SQLite, ``target`` exists already, or the copy is damaged.
     OSError
         If it cannot be written.
     """
@@ -86,7 +86,7 @@ def write_backup(settings: NodeSettings, config: Path, target: Path, *, with_fil
 
 
 def restore_backup(source: Path, folder: Path) -> tuple[Summary, Path]:
-    """Put a backup back below ``folder`` and bring its database up to date; the settings there already are kept.
+    """Put a backup back below ``folder`` and bring its database up to date; settings that are already there are kept.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def restore_backup(source: Path, folder: Path) -> tuple[Summary, Path]:
     Raises
     ------
     BackupError
-        If ``source`` is no sound backup, or the node there already has a database.
+        If ``source`` is not an intact backup, or the node there already has a database.
     """
     try:
         with tarfile.open(source, "r:") as tar:
@@ -119,7 +119,7 @@ def _restore(tar: tarfile.TarFile, folder: Path) -> tuple[Summary, Path]:
     prepare_folders(settings.data_dir)
     for name, sha256 in manifest[_FILES].items():
         _extract(tar, f"{_FILES}/{name}", safe_path(settings.data_dir, *name.split("/")), sha256)
-    # Last, so that an interrupted restore can simply be done again.
+    # The database comes last, so that an interrupted restore can simply be repeated.
     make_folder(database.parent)
     _extract(tar, DATABASE, database, manifest["database_sha256"])
     prepare_database(settings.database).close()
@@ -143,7 +143,7 @@ def _sqlite_file(settings: NodeSettings, *, must_exist: bool = True) -> Path:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder beside the target (same file system, same free space), readable for its owner only."""
+    """A folder beside the target (same file system, same free space) that only its owner can read."""
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=folder) as name:
         yield Path(name)
 
@@ -151,7 +151,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 def _copy_database(source: Path, copy: Path) -> None:
     with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(copy)) as target:
         original.backup(target)
-        # One file: the copy has no write-ahead log of its own.
+        # This makes the copy a single file, without a write-ahead log.
         target.execute("PRAGMA journal_mode=DELETE")
         verdict = target.execute("PRAGMA integrity_check").fetchone()[0]
     if verdict != "ok":
@@ -160,7 +160,7 @@ def _copy_database(source: Path, copy: Path) -> None:
 
 
 def _stored_files(copy: Path) -> dict[str, str]:
-    """Path below the data folder and SHA-256 of every file that the copied database knows."""
+    """The path below the data folder and the SHA-256 of every file that the copied database knows."""
     database = Database(f"sqlite:///{copy}")
     try:
         with database.read() as session:
@@ -224,7 +224,7 @@ def _summary(manifest: dict[str, Any]) -> Summary:
 
 
 def _extract(tar: tarfile.TarFile, name: str, target: Path, sha256: str) -> None:
-    """One file, checked before it gets its name."""
+    """Extract one file and check it before it gets its name."""
     make_folder(target.parent)
     part = target.with_name(f"{target.name}.part")
     with part.open("wb") as file:

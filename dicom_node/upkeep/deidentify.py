@@ -1,9 +1,10 @@
 """De-identifying MR images: Basic Application Level Confidentiality Profile (PS3.15 E.2), by a list of what may stay.
 
-What is not on the list goes, in every sequence, private attributes and dates included. UIDs and the patient's identity are
-replaced by keyed hashes (HMAC-SHA-256): the same for every image and every export of a site, and without the key nobody can
-compute them from a guess. Pixels are decoded and written anew, so that nothing rides in unused bits, comments of codestreams
-or behind the image. What was written is searched for what identified the original; one hit refuses the image.
+Everything that is not on the list is removed, in every sequence, including private attributes and dates. Keyed hashes
+(HMAC-SHA-256) replace UIDs and the patient's identity: they are the same for every image and every export of a site,
+and without the key nobody can compute them from a guess. Pixels are decoded and written again, so that nothing is
+carried along in unused bits, in comments of codestreams or after the image. The output is then searched for everything
+that identified the original; a single hit refuses the image.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Scanner, sequence, geometry, pixels: what training, its splits and its figures by scanner need.
+# Scanner, sequence, geometry and pixels: what training, its splits and its figures by scanner need.
 _KEPT = _words(
     """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID ImageType Modality
@@ -68,11 +69,13 @@ _KEPT = _words(
     """
 )
 _KEPT_TAGS = frozenset(tag for keyword in _KEPT if (tag := tag_for_keyword(keyword)) is not None)
-# Type 2 as `REQUIRED`, in the classes that have them: present and empty.
+# Type 2 like `REQUIRED`, but only in the classes that have them: they stay present, but empty.
 _EMPTIED_WHERE_PRESENT = ("ScanOptions", "PositionReferenceIndicator")
-# Free text among what stays: left empty where it repeats something of the patient, who may be called Siemens.
+# Free text among the attributes that stay. It is emptied if it repeats something about the patient, who may be called
+# Siemens.
 _FREE_TEXT = ("Manufacturer", "ManufacturerModelName")
-# Besides names, dates and UIDs, which are known by their VR: whole values that point at a person, a visit or a place.
+# Attributes whose whole values point to a person, a visit or a place, besides names, dates and UIDs, which their VR
+# tells.
 _IDENTIFYING = _words(
     """
     PatientID IssuerOfPatientID OtherPatientIDs PatientAddress PatientTelephoneNumbers PatientTelecomInformation
@@ -85,13 +88,13 @@ _IDENTIFYING = _words(
     """
 )
 _TEXT_VR = _words("AE AS CS DA DT LO LT PN SH ST TM UC UI UR UT")
-# Shorter values are found everywhere by chance.
+# Shorter values occur everywhere by chance.
 _SHORTEST_IN_TEXT, _SHORTEST_IN_BYTES = 4, 6
 _WORD = re.compile(r"[^\W_]+")
 
 
 class IdentifyingError(NodeError):
-    """The study cannot be de-identified; nothing of it was written. The message names the attribute, never its value."""
+    """The study cannot be de-identified; none of it was written. The message names the attribute, never its value."""
 
 
 class Pseudonyms:
@@ -100,7 +103,7 @@ class Pseudonyms:
     Parameters
     ----------
     key
-        Secret of the site; whoever has it can find out whose study an exported one is.
+        The site's secret. Anyone who has it can find out whose study an exported study is.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -109,14 +112,14 @@ class Pseudonyms:
         self._key = key
 
     def patient(self, header: Dataset) -> str:
-        """Of the patient: 16 hex digits by issuer and Patient ID, or by the study where there is no Patient ID."""
+        """The patient's pseudonym: 16 hex digits from issuer and Patient ID, or from the study if there is no ID."""
         identity = [str(header.get(k) or "").strip() for k in ("IssuerOfPatientID", "PatientID")]
         if not identity[1]:
             identity = ["study", str(header.StudyInstanceUID)]
         return self._hash("patient", *identity).hex()[:16]
 
     def uid(self, original: str) -> str:
-        """Of a UID (PS3.5 B.2); those of the standard stay."""
+        """The replacement of a UID (PS3.5 B.2); UIDs that the standard defines stay."""
         if original.startswith(_STANDARD_ROOT):
             return original
         return f"2.25.{uuid.UUID(bytes=self._hash('uid', original)[:16], version=4).int}"
@@ -126,7 +129,7 @@ class Pseudonyms:
 
 
 def deidentify(path: Path, pseudonyms: Pseudonyms) -> bytes:
-    """An image as a de-identified PS3.10 file, uncompressed.
+    """The image as a de-identified, uncompressed PS3.10 file.
 
     Raises
     ------
@@ -177,7 +180,7 @@ def _check_class(original: Dataset) -> None:
 
 
 def _kept(dataset: Dataset, pseudonyms: Pseudonyms) -> Dataset:
-    """What may stay of a data set or of an item."""
+    """What may stay from a data set or an item."""
     kept = Dataset()
     for element in _readable(dataset):
         if element.tag not in _KEPT_TAGS:
@@ -192,7 +195,7 @@ def _kept(dataset: Dataset, pseudonyms: Pseudonyms) -> Dataset:
 
 
 def _readable(dataset: Dataset) -> Iterator[DataElement]:
-    """Elements outside of the pixel data whose values can be read; the others are nothing to keep."""
+    """The elements outside the pixel data whose values can be read; the others are not worth keeping."""
     for tag in list(dataset.keys()):
         if tag.group == 0x7FE0:
             continue
@@ -221,7 +224,7 @@ def _file_meta(image: Dataset) -> FileMetaDataset:
 
 
 def _set_pixels(image: Dataset, original: Dataset) -> None:
-    """The stored values and nothing else: bits outside of Bits Stored may hold an overlay (PS3.5 8.1.1, retired)."""
+    """Write the stored values and nothing else: bits outside Bits Stored may hold an overlay (PS3.5 8.1.1, retired)."""
     allocated, stored = int(original.get("BitsAllocated", 0)), int(original.get("BitsStored", 0))
     if allocated not in (8, 16) or int(original.get("HighBit", -1)) != stored - 1:
         raise IdentifyingError("an image has an unusual pixel module (BitsAllocated, HighBit); it is not exported")
@@ -232,7 +235,7 @@ def _set_pixels(image: Dataset, original: Dataset) -> None:
     signed = int(original.get("PixelRepresentation", 0)) == 1
     kind = np.dtype(f"<{'i' if signed else 'u'}{allocated // 8}")
     spare = allocated - stored
-    # Shifts of a signed type fill with the sign.
+    # A right shift of a signed type fills with the sign.
     values = (pixels.astype(kind) << spare).astype(kind) >> spare
     data = values.astype(kind).tobytes()
     image.PixelData = data + b"\0" * (len(data) % 2)
@@ -248,12 +251,12 @@ class Identifier:
 
     keyword: str
     text: str
-    # A part of a person's name, which is looked for as a word.
+    # Whether this is a part of a person's name, which is searched for as a word.
     is_word: bool = False
 
 
 def identifiers_of(dataset: Dataset) -> set[Identifier]:
-    """Everything in a data set that points at a person, a visit, a place or a day."""
+    """Everything in a data set that points to a person, a visit, a place or a day."""
     found: set[Identifier] = set()
     for element in _readable(dataset):
         name = element.keyword or f"{element.tag}"
@@ -272,7 +275,7 @@ def identifiers_of(dataset: Dataset) -> set[Identifier]:
 
 
 def _check_texts(known: set[Identifier], image: Dataset) -> None:
-    """Search what stayed of the original for what identified it.
+    """Search what stayed from the original for what identified it.
 
     Raises
     ------
@@ -295,7 +298,7 @@ def _repeated(element: DataElement, known: Iterable[Identifier]) -> str:
 
 
 def check_bytes(known: Iterable[Identifier], written: bytes) -> None:
-    """Search bytes for identifiers that are long enough not to be there by chance.
+    """Search bytes for identifiers that are too long to occur by chance.
 
     Raises
     ------
@@ -310,7 +313,7 @@ def check_bytes(known: Iterable[Identifier], written: bytes) -> None:
 
 
 def _stands_alone(form: bytes, written: bytes, joins: str = "") -> bool:
-    """Whether bytes occur other than as a part of a longer number or word (``joins``: signs that belong to it)."""
+    """Whether bytes occur on their own, not only in a longer number or word (``joins``: signs that belong to one)."""
     start = written.find(form)
     while start >= 0:
         around = written[start - 1 : start] + written[start + len(form) : start + len(form) + 1]
@@ -321,7 +324,10 @@ def _stands_alone(form: bytes, written: bytes, joins: str = "") -> bool:
 
 
 def _shows(text: str, identifier: Identifier, *, is_code: bool) -> bool:
-    """Whether a text repeats an identifier. Codes (CS) are short words such as SE and MR: short names are no match there."""
+    """Whether a text repeats an identifier.
+
+    Codes (CS) are short words such as SE and MR, so short names do not count as a match there.
+    """
     if identifier.is_word:
         shortest = _SHORTEST_IN_TEXT if is_code else 2
         return len(identifier.text) >= shortest and identifier.text in _WORD.findall(text.casefold())

@@ -1,7 +1,8 @@
 """`dicom-node export`: analysed series for training, de-identified, with the node's findings as a proposal for review.
 
-A folder for each patient and study in it, in the format that `trainer/datasets/node_reviews.py` reads (docs/training.md). A
-folder appears complete or not at all, and one that is there is never touched: a person may have reviewed it.
+Each patient gets a folder with a folder for each study, in the format that `trainer/datasets/node_reviews.py` reads
+(docs/training.md). A study's folder appears complete or not at all, and one that exists is never touched: a person may
+have reviewed it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from spineone_core.imaging.files import read_dataset
 KEY_NAME = "export.key"
 REVIEW = "review.json"
 FORMAT, VERSION = "spineone-review", 1
-# Not yet seen by a person: the trainer leaves it out until the verdict is changed.
+# The verdict of a study that no person has seen yet: the trainer leaves it out until the verdict is changed.
 PROPOSED = "proposed"
 
 
@@ -72,9 +73,9 @@ class Exporter:
     Parameters
     ----------
     settings, database
-        Of the node.
+        The node's settings and database.
     out
-        Where the folders go; outside of the data folder.
+        Where the folders go, which must be outside the data folder.
     key
         The site's secret for pseudonyms.
 
@@ -94,7 +95,7 @@ class Exporter:
         self._audit = AuditLog(settings)
 
     def studies_since(self, moment: datetime) -> list[str]:
-        """Studies with a result made at this moment or later, the oldest first."""
+        """The studies with a result made at this moment or later, oldest first."""
         query = select(ResultRow.study_uid).where(ResultRow.created_at >= moment).order_by(ResultRow.id)
         with self._database.read() as session:
             return list(dict.fromkeys(session.scalars(query)))
@@ -148,7 +149,7 @@ class Exporter:
         return Exported(study_uid, str(target), len(rows))
 
     def _review(self, patient: str, findings: dict[str, Any]) -> dict[str, Any]:
-        """The findings as a proposal: every point is the model's, no class where it is undecided."""
+        """The findings as a proposal: every point is the model's, and an undecided class is left out."""
         pseudonym = self._pseudonyms.uid
         return {
             "format": FORMAT,
@@ -173,7 +174,7 @@ class Exporter:
 
 
 def read_key(path: Path) -> bytes:
-    """The site's key; a new one is written, readable for its owner only, where there is no file.
+    """The site's key. If there is no file, a new key is written to it that only its owner can read.
 
     Raises
     ------
@@ -197,7 +198,7 @@ def read_key(path: Path) -> bytes:
 
 
 def _newest_result(session: Session, study_uid: str) -> ResultRow | None:
-    """Of the study's last finished job."""
+    """The result of the study's last finished job."""
     job = jobs.newest(session, study_uid, state=JobState.DONE)
     return None if job is None or job.result_id is None else session.get_one(ResultRow, job.result_id)
 
@@ -215,7 +216,7 @@ def _point(finding: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder on the file system of the target that is gone at the end, unless it was renamed."""
+    """A folder on the target's file system; it is removed at the end unless it was renamed."""
     path = Path(tempfile.mkdtemp(prefix=".export-", dir=parent))
     try:
         yield path

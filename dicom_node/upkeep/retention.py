@@ -1,7 +1,8 @@
-"""Deleting received images, on evidence: never those of a study whose result has not reached where it belongs.
+"""Deleting received images, but only on evidence: never those of a study whose result has not reached its destinations.
 
-A study is marked in one transaction, with an event in its job's history; then its files are deleted. A crash between leaves files
-that the next start of the listener deletes. The index rows stay: late images of such a study are never analysed alone.
+A study is marked in one transaction, with an event in its job's history; then its files are deleted. A crash in between
+leaves files that the next start of the listener deletes. The index rows stay, so that late images of such a study are
+never analysed alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from dicom_node.system.log import get_logger
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one study: how many files and bytes it has on disk, and why they are kept (empty: they may be, or were, deleted)."""
+    """The verdict on one study: how many files and bytes it has on disk, and why they are kept.
+
+    The reason is empty if they may be, or were, deleted.
+    """
 
     study_uid: str
     files: int
@@ -36,20 +40,20 @@ class Verdict:
     kept_because: str
 
     def line(self, *, done: bool) -> str:
-        """For a person."""
+        """The verdict as a line for a person."""
         what = f"kept: {self.kept_because}" if self.kept_because else ("deleted" if done else "would be deleted")
         return f"{self.study_uid}: {self.files} files, {self.size / 1e6:.1f} MB, {what}"
 
 
 class Retention:
-    """Judges and deletes.
+    """Judges which studies may be deleted, and deletes them.
 
     Parameters
     ----------
     settings, database
-        Of the node.
+        The node's settings and database.
     asked_by
-        The person who asks for it; None: the rules alone.
+        The person who asks for it; None if only the rules do.
     """
 
     def __init__(self, settings: NodeSettings, database: Database, *, asked_by: Participant | None = None) -> None:
@@ -60,7 +64,7 @@ class Retention:
         self._who = [self._audit.node(is_requestor=asked_by is None), *([asked_by] if asked_by else [])]
 
     def purge_due(self) -> None:
-        """Delete what is old enough, and under disk pressure the oldest before its time; nothing if the settings say so."""
+        """Delete what is old enough and, if space is short, the oldest before its time, if the settings say so."""
         if self._rules.keep_days:
             for study in self.older_than(self._rules.keep_days):
                 self.purge(study)
@@ -71,7 +75,7 @@ class Retention:
                 self.purge(study)
 
     def older_than(self, days: float) -> list[str]:
-        """Studies with images on disk and none received for so many days, the oldest first."""
+        """The studies with images on disk that received none for ``days`` days, oldest first."""
         on_disk = select(Instance.study_uid).where(Instance.purged_at.is_(None))
         query = (
             select(StudyRow.study_uid)

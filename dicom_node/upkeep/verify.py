@@ -1,4 +1,4 @@
-"""Are the stored files still what was stored?"""
+"""Checking whether the stored files still are what was stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from dicom_node.system.files import sha256_of
 
 
 def verify_files(database: Database, data_dir: Path) -> Iterator[tuple[str, str, str]]:
-    """Check the bytes of every received and every made file against its SHA-256: UID or role, path, what is wrong."""
+    """Check every received file and every file of a result against its SHA-256.
+
+    Yields the UID or role, the path and what is wrong, for each file that fails.
+    """
     with database.read() as session:
         kept = select(Instance.sop_instance_uid, Instance.path, Instance.sha256).where(Instance.purged_at.is_(None))
         received = session.execute(kept).all()

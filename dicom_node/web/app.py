@@ -1,4 +1,4 @@
-"""The pages: `/healthz`, `/readyz`, `/metrics`, and the status page `/`."""
+"""The pages `/healthz`, `/readyz` and `/metrics`, and the status page `/`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
 from dicom_node.web.status_page import render_page
 
-# Pages are made at most this often, however many ask.
+# A page is made at most once in this time (seconds), however many clients ask for it.
 KEEP_S = 2.0
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; form-action 'none'",
@@ -34,7 +34,7 @@ _HEADERS = {
 
 
 class Kept:
-    """A text that is made anew when the last one has grown old; one request at a time makes it."""
+    """A text that is made again once the last one is too old; only one request at a time makes it."""
 
     def __init__(self, make: Callable[[], bytes], keep_s: float = KEEP_S) -> None:
         self._make = make
@@ -105,7 +105,7 @@ def _readiness(seen: list[Check]) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    """One log line without the message, one line for the reader."""
+    """Write one log line without the error's message, and answer with one line for the reader."""
     get_logger().error("page_failed", path=request.url.path, exc_info=error)
     return PlainTextResponse(
         "this page cannot be made now; the node's log says why (/readyz may too)\n", status_code=503

@@ -1,4 +1,4 @@
-"""The web process: listens, serves, stops. A port in use is an alert and another try, never the node's end."""
+"""The web process. If its port is in use, it raises an alert and tries again; that never ends the node."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_web(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
     if listening is None:
         return
     server = uvicorn.Server(_config(settings, database))
-    # Signals are ours: uvicorn takes them only in the main thread.
+    # uvicorn runs in another thread because it takes over signals in the main thread, and signals are ours.
     thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
     thread.start()
     get_logger().info("web_listening", host=settings.web.host, port=listening.getsockname()[1])
@@ -56,7 +56,7 @@ def _config(settings: NodeSettings, database: Database) -> uvicorn.Config:
 
 
 def _listen_patiently(web: WebRules, database: Database, stop: StopFlag) -> socket.socket | None:
-    """The listening socket; while the address cannot be had, an alert is open. None when asked to stop."""
+    """The listening socket, or None if asked to stop. While the address is not available, an alert is open."""
     where, told = f"{web.host}:{web.port}", False
     while not stop.is_set():
         try:

@@ -1,4 +1,4 @@
-"""The status page `/`: everything of `dicom-node status`, the processes and the checks, as HTML."""
+"""The status page `/`: everything that `dicom-node status` shows, the processes and the checks, as HTML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 
 STUDIES_SHOWN = 25
-# Autoescape for every template: reasons and subjects may hold what a peer sent.
+# Every template is escaped automatically: reasons and subjects may hold what a peer sent.
 _templates = Environment(
     loader=PackageLoader("dicom_node.web"),
     autoescape=True,

@@ -1,4 +1,4 @@
-"""`dicom-node backup` and `restore`: what was kept is there again, byte for byte."""
+"""`dicom-node backup` and `restore`: everything that was kept comes back, byte for byte."""
 
 from __future__ import annotations
 

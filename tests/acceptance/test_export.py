@@ -82,7 +82,7 @@ def test_export__the_trainer_reads_what_a_person_has_confirmed(exam: WrittenExam
             data = path.read_bytes()
             assert not any(trace in data for trace in (b"PHANTOM", exam.study_uid.encode(), b"20260105"))
 
-    # Its own proposal is nothing to train on.
+    # The trainer must not train on the node's own proposal.
     assert "not reviewed yet" in train("inspect", out)
 
     with database.read() as session:

@@ -108,7 +108,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(tmp_path: Path, model: Path) -> Iterator[Node]:
     running = Node(tmp_path, model)
     yield running
-    # Shown by pytest where the test failed.
+    # pytest shows this if the test fails.
     print(running.log.read_text())
     if running.process.poll() is None:
         running.process.kill()
@@ -165,13 +165,13 @@ def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
 
 
 def check_audit_trail(data: Path) -> None:
-    """The day in the audit log: every process came and went, who sent what, who was refused, what was read and sent on."""
+    """The audit log tells the day: which processes came and went, who sent what, who was refused, what was sent on."""
     assert b"SECRET" not in b"".join(audit.lines(data))
     found = audit.messages(data)
     started = [audit.roles(m)["110150"].split(":")[0] for m in audit.of_event(found, "110100") if is_start(m)]
     assert sorted(set(started)) == ["delivery", "listener", "supervisor", "web", "worker"]
     stopped = [audit.roles(m)["110150"].split(":")[0] for m in audit.of_event(found, "110100") if not is_start(m)]
-    # The killed worker said nothing; its successor did.
+    # The killed worker left no message; its successor did.
     assert sorted(stopped) == ["delivery", "listener", "supervisor", "web", "worker"]
     came = audit.of_event(found, "110104")
     arrived = [m for m in came if audit.roles(m)["110153"] == "TEST"]

@@ -1,4 +1,4 @@
-"""Archives: one that is asked by C-FIND how many images a study has, one that sends them by C-GET."""
+"""Archives: one answers C-FIND with how many images a study has, one sends images by C-GET."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FakeArchive:
 
 @contextmanager
 def running_archive() -> Iterator[FakeArchive]:
-    """An archive on a port of its own, AE title ARCHIVE."""
+    """An archive on its own port, AE title ARCHIVE."""
     archive, ae = FakeArchive(), AE("ARCHIVE")
     ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
     server = ae.start_server(("127.0.0.1", archive.port), block=False, evt_handlers=[(evt.EVT_C_FIND, archive.on_find)])

@@ -1,4 +1,4 @@
-"""Reading an audit log strictly: RFC 5424 lines, XML by a parser that forgives nothing, the rules of PS3.15 A.5.1 and A.5.3."""
+"""Reading an audit log strictly: RFC 5424 lines, XML by an unforgiving parser, the rules of PS3.15 A.5.1 and A.5.3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SYSLOG = re.compile(
     rb"<85>1 (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) ([!-~]{1,255}) SpineOneNode (\d+) DICOM\+RFC3881 - (<\?xml .*)"
 )
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
-# Of each element: attributes that it must have and may have, and its children in order, as a regular expression.
+# For each element: the attributes that it must and may have, and its children in order, as a regular expression.
 _CODE = ({"csd-code", "codeSystemName", "originalText"}, {"displayName"}, "")
 _RULES: dict[str, tuple[set[str], set[str], str]] = {
     "AuditMessage": (
@@ -59,7 +59,7 @@ _VALUES = {
     "ParticipantObjectTypeCode": set("1234"),
     "ParticipantObjectTypeCodeRole": {str(n) for n in range(1, 27)},
 }
-# Of each event: its action codes, the roles that must take part, whether it has a type (A.5.3).
+# For each event: its action codes, the roles that must take part, and whether it has a type (A.5.3).
 _EVENTS = {
     "110100": ("E", {"110150"}, True),
     "110102": ("E", {"110153", "110152"}, False),
@@ -84,12 +84,12 @@ def messages(data_dir: Path) -> list[Element]:
 
 
 def of_event(found: list[Element], code: str) -> list[Element]:
-    """Those of one EventID."""
+    """The messages with one EventID."""
     return [message for message in found if code_of(message, "EventIdentification/EventID") == code]
 
 
 def code_of(element: Element, path: str) -> str:
-    """The code at a place; empty where there is none."""
+    """The code at a place; empty if there is none."""
     found = element.find(path)
     return "" if found is None else found.attrib["csd-code"]
 
@@ -118,7 +118,7 @@ def detail(message: Element, kind: str) -> str:
 
 
 def check(line: bytes) -> Element:
-    """A line as its message; an assertion fails where it breaks a rule."""
+    """The message of a line; an assertion fails if the line breaks a rule."""
     found = _SYSLOG.fullmatch(line)
     assert found, line
     assert found[4].isascii()

@@ -1,4 +1,4 @@
-"""Certificates that are made by openssl."""
+"""Certificates that openssl makes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PACS that is asked for storage commitment, and by C-FIND: it answers in the order that a test tells it to."""
+"""A PACS that answers storage commitment and C-FIND, in the order that a test tells it to."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.fakes.pacs import SC, SR, FakePacs
 class CommittingPacs(FakePacs):
     """Commits to what it stored.
 
-    ``order`` says when it answers: ``before`` the N-ACTION response, ``after`` it on the same association, on a ``new`` one to
-    ``listener_port``, or ``never``. ``reasons`` are the failures to report by SOP Instance UID; ``forgets`` are objects that
-    C-FIND does not show.
+    ``order`` says when it answers: ``before`` the N-ACTION response, ``after`` it on the same association, on a ``new``
+    one to ``listener_port``, or ``never``. ``reasons`` are the failures to report by SOP Instance UID; ``forgets`` are
+    objects that C-FIND does not show.
     """
 
     def __init__(self, listener_port: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""A PACS as a process of its own, that may be killed: what it acknowledged is in a folder, a file for each arrival.
+"""A PACS as a separate process that may be killed. What it acknowledged is in a folder, with a file for each arrival.
 
     python -m tests.fakes.keeping_pacs PORT FOLDER
 

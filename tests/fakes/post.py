@@ -1,4 +1,4 @@
-"""Where alerts are told: a mail server and a web server on this machine."""
+"""Receivers of alerts: a mail server and a web server on this machine."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class WebServer:
 
 @contextmanager
 def running_web_server(tls: ssl.SSLContext | None = None) -> Iterator[WebServer]:
-    """A web server, over TLS where there is a context."""
+    """A web server, over TLS if there is a context."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""A stop flag whose waits are short: what a process does every ten seconds, a test sees at once."""
+"""A stop flag whose waits are short, so that a test sees at once what a process does every ten seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LONGEST_S = 0.05
 
 
 class ImpatientStop(StopFlag):
-    """As a process is given one, but it waits a twentieth of a second at most."""
+    """A stop flag like that of a process, but it waits a twentieth of a second at most."""
 
     def wait(self, seconds: float | None = None) -> bool:
         """Whether to stop, after ``seconds`` or 0.05 s."""

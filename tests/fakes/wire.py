@@ -1,4 +1,4 @@
-"""The upper layer by hand (PS3.8 section 9.3): PDUs as bytes, for peers that do not behave."""
+"""The upper layer by hand (PS3.8 section 9.3): PDUs as bytes, for peers that misbehave."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def connect(port: int, timeout: float = 10) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """The next PDU; empty where the connection was closed."""
+    """The next PDU; empty if the connection was closed."""
     try:
         return next_pdu(connection)
     except OSError:
@@ -111,7 +111,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def next_pdu(connection: socket.socket) -> bytes:
-    """The next PDU; empty where the connection was closed in order, an OSError where it was not, or nothing came in time."""
+    """The next PDU; empty if the connection was closed in order. OSError if it was not, or if nothing came in time."""
     head = _exactly(connection, 6)
     return head + _exactly(connection, int.from_bytes(head[2:6], "big")) if len(head) == 6 else b""
 
@@ -122,7 +122,7 @@ def kind(pdu: bytes) -> str:
 
 
 def status_of(pdu: bytes) -> int:
-    """The status of a C-STORE-RSP; -1 where there is none."""
+    """The status of a C-STORE-RSP; -1 if there is none."""
     at = pdu.find(b"\x00\x00\x00\x09\x02\x00\x00\x00")
     return int.from_bytes(pdu[at + 8 : at + 10], "little") if pdu[:1] == b"\x04" and at >= 0 else -1
 
@@ -141,7 +141,7 @@ def is_closed(connection: socket.socket, seconds: float) -> bool:
 
 
 def is_cut(connection: socket.socket, data: bytes, *, times: int, pause: float = 0) -> bool:
-    """Whether the other side ends the connection while it is being sent to."""
+    """Whether the other side ends the connection while we send to it."""
     try:
         for _ in range(times):
             connection.sendall(data)

@@ -1,4 +1,4 @@
-"""What is true in the end: every acknowledged image found again, every accepted study ended, every result once at the PACS."""
+"""The final account: every acknowledged image found again, every study ended, every result at the PACS exactly once."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _REPORTS = (*ALTERNATIVES, *ALTERNATIVES.values())
 
 @dataclass
 class Account:
-    """Lists name what should not be; they are empty where all is well."""
+    """Its lists name what should not be there; they are empty if all is well."""
 
     lost: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     # On disk and not in the index, or the reverse.
     unmatched: list[str] = field(default_factory=list)
-    # Studies without an end, and objects that a PACS should have and has not.
+    # Studies without an end, and objects that a PACS should have but does not have.
     endless: list[str] = field(default_factory=list)
     not_delivered: list[str] = field(default_factory=list)
-    # Objects at the PACS beyond one for each result and role, or that are no result of ours.
+    # Objects at the PACS beyond one for each result and role, or that are not our results.
     duplicates: list[str] = field(default_factory=list)
     studies: int = 0
     ends: Counter[str] = field(default_factory=Counter)
-    # How many studies have so many results.
+    # How many studies there are for each number of results.
     results_per_study: Counter[int] = field(default_factory=Counter)
     objects: int = 0
     # Arrivals of objects that the PACS had already: sent again after a kill, under the same UID.
@@ -93,7 +93,7 @@ def _digest(path: Path) -> str:
 
 
 def _look_for_images(account: Account, site: Site, ledger: Ledger, mutants: Iterable[Mutant]) -> None:
-    """Bit by bit. Of mutated ones, those that contradict others may lie in quarantine."""
+    """Compare bit by bit. Mutated images that contradict others may be in quarantine."""
     root = site.settings.data_dir
     with site.database.read() as session:
         rows = session.execute(select(Instance.sop_instance_uid, Instance.path)).all()
@@ -164,7 +164,7 @@ def _look_at_the_pacs(account: Account, site: Site) -> None:
 
 
 def _strangers(arrivals: dict[str, list[Path]], files: dict[str, ResultFile], root: Path) -> list[str]:
-    """Objects that are no result, or have other bytes than it."""
+    """Objects that are not a result, or whose bytes differ from the result's."""
     return [
         uid
         for uid, paths in arrivals.items()
@@ -186,7 +186,7 @@ def _second_ones(arrivals: dict[str, list[Path]], files: dict[str, ResultFile]) 
 
 
 def _broken_chains(arrivals: dict[str, list[Path]], files: dict[str, ResultFile]) -> list[str]:
-    """Studies of which a reader of the PACS alone does not find one last report: each later one names the one before."""
+    """Studies for which the PACS alone does not show exactly one last report; each report names the one before it."""
     predecessors: dict[str, list[str]] = defaultdict(list)
     for uid, paths in arrivals.items():
         if uid in files and files[uid].role in _REPORTS:

@@ -14,13 +14,14 @@ from pathlib import Path
 from tests.fakes import wire
 from tests.faults.mutants import CONTEXTS, Mutant
 
-# What can become of a message: answered, accepted, released, rejected, aborted, closed; "cut" where the connection was reset;
-# "waited" where the listener waited for more and took the end of the connection for the end; "hung" where it did not.
+# What can become of a message: answered, accepted, released, rejected, aborted, closed; "cut" where the connection was
+# reset; "waited" where the listener waited for more and took the end of the connection for the end; "hung" where it did
+# not.
 HUNG = "hung"
 _PEERS = 16
 _ANSWER_WITHIN_S = 0.6
 _END_WITHIN_S = 20.0
-# More on one association would hide what a fresh one does.
+# More messages on one association would hide what a fresh one does.
 _MOST_ON_ONE_ASSOCIATION = 50
 _BUSY = b"\x02\x03\x02"
 
@@ -31,7 +32,7 @@ class Barrage:
     Parameters
     ----------
     make
-        The message of a number.
+        Makes the message with a given number.
     kept
         Folder for messages after which something was wrong.
     """
@@ -71,7 +72,7 @@ class Barrage:
             thread.join()
 
     def keep_in_flight(self, why: str) -> None:
-        """Keep the messages that are under way: one of them may have ended a process."""
+        """Keep the messages that are on their way: one of them may have ended a process."""
         with self._lock:
             suspects = list(self._in_flight.values())
         for mutant in suspects:
@@ -101,7 +102,7 @@ class Barrage:
             self._in_flight.pop(threading.get_ident(), None)
 
     def _send(self, connection: socket.socket | None, mutant: Mutant) -> socket.socket | None:
-        """Send one; the connection, if it can be used again."""
+        """Send one message; returns the connection if it can be used again."""
         used = connection if mutant.needs_association else None
         try:
             used = used or wire.connect(self._port)
@@ -143,7 +144,7 @@ class Barrage:
 
 
 def _await_answer(connection: socket.socket) -> tuple[str, bytes]:
-    """What comes back; where nothing does, the connection is ended on our side, and the listener must end it too."""
+    """What comes back. If nothing does, we end the connection on our side, and the listener must end it too."""
     connection.settimeout(_ANSWER_WITHIN_S)
     try:
         pdu = wire.next_pdu(connection)
@@ -161,7 +162,7 @@ def _await_answer(connection: socket.socket) -> tuple[str, bytes]:
 
 
 def _leave(connection: socket.socket) -> None:
-    """Abort, as a peer does that has seen enough."""
+    """Abort like a peer that has seen enough."""
     with suppress(OSError):
         connection.sendall(wire.ABORT)
     connection.close()

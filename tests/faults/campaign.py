@@ -1,5 +1,7 @@
-"""Faults at random moments against a whole node, as many as are asked for, while studies stream in by C-STORE: kill -9 of every
-process, outages, broken messages. In the end every image, study and result is looked for. The seed repeats it.
+"""Faults at random moments against a whole node, as many as wanted, while studies stream in by C-STORE.
+
+They are kill -9 of every process, outages and broken messages. In the end every image, study and result is checked. The
+seed repeats a campaign.
 
     python -m tests.faults.campaign --kills 500 --pdus 100000 --files 5000 --write docs/reliability.md
 """
@@ -73,7 +75,7 @@ class Campaign:
     began: float = field(default_factory=time.monotonic)
 
     def run(self) -> Found:
-        """All of it, in an order in which one listener is not killed any more from the first outage on."""
+        """Run everything, in an order in which one listener is no longer killed once the first outage begins."""
         studies = Studies(self.plan.seed)
         with traffic(self.site.port, self.ledger, studies, senders=self.plan.senders):
             self._kill()
@@ -274,7 +276,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     parser.add_argument("--folder", type=Path, help="keep everything here, in a folder that does not exist yet")
     asked = parser.parse_args()
-    # So that a campaign that is stopped stops its processes.
+    # Then a campaign that is stopped also stops its processes.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     names = ("kills", "pdus", "files", "crowd", "instances", "seed")
     plan = Plan(**{name: getattr(asked, name) for name in names})

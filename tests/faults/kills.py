@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from tests.faults.node import Process
 
-# A process works so long until it is killed, at the most; now and then it is not let start in peace.
+# The longest time (seconds) that a process works until it is killed; now and then it is killed while it starts.
 _LONGEST_LIFE_S = 4.0
 _KILLED_AT_START = 0.1
 _LONGEST_START_S = 1.0
@@ -19,12 +19,12 @@ _START_WITHIN_S = 120.0
 
 
 class Killer:
-    """Kills processes until there were enough kills.
+    """Kills processes until there have been enough kills.
 
     Parameters
     ----------
     roles
-        What is killed, by name; `worker-1` and `worker-2` count as `worker`.
+        The processes to kill, by name; `worker-1` and `worker-2` count as `worker`.
     """
 
     def __init__(self, roles: dict[str, Process], count: int, seed: int) -> None:
@@ -45,7 +45,7 @@ class Killer:
             thread.start()
 
     def is_over(self) -> bool:
-        """Whether there were enough kills, and all serve again."""
+        """Whether there have been enough kills and all processes serve again."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.faults.node import Process
 
 _EVERY_S = 1.0
-# What a process needs at first is no growth.
+# What a process needs at first does not count as growth.
 _WARM_AFTER = 0.1
 
 

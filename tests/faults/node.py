@@ -30,7 +30,7 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 class Process:
-    """One process with its log; it stops by itself when this one has gone."""
+    """One process with its log; it stops by itself when the test process is gone."""
 
     def __init__(self, command: list[str], log: Path, ready: str) -> None:
         self._command, self._log_path, self._ready = command, log, ready
@@ -50,7 +50,7 @@ class Process:
             self.process = subprocess.Popen(self._command, cwd=ROOT, stdout=log, stderr=log, env=environment)
 
     def is_ready(self) -> bool:
-        """Whether it says that it works, since its last start."""
+        """Whether it has said since its last start that it is ready."""
         with self._log_path.open("rb") as log:
             log.seek(self._begin)
             return f'"event": "{self._ready}"'.encode() in log.read(100_000)

@@ -1,4 +1,4 @@
-"""What fails around a node while studies stream in: a crowd of callers, a locked database, a full disk, a PACS that is gone."""
+"""What fails around a node while studies stream in: crowds of callers, a locked database, a full disk, a lost PACS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RECOVER_WITHIN_S = 90.0
 
 
 def crowd(site: Site, ledger: Ledger, images: list[Image]) -> Line:
-    """As many callers at once as there are images, each with one of them: told politely to wait, until it is its turn."""
+    """As many callers at once as there are images; each is told politely to wait until its turn comes."""
     answers: Counter[str] = Counter()
     sockets = [wire.connect(site.port, timeout=30) for _ in images]
     for connection in sockets:
@@ -57,7 +57,7 @@ def locked_database(site: Site, ledger: Ledger, seconds: float) -> Line:
     database = open_database(site.settings.database)
     before = ledger.refusals()
     with database.write() as session:
-        # Not before this is the lock taken.
+        # Only this takes the lock.
         session.connection()
         began = time.monotonic()
         time.sleep(seconds)
@@ -76,7 +76,7 @@ def locked_database(site: Site, ledger: Ledger, seconds: float) -> Line:
 
 
 def full_disk(site: Site, ledger: Ledger, seconds: float) -> Line:
-    """The last byte of the node's disk is taken, then given back. Only for a disk of its own."""
+    """The last byte of the node's disk is taken and then given back. The node must have its own disk for this."""
     before = ledger.refusals()
     with _ballast(site.settings.data_dir):
         noticed = _until(lambda: ledger.refusals() != before, _RECOVER_WITHIN_S)
@@ -166,7 +166,7 @@ def _served(recovered: bool) -> str:
 
 @contextmanager
 def _ballast(folder: Path) -> Iterator[None]:
-    """Take all room that there is, to the last block, and keep taking."""
+    """Take all free space, to the last block, and keep taking it."""
     path = folder.parent / "ballast"
     over = threading.Event()
 
@@ -190,7 +190,7 @@ def _ballast(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path | None]:
-    """A disk of its own (ext4 in a file); None where this user may not mount one."""
+    """A separate disk (ext4 in a file); None if this user may not mount one."""
     image, place = folder / "disk.img", folder / "disk"
     place.mkdir()
     with image.open("wb") as file:

@@ -1,7 +1,7 @@
-"""What in the source protects the node against each fault, as text, and what stands there when it is taken out.
+"""The source text that protects the node against each fault, and the text that replaces it when it is taken out.
 
-`protections` takes them out one by one. A fault with several layers of protection has them all in one entry where a single
-layer is enough; where each must hold by itself, each is an entry.
+`protections` takes them out one by one. If a fault has several layers of protection and any one of them is enough, one
+entry holds them all; if each must hold by itself, each is an entry.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Takes each protection of `protection_table` out of a copy of the source, and sees whether its row's tests notice.
+"""Takes each protection of `protection_table` out of a copy of the source, and checks whether its row's tests notice.
 
     python -m tests.faults.protections [--rows 1 2 3] [--write docs/protections.md]
 
-A test that passes with the protection as well as without it proves nothing. Only a failed assertion, an exception of the
-node's or a time-out counts: code that does not compile, has an unknown name or cannot be imported is a mistake of the table.
+A test that passes both with and without the protection proves nothing. Only a failed assertion, an exception from the
+node or a time-out counts: code that does not compile, has an unknown name or cannot be imported is a mistake in the
+table.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from tests.faults.protection_table import NOT_OURS, PROTECTIONS, Protection
 from tests.faults.table import ROWS, Row
 
 ROOT = Path(__file__).parents[2]
-# One test may take so long; all of a row together so long.
+# How long one test may take, and all tests of a row together (seconds).
 TEST_LIMIT_S, ROW_LIMIT_S = 240, 900
 FAILS, NOT_NOTICED, BROKEN = "fails without it", "NOT NOTICED", "broken patch"
-# How a failure begins that says nothing about the protection.
+# How failures begin that say nothing about the protection.
 _MISTAKES = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "SyntaxError", "IndentationError")
 
 
@@ -48,7 +49,7 @@ class Seen:
 
 
 class Copy:
-    """The source tree as it stands in the working tree, in a folder of its own."""
+    """A copy of the working tree's source in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,7 +61,7 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        # No compiled file: one of the same second and size as the patched source would be taken for it.
+        # No compiled files are written: one with the same second and size as the patched source would be taken for it.
         self._environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
         self._check_that_it_is_used()
 
@@ -108,7 +109,7 @@ class Copy:
         return read_report(report.read_text(encoding="utf-8"))
 
     def _run(self, command: Sequence[str], limit_s: float) -> subprocess.CompletedProcess[str]:
-        """A command in the copy; at its end, or at the limit, nothing that it started is left."""
+        """Run a command in the copy; at its end, or at the limit, nothing that it started is left."""
         with subprocess.Popen(
             command, cwd=self.folder, env=self._environment, text=True, errors="replace",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -126,7 +127,7 @@ def _end_all(group: int) -> None:
 
 
 def taken_out(protection: Protection, root: Path) -> dict[str, str]:
-    """The files of a protection without it.
+    """The files of a protection, with the protection taken out.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def read_report(xml: str) -> Seen:
 
 def _judge(kind: str, test: str, found: ElementTree.Element) -> Seen:
     message = found.get("message", "")
-    # A fixture's check after the test is a check too; one that fails before it says that nothing was tested.
+    # A fixture's check after the test counts too; a fixture that fails before the test means that nothing was tested.
     is_check = kind == "failure" or (message.startswith("failed on teardown") and "AssertionError" in message)
     is_mistake = re.search(rf"\b({'|'.join(_MISTAKES)})\b", message) is not None
     first = message.strip().splitlines()[0] if message.strip() else ""

@@ -1,4 +1,4 @@
-"""A whole installation under fault: listener, two workers and delivery as processes of their own, and the PACS they send to."""
+"""A whole installation under fault: listener, two workers and delivery as processes, and the PACS that they send to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicom_node.settings.reading import load_settings
 from tests.fakes.scu import free_port
 from tests.faults.node import Process, Role
 
-# Leases, pauses and time-outs are short, so that minutes show what otherwise takes hours.
+# Leases, pauses and time-outs are short, so that minutes show what takes hours otherwise.
 _SETTINGS = """
 data_dir = "{data}"
 [listener]

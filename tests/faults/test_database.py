@@ -102,7 +102,7 @@ def test_a_write_that_fails_in_the_middle__nothing_stays(database: Database, nod
 def test_a_full_disk_does_not_end_the_listener(
     database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it looks after between images may fail as images do; it goes on."""
+    """The listener's work between images may fail just as images do; the listener goes on."""
     looks: list[None] = []
 
     def fail(*_: object) -> None:
@@ -146,7 +146,7 @@ def test_upgrade__queued_jobs_and_parcels_are_kept(tmp_path: Path, database_url:
 
 
 class PowerCut:
-    """What a disk holds that keeps only what was synced: contents by inode, names by folder."""
+    """The contents of a disk that keeps only what was synced: contents by inode, names by folder."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.contents: dict[int, bytes] = {}
@@ -174,7 +174,7 @@ class PowerCut:
 def test_power_cut__whatever_was_acknowledged_is_on_the_disk(
     database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After every acknowledgement, of only that which was synced until then."""
+    """A copy after every acknowledgement, with only what was synced until then."""
     disk = PowerCut(monkeypatch)
     store = InstanceStore(database, node_settings.data_dir)
     for study in ("1.2.3", "1.2.4"):

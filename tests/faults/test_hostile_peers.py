@@ -1,4 +1,4 @@
-"""Peers that do not behave, against a listener process: it lives, its memory stays, and a permitted sender is served."""
+"""Peers that misbehave, against a listener process: it lives, its memory stays, and a permitted sender is served."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
 
 @pytest.fixture(autouse=True)
 def _is_served_afterwards(listener: Listener) -> Iterator[None]:
-    """After every fault a permitted sender is served, and nothing was printed that is no log line."""
+    """After every fault a permitted sender is served, and nothing was printed but log lines."""
     yield
     print(listener.log[-3000:])
     assert send(listener.port, mr_image(998)) == [0]
@@ -147,7 +147,7 @@ def test_requests_that_cannot_be_read_take_no_place(listener: Listener) -> None:
 
 
 def test_later_versions_of_the_protocol_are_no_obstacle(listener: Listener) -> None:
-    """Of the version, one bit alone is looked at (PS3.8 9.3.2)."""
+    """Only one bit of the version is tested (PS3.8 9.3.2)."""
     request = wire.associate()
     with wire.connect(listener.port) as connection:
         connection.sendall(request[:6] + b"\0\3" + request[8:])
@@ -259,7 +259,7 @@ def test_broken_data(listener: Listener, pdu: bytes) -> None:
 
 @pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "1.2\0.3", "1." + "2" * 63, ""])
 def test_uids_that_are_no_names(listener: Listener, uid: str) -> None:
-    """Over the wire: whatever the answer, it is no success, and nothing stands outside the folders."""
+    """Over the wire: whatever the answer is, it is not success, and nothing lies outside the folders."""
     with opened(listener) as connection:
         connection.sendall(b"".join(wire.store(mr_image(), uid=uid or "\0")))
         connection.settimeout(5)

@@ -52,7 +52,7 @@ def work(url: str, owner: str) -> None:
 def test_ten_processes_do_each_job_once(database: Database, node_settings: NodeSettings, count: int) -> None:
     add_jobs(database, count)
     database.close()
-    # Forked: ten interpreters that each import everything would be most of the test's time.
+    # The workers are forked: ten interpreters that each import everything would take most of the test's time.
     context = multiprocessing.get_context("fork")
     workers = [
         context.Process(target=work, args=(node_settings.database, f"w{number}"), daemon=True)

@@ -1,4 +1,4 @@
-"""Row 43: certificates that are not good and old versions of TLS, at the listener and at a destination."""
+"""Row 43: bad certificates and old versions of TLS, at the listener and at a destination."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_listener__refuses_old_versions(listener: Listener, certificates: Certif
 
 
 def test_listener__has_one_deadline_for_the_handshake(listener: Listener) -> None:
-    """A byte at a time, and nobody waits for a second handshake to tell of the first one's failure."""
+    """Bytes come one at a time, and no second handshake is awaited to report that the first one failed."""
     with wire.connect(listener.port) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00")
         assert wire.is_cut(connection, b"\x01", times=35, pause=0.2)

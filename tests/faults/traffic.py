@@ -1,4 +1,4 @@
-"""Senders that stream studies as routers do: whatever was not acknowledged is sent again, until it is."""
+"""Senders that stream studies as routers do: an image that was not acknowledged is sent again until it is."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ _ROOT = "1.2.826.0.1.3680043.10.8"
 # Longer than a writer waits for the database.
 _ANSWER_WITHIN_S = 60.0
 _AGAIN_AFTER_S = 0.2
-# No answer, and 0xA7xx, out of resources: worth another attempt (PS3.4 B.2.3).
+# No answer and 0xA7xx, out of resources, are worth another attempt (PS3.4 B.2.3).
 NO_ANSWER, _OUT_OF_RESOURCES = -1, 0xA7
 _SLICES = 5
-# Of all studies: phantoms that the shipped model reads, and studies whose last image comes after the result.
+# The share of studies that are phantoms which the shipped model reads, and the share whose last image comes late, after
+# the result.
 _SPINES, _LATE = 0.25, 0.1
 _LATE_AFTER_S = (15.0, 40.0)
-# Of a sender between two studies: three senders bring what two workers can read on two cores beside the faults.
+# The pause of a sender between two studies (seconds): three senders bring as much as two workers can read on two cores
+# beside the faults.
 _PAUSE_S = (3.0, 9.0)
 
 
@@ -118,7 +120,7 @@ def _phantom(seed: int) -> list[Dataset]:
 
 
 def _as(dataset: Dataset, study: str, number: int) -> Image:
-    """The image in another study, of a patient whose name must be in no log."""
+    """The image in another study, with a patient whose name must be in no log."""
     other = deepcopy(dataset)
     other.StudyInstanceUID, other.SeriesInstanceUID, other.SOPInstanceUID = study, f"{study}.1", f"{study}.1.{number}"
     other.PatientName, other.PatientID = "SECRET^NAME", "SECRET-ID"
@@ -147,7 +149,7 @@ class Traffic:
             thread.start()
 
     def stop(self) -> None:
-        """Begin no more studies; those that are begun are sent to their end."""
+        """Begin no more studies; those that have begun are sent to their end."""
         self._over.set()
         for thread in self._threads:
             thread.join()
@@ -194,7 +196,7 @@ def deliver(port: int, images: list[Image], ledger: Ledger, *, within_s: float =
     Raises
     ------
     TimeoutError
-        If one was not in time.
+        If an image had no final answer in time.
     """
     left = list(images)
     deadline = time.monotonic() + within_s
@@ -213,7 +215,7 @@ def deliver(port: int, images: list[Image], ledger: Ledger, *, within_s: float =
 
 
 def _send_on(connection: socket.socket, left: list[Image], ledger: Ledger) -> None:
-    """Send on one association; what has a final answer is taken off the list. Ends at the first that has none."""
+    """Send on one association. Images with a final answer leave the list; the first without one ends the sending."""
     for message in itertools.count(1):
         if not left:
             connection.sendall(wire.RELEASE)

@@ -72,7 +72,7 @@ def receive(settings: NodeSettings, database: Database, *numbers: int, sender: s
 
 
 def pass_time(database: Database, seconds: float) -> None:
-    """As if everything had happened so much earlier."""
+    """Make it look as if everything had happened that much earlier."""
     with database.write() as session:
         row = session.get_one(StudyRow, STUDY)
         row.first_received_at -= timedelta(seconds=seconds)
@@ -302,7 +302,7 @@ def test_release__the_quiet_time_is_shorter_after_it(node_settings: NodeSettings
         assert send(listener.port, mr_image(3)) == [0]
         wait_for(lambda: is_complete(settings, database) or None, timeout_s=5, what="a complete study")
         assert not listener.brought
-        # Its sender had gone before the answer, so that its end was seen before what it brought.
+        # Its sender left before the answer, so its end was seen before what it brought.
         listener.note_study(first, "1.2.99")
         with association(listener.port) as third:
             assert third.send_c_store(mr_image(4)).Status == 0

@@ -192,7 +192,7 @@ def test_deliver__a_report_goes_in_the_form_that_the_pacs_takes(
 def test_deliver__never_two_forms_of_one_result_at_one_destination(
     settings: NodeSettings, database: Database, ports: dict[str, int], first: tuple[str, ...], then: tuple[str, ...]
 ) -> None:
-    """Not even if the PACS lost the connection, was given other SOP classes, and is sent everything again."""
+    """That holds even if the PACS lost the connection, was given other SOP classes and is sent everything again."""
     add_result(database, settings, STUDY, ["pacs"], BOTH_FORMS)
     received: list[str] = []
 
@@ -228,7 +228,7 @@ def test_deliver__each_destination_gets_its_form(
 def test_deliver__a_refused_report_may_still_go_in_the_other_form(
     settings: NodeSettings, database: Database, ports: dict[str, int]
 ) -> None:
-    """Nothing was sent where neither form was accepted: the choice stays open for `resend`."""
+    """If neither form was accepted, nothing was sent: the choice stays open for `resend`."""
     made = add_result(database, settings, STUDY, ["pacs"], BOTH_FORMS)
     with running_pacs(ports["pacs"], classes=(SC,)):
         deliver(settings, database)

@@ -34,7 +34,7 @@ Path_ = tuple[str | int, ...]
 
 
 def places(dataset: Dataset, above: Path_ = ()) -> Iterator[Path_]:
-    """Every element, in sequences too; of a sequence's items one of each kind."""
+    """Every element, in sequences too; sequences are represented by one item of each kind."""
     for element in dataset:
         yield (*above, element.keyword)
         if element.VR == "SQ":

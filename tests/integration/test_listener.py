@@ -206,7 +206,7 @@ def test_store__without_memory_an_object_in_one_pdu_is_told_to_come_again(
 def test_store__a_study_has_a_largest_size(start: Start, database: Database) -> None:
     port = start(study={"max_images": 3})
     assert send(port, *(mr_image(n) for n in range(1, 6))) == [0, 0, 0, 0xA700, 0xA700]
-    # What is here already is acknowledged again, and other studies are not concerned.
+    # An image that is already here is acknowledged again, and other studies are not affected.
     assert send(port, mr_image(2), mr_image(1, study="1.2.9")) == [0, 0]
     (alert,) = alerts(database)
     assert (alert.kind, alert.subject, alert.count) == ("study_limit", STUDY, 2)

@@ -1,4 +1,6 @@
-"""One study all the way with parties nobody here wrote: DCMTK sends, Orthanc is the PACS, dciodvfy and highdicom judge."""
+"""One study goes all the way with programs that others wrote: DCMTK sends, Orthanc is the PACS, dciodvfy and highdicom
+judge.
+"""
 
 from __future__ import annotations
 

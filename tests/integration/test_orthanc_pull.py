@@ -86,7 +86,7 @@ def retriever(settings: NodeSettings, database: Database) -> Retriever:
 
 
 def check_images(settings: NodeSettings, database: Database, study: str, numbers: range) -> None:
-    """On disk bit by bit, indexed, and their study waits for its quiet time."""
+    """The images are on disk bit for bit and indexed, and their study waits for its quiet time."""
     with database.read() as session:
         rows = {r.sop_instance_uid: r for r in session.scalars(select(Instance).where(Instance.study_uid == study))}
         assert session.get_one(StudyRow, study).state == "receiving"

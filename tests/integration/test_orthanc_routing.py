@@ -1,4 +1,4 @@
-"""The examples of deploy/orthanc with Debian's Orthanc: a study comes in, is routed to the node, its report comes back."""
+"""The examples of deploy/orthanc with Debian's Orthanc: a study comes in, the node gets it, its report comes back."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def route_by_lua(folder: Path, orthanc: Orthanc) -> Iterator[None]:
 
 @contextmanager
 def route_by_rest(folder: Path, orthanc: Orthanc) -> Iterator[None]:
-    """The script of its own, asking Orthanc."""
+    """The script runs by itself and asks Orthanc."""
     url = f"http://127.0.0.1:{orthanc.http_port}"
     options = ["--orthanc", url, "--state", str(folder / "last"), "--every", "0.5"]
     with (folder / "route.log").open("wb") as log:

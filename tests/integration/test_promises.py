@@ -1,4 +1,4 @@
-"""Senders ask us to keep their images: only what is in the index and on disk, bit by bit, is promised."""
+"""Senders ask us to keep their images: we promise only what is in the index and, bit for bit, on disk."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_request__only_what_is_kept_bit_by_bit_is_promised(
 def test_request__survives_a_crash(
     settings: NodeSettings, database: Database, port: int, requester: Requester, store: InstanceStore
 ) -> None:
-    """It is on record before it is acknowledged; whoever starts next answers it."""
+    """A request is recorded before it is acknowledged; the next process that starts answers it."""
     assert requester.ask(port, request()) == 0
     with requester.listening():
         Answers(settings, Database(str(database.engine.url.render_as_string(hide_password=False)))).answer_due()

@@ -1,4 +1,4 @@
-"""What an archive sends by C-GET has the limits of what the listener receives; so has what any partner announces."""
+"""The listener's limits also apply to what an archive sends by C-GET and to what any partner announces."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_get__an_object_over_a_limit_is_refused_and_never_held(
 
 def test_get__within_the_limits_all_is_kept(node_settings: NodeSettings, database: Database) -> None:
     with sending_archive([large(number) for number in range(1, 6)]) as port:
-        # Less than all together: what was stored is no longer held.
+        # This is less than all images together: what was stored is no longer held.
         settings = with_limits(node_settings, port, max_object_mb=7, max_memory_mb=8)
         pulled = Retriever(settings, database, settings.archives[0]).pull(STUDY, "MR")
     assert (pulled.received, pulled.problem) == (5, "")

@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote judge the results: dicom3tools, DCMTK, PixelMed."""
+"""Programs that others wrote judge the results: dicom3tools, DCMTK, PixelMed."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_dciodvfy_finds_no_error(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.dciodvfy
 def test_dciodvfy_does_find_errors(tmp_path: Path) -> None:
-    """The check above is no formality."""
+    """The check above is more than a formality."""
     tool = program("dciodvfy")
     path = _report_file("classic", tmp_path)
     path.write_bytes(path.read_bytes().replace(b"UNVERIFIED", b"UNCERTAIN "))

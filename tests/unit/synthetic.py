@@ -1,4 +1,4 @@
-"""Small synthetic sources and detections: what the writers of results are tried on."""
+"""Small synthetic sources and detections, on which the writers of results are tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be checked of deploy/ without the systems it is for: their own linters, and agreement with the code."""
+"""What can be checked about deploy/ without its target systems: their own linters, and agreement with the code."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_ohif__app_and_dicomweb_are_on_one_origin(tmp_path: Path) -> None:
         text = text.replace(inside, here)
     config = tmp_path / "nginx.conf"
     config.write_text(text)
-    # Started by root, its workers would be someone else, who may not look into the test's folder.
+    # If root started it, its workers would run as another user, who may not look into the test's folder.
     user = "user root;" if os.geteuid() == 0 else ""
     server = subprocess.Popen([nginx, "-c", config, "-g", f"daemon off; {user}"], stderr=subprocess.DEVNULL)
     base = f"http://127.0.0.1:{port}"

@@ -41,7 +41,7 @@ def prose(document: Path) -> Iterator[tuple[int, str]]:
 
 
 def spans(document: Path) -> str:
-    """What stands in backticks, one span a line."""
+    """The text in backticks, one span per line."""
     return "\n".join(re.findall(r"`([^`\n]+)`", document.read_text(encoding="utf-8")))
 
 

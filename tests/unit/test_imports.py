@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What each package may import of the others.
+# What each package may import from the others.
 ALLOWED = {"spineone_core": set(), "trainer": {"spineone_core"}, "dicom_node": {"spineone_core"}}
 
 # Folders and flat files of each package, ground first: a module imports from its own folder and from those before it.
@@ -149,7 +149,7 @@ def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
 
 
 def test_modules__import_in_no_circle() -> None:
-    """Also inside a folder, and also by imports inside functions."""
+    """There are no circles, even inside a folder or by imports inside functions."""
     names = {f"{package}.{name_of(path)}": path for package in ORDER for path in modules(package) if name_of(path)}
     imported = {
         name: {own for other in imports(path) if (own := _module_of(other, names)) and own != name}
@@ -173,7 +173,7 @@ def test_modules__import_in_no_circle() -> None:
 
 
 def _module_of(imported: str, names: dict[str, Path]) -> str | None:
-    """The module that an imported name is, or lies in; None for a module of somebody else."""
+    """The module that an imported name is or belongs to; None for a foreign module."""
     return next((name for name in (imported, imported.rpartition(".")[0]) if name in names), None)
 
 

@@ -51,7 +51,7 @@ class Browser:
         return _call("POST", f"{self._session}/execute/sync", {"script": script, "args": list(arguments)})
 
     def wait(self, script: str, *arguments: Any, timeout_s: float = 60, what: str = "") -> Any:
-        """The first true value of a script. One that fails, as while the page loads anew, is asked again."""
+        """The first true value of a script. A script that fails, for instance while the page reloads, is run again."""
         deadline, why = time.monotonic() + timeout_s, ""
         while time.monotonic() < deadline:
             try:

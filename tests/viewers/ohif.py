@@ -1,7 +1,8 @@
 """OHIF shows our reports: its built app beside Orthanc's DICOMweb, opened in headless Chromium (`make viewers`).
 
-The phantom studies of `tests.variety` and their results are stored in Orthanc and opened in OHIF, one after the other; then OHIF
-itself is asked which image it shows and where in the patient it draws each point. What is missing is named, with exit status 2.
+The phantom studies of `tests.variety` and their results are stored in Orthanc and opened in OHIF, one after the other;
+then OHIF itself is asked which image it shows and where in the patient it draws each point. What is missing is named,
+with exit status 2.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def _save(browser: Browser, picture: Path) -> None:
 
 
 def _worst(annotations: list[dict[str, Any]], case: Case) -> tuple[float, int]:
-    """Largest distance (mm) between a point as OHIF places it in the patient and the truth, and how many points there are."""
+    """The largest distance (mm) between a point in OHIF (in patient space) and the truth, and the number of points."""
     truth = [finding.xyz_mm for finding in case.detection.findings]
     worst = 0.0
     for annotation in annotations:
@@ -180,7 +181,7 @@ def _worst(annotations: list[dict[str, Any]], case: Case) -> tuple[float, int]:
 
 
 class Viewer:
-    """A browser that is started when it is needed, and anew after each failure."""
+    """A browser that is started when it is needed, and again after each failure."""
 
     def __init__(self, origin: str, out: Path) -> None:
         self._origin, self._out = origin, out
@@ -199,7 +200,7 @@ class Viewer:
             self._session.__exit__(None, None, None)
 
     def see(self, name: str, case: Case) -> Seen:
-        """On a machine that is very busy software rendering may take too long, or the page may crash: twice again, and said."""
+        """Software rendering may take too long on a busy machine, or the page may crash: try twice more, and say so."""
         for attempt in (1, 2, 3):
             try:
                 seen = look(self._open(), self._origin, case, name, self._out / f"ohif-{name}.png")

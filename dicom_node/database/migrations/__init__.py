@@ -1,4 +1,4 @@
-"""Bringing a database from any earlier version to this one; run by the node itself, no files outside the package."""
+"""Bringing a database from any earlier version to this one. The node does this itself; the package holds all files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from dicom_node.errors import DatabaseError
 
-# Any number that nobody else uses for an advisory lock in the node's database.
+# A number that nobody else uses for an advisory lock in the node's database.
 _UPGRADE_LOCK = 0x5350494E45
 
 
@@ -53,7 +53,7 @@ def upgrade(engine: Engine) -> None:
     Raises
     ------
     DatabaseError
-        If the database is of a newer version.
+        If a newer version wrote the database.
     """
     _check_known(_found(engine))
     writing = engine.execution_options(spineone_begin="BEGIN IMMEDIATE")
@@ -66,17 +66,20 @@ def upgrade(engine: Engine) -> None:
 
 
 def _lock_out_others(connection: Connection) -> None:
-    """Two nodes that start at once on one PostgreSQL: the second waits, and finds the tables made. SQLite's writers wait
-    anyway."""
+    """Let only one node at a time upgrade a PostgreSQL database.
+
+    When two nodes start at once, the second waits and then finds the tables made. SQLite's writers wait anyway.
+    """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
 
 
 @contextmanager
 def _foreign_keys_at_rest(connection: Connection) -> Iterator[None]:
-    """SQLite changes a table by making it anew; with foreign keys enforced, dropping the old one would fail.
+    """Suspend the enforcement of foreign keys on SQLite.
 
-    The pragma has no effect inside a transaction, so it is given to the driver before one begins.
+    SQLite changes a table by making a new one; dropping the old one would fail while foreign keys are enforced. The
+    pragma has no effect inside a transaction, so it is given to the driver before one begins.
     """
     if connection.dialect.name != "sqlite":
         yield
@@ -100,7 +103,7 @@ def require_current(engine: Engine) -> None:
     Raises
     ------
     DatabaseError
-        Saying what the database has and what to do.
+        If the schema is not this version's; the message says what the database has and what to do.
     """
     found = _found(engine)
     _check_known(found)

@@ -61,7 +61,7 @@ def alert(database: Database, kind: str = "quarantine", subject: str = "1.2.3", 
 
 @pytest.fixture
 def told(node_settings: NodeSettings, database: Database, mail: MailServer) -> Callable[..., bool]:
-    """Whether a mail went out so many minutes from now."""
+    """Whether a mail goes out this many minutes from now."""
     receiver = team(mail.port)
     notifier = Notifier(with_receivers(node_settings, receiver), database)
     began = utc_now()

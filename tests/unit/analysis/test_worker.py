@@ -15,6 +15,7 @@ from dicom_node.analysis import completion, jobs
 from dicom_node.analysis.worker import Worker
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, OutboxRow, ResultFile, ResultRow
+from dicom_node.dicom import identifiers
 from dicom_node.gate import check
 from dicom_node.health import overview
 from dicom_node.images.store import InstanceStore
@@ -196,6 +197,27 @@ def test_job__the_same_inputs_again_give_no_second_result(
     assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
 
 
+def test_job__the_same_inputs_after_an_upgrade_give_no_second_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive(*exam())
+    worker = Worker(settings, database, FakeDetector())
+    worker.run_once()
+    with database.read() as session:
+        before = {(file.path, file.sha256) for file in session.scalars(select(ResultFile))}
+    # The version is part of UIDs and objects: an object that is made again would be another one.
+    monkeypatch.setattr(identifiers, "SOFTWARE_VERSION", "99.0.0")
+    late = mr_image(90)
+    late.SOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    del late.PixelData
+    receive(late)
+    assert worker.run_once()
+    assert (last_job(database).generation, last_job(database).state) == (2, "done")
+    assert (count(database, ResultRow), count(database, OutboxRow)) == (1, 6)
+    with database.read() as session:
+        assert {(file.path, file.sha256) for file in session.scalars(select(ResultFile))} == before
+
+
 def test_job__a_late_image_gives_a_new_result(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:
@@ -260,7 +282,7 @@ def test_job__done_again_after_its_successor_a_result_keeps_its_bytes(
 def test_job__corrected_patient_data_are_followed(
     database: Database, settings: NodeSettings, receive: Callable[..., None], corrected: list[int]
 ) -> None:
-    """Also where only images other than the slice (number 3) were sent again."""
+    """This holds even if only images other than the slice (number 3) were sent again."""
     changed = NodeSettings(**{**settings.model_dump(), "results": {"presentation_state": True}})
     worker = Worker(changed, database, FakeDetector())
     receive(*exam())
@@ -363,7 +385,7 @@ def test_job__a_file_that_was_cut_on_disk_is_never_read(
     assert Worker(settings, database, FakeDetector()).run_once()
     assert (last_job(database).state, count(database, ResultRow)) == ("failed", 0)
     assert "1 images are missing or damaged" in last_job(database).reason
-    # Sent again, it is whole, and the study is analysed.
+    # The image is sent again, so it is intact and the study is analysed.
     receive(*exam())
     assert path.read_bytes() == whole
     assert Worker(settings, database, FakeDetector()).run_once()

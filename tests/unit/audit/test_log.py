@@ -1,4 +1,4 @@
-"""Audit messages, the files they are in, and the way to a repository."""
+"""Audit messages, the files that hold them, and the way to a repository."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ class SyslogServer:
                     return
 
     def messages(self, count: int) -> list[bytes]:
-        """Wait for so many messages; an assertion fails where the counting is wrong."""
+        """Wait for ``count`` messages; an assertion fails if the octet counts are wrong."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
             found, rest = [], self.received

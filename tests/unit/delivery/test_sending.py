@@ -12,8 +12,8 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import OutboxRow
 from dicom_node.delivery import outbox
-from dicom_node.delivery.channel import NO_ANSWER, Answer, Channel, Offer, Outcome, Progress
-from dicom_node.delivery.channels import CHANNELS, channel_to
+from dicom_node.delivery.channel import NO_ANSWER, Answer, DeliveryChannel, Offer, Outcome, Progress
+from dicom_node.delivery.channels import CHANNELS, channel_for
 from dicom_node.delivery.sending import Sending
 from dicom_node.delivery.store_scu import Sender, classify
 from dicom_node.dicom.sop_classes import class_name
@@ -112,7 +112,7 @@ def test_sending__what_was_there_already_is_proven(
 
 def test_channels__every_kind_of_destination_has_one(settings: NodeSettings) -> None:
     assert set(CHANNELS) == {Destination.channel}
-    channel: Channel = channel_to(settings, PACS)
+    channel: DeliveryChannel = channel_for(settings, PACS)
     assert isinstance(channel, Sender)
 
 

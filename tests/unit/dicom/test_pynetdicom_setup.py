@@ -25,7 +25,7 @@ SWITCHES = {
     "UNRESTRICTED_STORAGE_SERVICE": False,
     "STORE_SEND_CHUNKED_DATASET": True,
 }
-# The demo has a PACS of its own.
+# The demo has its own PACS.
 EXCEPT = {"dicom/pynetdicom_setup.py", "demo.py"}
 
 

@@ -132,7 +132,7 @@ def test_positions_that_do_not_fit_lie_evenly() -> None:
 def test_names_never_overlap(
     rows: int, columns: int, spacing: tuple[float, float], crowded: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the boxes that Pillow really fills; crowded points lie at the lower edge, where there is room upwards only."""
+    """The boxes are those that Pillow really fills. Crowded points lie at the lower edge, with room only above them."""
     boxes: dict[str, tuple[float, ...]] = {}
     draw_text = ImageDraw.ImageDraw.text
 
@@ -258,7 +258,7 @@ GOLDEN_CASES: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("name", GOLDEN_CASES)
 def test_picture_is_the_golden_one(name: str) -> None:
-    """Halved and with tolerance, because FreeType's smoothing differs a little between versions of Pillow."""
+    """Halved and with a tolerance, because FreeType's smoothing differs a little between versions of Pillow."""
     make_volume, make_detection = GOLDEN_CASES[name]
     picture = Image.fromarray(render_overlay(make_volume(), make_detection()).image)
     halved = np.asarray(picture.reduce(2)).astype(int)

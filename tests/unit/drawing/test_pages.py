@@ -90,7 +90,7 @@ def test_sheet_shows_every_slice_once(rows: int, columns: int, spacing: tuple[fl
     assert max(image.shape) <= slices.MAX_IMAGE_SIDE
     bright = image[pages.HEADING : -style.FOOTER_HEIGHT - style.MARGIN].min(axis=2) > 128
     side = 4 * spacing[0] / row_mm
-    # Spots are as large as they should be: their pixels together are those of one times the number of slices.
+    # Spots have the right size: together they have as many pixels as one spot times the number of slices.
     captions = 200 * count
     expected = count * side * (2 * spacing[1] / column_mm)
     assert 0.6 * expected < bright.sum() < 1.4 * expected + captions

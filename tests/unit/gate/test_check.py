@@ -316,7 +316,7 @@ def test_what_cannot_be_written_is_a_problem_not_a_crash(dataset: Dataset) -> No
 
 
 def test_any_single_missing_element_is_survived(report: bytes) -> None:
-    """The check itself holds whatever is absent, at every depth."""
+    """The check itself survives whatever is absent, at every depth."""
     rng = np.random.default_rng(0)
     for _ in range(60):
         broken = pydicom.dcmread(BytesIO(report))

@@ -184,7 +184,7 @@ def test_receive__truncated_data_are_refused_and_kept_in_quarantine(
 def test_receive__an_unknown_vr_is_refused_and_kept_in_quarantine(
     store: InstanceStore, database: Database, element: bytes
 ) -> None:
-    """In whatever receiving looks at."""
+    """The unknown VR may be in any element that receiving looks at."""
     request = incoming(mr_image())
     broken = request.data.replace(element, element[:4] + b"ZZ")
     assert store.receive(incoming(mr_image(), data=broken)) == CANNOT_UNDERSTAND
@@ -348,7 +348,7 @@ def test_reconcile__a_file_cut_where_an_element_ends_is_reported(
     reconcile(database, InstanceStore(database, node_settings.data_dir))
     (alert,) = alerts(database)
     assert (alert.kind, "size" in alert.detail) == ("missing_file", True)
-    # Its sender sends it again: whole, and analysed again.
+    # Its sender sends it again: it is intact, and analysed again.
     assert store.receive(incoming(mr_image())) == SUCCESS
     assert path.read_bytes() == whole
     assert alerts(database) == []

@@ -254,7 +254,7 @@ def test_one_uid_with_two_spacings_is_split(tmp_path: Path) -> None:
 
 
 def test_one_uid_with_slices_askew_is_split(tmp_path: Path) -> None:
-    """By ten degrees: together they would be no stack."""
+    """One is turned by ten degrees, so together they would not be a stack."""
     turned = [math.sin(math.radians(10)), math.cos(math.radians(10)), 0.0, 0.0, 0.0, -1.0]
     assert sizes(write(tmp_path, image(0), image(1), image(2, ImageOrientationPatient=turned))) == [1, 2]
 
@@ -462,7 +462,7 @@ def test_corrupt_compressed_data_is_refused(tmp_path: Path, syntax: str) -> None
 
 @pytest.mark.parametrize("syntax", COMPRESSED[1:])
 def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str) -> None:
-    """One that aborts, as on hostile data, takes only the child along."""
+    """A decoder that aborts, as on hostile data, takes only the child process with it."""
     dataset = image(0)
     dataset.compress(syntax, generate_instance_uid=False)
 

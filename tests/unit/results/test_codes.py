@@ -1,4 +1,4 @@
-"""Every code that a report can hold, spelled out: another edition of the dictionary must not change a report unseen."""
+"""Every code that a report can hold, spelled out: a new edition of the dictionary must not change reports unnoticed."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_names_of_decoded_headers_survive(kind: str) -> None:
 
 
 def test_bytes_that_do_not_fit_their_character_set_stay_as_they_are() -> None:
-    """Latin-1 under the name of UTF-8: decoded and encoded again they would be others."""
+    """Latin-1 bytes that are labelled UTF-8: decoding and encoding them again would change them."""
     source = _file(classic(SpecificCharacterSet="ISO_IR 192"), ExplicitVRLittleEndian)
     for keyword in ("PatientName", "PatientID"):
         source[keyword] = source.get_item(keyword)._replace(value=b"M\xfcller", length=6)

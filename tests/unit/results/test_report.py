@@ -43,7 +43,7 @@ def _report(detection: Detection | None = None, header: Dataset | None = None, *
 
 
 def _read(report: Dataset) -> MeasurementReport:
-    """As highdicom, which did not write the file we hand it, reads it."""
+    """The report as highdicom reads it from a file that highdicom did not write."""
     return srread(BytesIO(to_bytes(report))).content
 
 

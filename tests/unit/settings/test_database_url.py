@@ -1,4 +1,4 @@
-"""Which database URLs the settings take: those that SQLAlchemy reads, of the two databases. It is not loaded for that."""
+"""Which database URLs the settings take: those of the two databases that SQLAlchemy can read, without loading it."""
 
 from __future__ import annotations
 

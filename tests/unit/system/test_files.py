@@ -12,7 +12,7 @@ from dicom_node.system.files import safe_path
     "name", ["..", "../x", "/etc/passwd", "a/b", "", ".hidden", "-r", "a\0b", "a\nb", "é", "x" * 122]
 )
 def test_safe_path__takes_names_only(name: str) -> None:
-    """By itself: a UID has been looked at before, and a UID that was let through must still not leave the folder."""
+    """UIDs are checked earlier, but one that was let through must still not leave the folder."""
     with pytest.raises(UnsafePathError):
         safe_path(Path("/data"), "1.2.3", name)
 

@@ -16,7 +16,7 @@ from dicom_node.system.loops import attempt, keep_doing, wait_for_turn
 
 
 class Stop:
-    """Counts the pauses, and asks to stop after so many."""
+    """Counts the pauses and asks to stop after a given number of them."""
 
     def __init__(self, after: int) -> None:
         self._left = after

@@ -1,4 +1,4 @@
-"""The domain check: what it refuses, its package, its training data; the negatives that the detector is tried on."""
+"""The domain check: what it refuses, its package and its training data; and the negatives that test the detector."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from tests.fakes.datasets import mr_image
 from tests.peers import DCIODVFY, dciodvfy_errors, need
 
 PSEUDONYMS = Pseudonyms(b"k" * 32)
-# Everything that a header may say of a person, a visit, a place, in many VRs and at depth.
+# Everything that a header may say about a person, a visit or a place, in many VRs and at depth.
 SECRETS: dict[str, Any] = {
     "PatientName": "Smithson^Gabriele^Ann=スミソン^ガ=",
     "PatientID": "HOSP-0047111",
@@ -132,7 +132,7 @@ def test_pseudonyms__are_the_same_for_a_site_and_no_other() -> None:
     assert PSEUDONYMS.uid(image.StudyInstanceUID) != elsewhere.uid(image.StudyInstanceUID)
     assert PSEUDONYMS.uid(image.StudyInstanceUID).startswith("2.25.")
     assert PSEUDONYMS.uid("1.2.840.10008.1.2") == "1.2.840.10008.1.2"
-    # The same number of two hospitals is two patients; without a number each study is one.
+    # The same number from two hospitals means two patients; without a number each study is its own patient.
     other.IssuerOfPatientID = "Another Hospital"
     assert PSEUDONYMS.patient(image) != PSEUDONYMS.patient(other)
     image.PatientID = other.PatientID = ""

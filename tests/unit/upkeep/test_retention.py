@@ -203,7 +203,7 @@ def test_late_images__of_a_purged_study_are_never_analysed_alone(
         assert (
             "5 images of the study were deleted" in session.scalars(select(Job).order_by(Job.id.desc())).first().reason
         )  # type: ignore[union-attr]
-    # All of them again: analysed as one study, and kept as before.
+    # All images come again: they are analysed as one study, and kept as before.
     receive(database, store, *range(1, 6))
     analyse(database, settings)
     assert kinds(database) == []
@@ -237,7 +237,7 @@ def test_crash__between_mark_and_deletion_is_finished_at_the_next_start(
         with pytest.raises(KeyboardInterrupt):
             Retention(settings, database).purge_due()
     assert len(files(settings)) == 5
-    # An image that comes again in between is received anew, not called a duplicate of a file that is about to go.
+    # An image that comes again in between is received as new, not called a duplicate of a file that is about to go.
     receive(database, store, 3)
     reconcile(database, InstanceStore(database, settings.data_dir))
     assert [path.name.split("-")[0] for path in files(settings)] == [str(mr_image(3).SOPInstanceUID)]

@@ -56,7 +56,7 @@ def at_work(database: Database, *roles: str, at: datetime | None = None) -> None
 
 
 def analysed(database: Database, study: str = STUDY) -> None:
-    """A study with a result, of which one file waits for its destination."""
+    """A study with a result that has one file waiting for its destination."""
     now = utc_now()
     with database.write() as session:
         session.add(
