@@ -167,33 +167,12 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
 
     Where they do not fit, they are spread evenly between the two.
     """
+    # Imported here: scipy.optimize takes a second, and most processes never place a label.
+    from scipy.optimize import isotonic_regression
+
     steps = np.arange(len(wanted)) * min(gap, (high - low) / max(len(wanted) - 1, 1))
-    placed = nearest_rising((np.asarray(wanted, dtype=float) - steps).tolist())
+    placed = isotonic_regression(np.asarray(wanted, dtype=float) - steps).x
     return [float(v) for v in np.clip(placed, low, high - steps[-1]) + steps]
-
-
-def nearest_rising(values: list[float]) -> list[float]:
-    """The sequence nearest to ``values`` (least squares) that never falls: neighbours that fall are pooled to their mean.
-
-    Pool adjacent violators (Busing 2022, doi:10.18637/jss.v102.c01), in the order of scipy's ``isotonic_regression``. The two are
-    equal to the last bit. scipy's lies in a package whose import takes a second of each process.
-    """
-    means, counts = list[float](), list[int]()
-    at = 0
-    while at < len(values):
-        mean = total = values[at]
-        count, at, is_first = 1, at + 1, True
-        while means and means[-1] >= mean:
-            count += counts[-1]
-            total += counts.pop() * means.pop()
-            mean = total / count
-            while is_first and at < len(values) and mean >= values[at]:
-                total, count, at = total + values[at], count + 1, at + 1
-                mean = total / count
-            is_first = False
-        means.append(mean)
-        counts.append(count)
-    return [mean for mean, count in zip(means, counts, strict=True) for _ in range(count)]
 
 
 def _draw_leader(canvas: Image.Image, start: tuple[float, float], end: tuple[float, float], colour: Colour) -> None:

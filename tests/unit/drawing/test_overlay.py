@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.optimize import isotonic_regression
 
 from spineone_core.anatomy import Structure
 from spineone_core.drawing import marks, overlay, panel, slices, style
@@ -106,21 +103,6 @@ def test_all_classes_and_both_structures_look_different() -> None:
 
 def test_synthetic_detection_shows_every_class() -> None:
     assert set(_classes(analysed())) == {"normal", "degenerative", "undecided"}
-
-
-@given(st.lists(st.floats(-100, 1100), min_size=1, max_size=10), st.floats(1, 60))
-def test_positions_are_spread(wanted: list[float], gap: float) -> None:
-    placed = overlay.spread(wanted, gap, 0, 1000)
-    assert all(np.diff(placed) >= gap - 1e-6)
-    assert min(placed) >= 0
-    assert max(placed) <= 1000 + 1e-6
-    if all(np.diff(wanted) >= gap) and min(wanted) >= 0 and max(wanted) <= 1000:
-        assert placed == pytest.approx(wanted)
-
-
-@given(st.lists(st.floats(-100, 1100) | st.integers(0, 9).map(float), min_size=1, max_size=12))
-def test_nearest_rising__equals_scipys_to_the_last_bit(values: list[float]) -> None:
-    assert overlay.nearest_rising(values) == isotonic_regression(values).x.tolist()
 
 
 def test_positions_that_do_not_fit_lie_evenly() -> None:
