@@ -1,12 +1,15 @@
-"""The documents keep to a line length, and every path and link in them leads to a file."""
+"""The documents keep to a line length, their paths and links lead to files, and their tables name what the code knows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from dicom_node.database.words import AlertKind
+from trainer.datasets.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted((ROOT / "docs").rglob("*.md"))
@@ -85,3 +88,16 @@ def test_links__lead_to_files(document: Path) -> None:
     targets = LINK.findall(document.read_text(encoding="utf-8"))
     local = [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "names"),
+    [
+        ("operations.md", "| kind | what |", AlertKind),
+        ("training.md", "| format | folder | keypoints, classes |", FORMATS),
+    ],
+)
+def test_tables__name_what_the_code_knows(document: str, heading: str, names: Iterable[str]) -> None:
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    table = text.split(f"{heading}\n")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == sorted(names)

@@ -39,6 +39,18 @@ def test_beating__a_process_that_is_not_well_keeps_silent(database: Database) ->
         assert roles(database) == []
 
 
+def test_beating__goes_on_after_an_error_in_the_look_at_its_health(database: Database) -> None:
+    answers = iter([False])
+
+    def is_well() -> bool:
+        if next(answers, True):
+            return True
+        raise RuntimeError("the look failed")
+
+    with beating(database, "supervisor", is_well=is_well, every_s=0.02):
+        until(lambda: roles(database) == ["supervisor"])
+
+
 def gpus(database: Database) -> list[GpuMemory | None]:
     with database.read() as session:
         return [process.gpu for process in running(session, now=utc_now())]
