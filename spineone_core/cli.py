@@ -40,7 +40,9 @@ TABLE_WIDTH = 100
 @app.command()
 def detect(
     paths: Annotated[list[Path], typer.Argument(help="DICOM files or folders; several studies at once are fine")],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a line and study, as findings.json")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="one JSON object per study, each on a line, as in findings.json")
+    ] = False,
     png: Annotated[Path | None, typer.Option(help="folder for a picture of each study")] = None,
     model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")] = "auto",

@@ -33,7 +33,7 @@ def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 
 def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Send the newest result of a study again, to every destination it was meant for."""
+    """Send the newest result of a study again to every destination that it was meant for."""
     settings, database = open_node(config)
     with command(AuditLog(settings), f"resend of study {study}"):
         with database.write() as session:
@@ -64,7 +64,7 @@ def pull(
     archive: Annotated[
         str | None, typer.Option("--archive", help="name in [[archives]]; without: the only one")
     ] = None,
-    modality: Annotated[str, typer.Option("--modality", help='of the series; "" for all')] = "MR",
+    modality: Annotated[str, typer.Option("--modality", help='modality of the series to fetch; "" for all')] = "MR",
     limit: Annotated[int, typer.Option("--limit", min=1, help="most studies that a query may find")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the studies found")] = False,
     as_json: JsonOption = False,
@@ -87,7 +87,7 @@ def pull(
     print_json(rows) if as_json else print_table("studies", rows)
     missing = sum(row.get("missing", 0) for row in rows)
     if missing:
-        raise NodeError(f"{missing} images are missing still; start the same command again")
+        raise NodeError(f"{missing} images are still missing; start the same command again")
 
 
 def _archive(settings: NodeSettings, name: str | None) -> Archive:

@@ -38,7 +38,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def purge(
     config: ConfigOption = DEFAULT_CONFIG,
-    study: Annotated[str | None, typer.Option("--study", help="this study alone, whatever its age")] = None,
+    study: Annotated[str | None, typer.Option("--study", help="only this study, whatever its age")] = None,
     older_than: Annotated[
         int | None, typer.Option("--older-than", min=0, help="days; without: retention.keep_days")
     ] = None,
@@ -102,7 +102,9 @@ def export(
 def backup(
     file: Annotated[Path, typer.Argument(help="tar file to write; must not exist")],
     config: ConfigOption = DEFAULT_CONFIG,
-    with_files: Annotated[bool, typer.Option("--with-files", help="all received and made files too")] = False,
+    with_files: Annotated[
+        bool, typer.Option("--with-files", help="include every received file and every file of a result")
+    ] = False,
 ) -> None:
     """Write a backup while the node runs: database and settings, on request every stored file."""
     settings, database = open_node(config)
@@ -114,7 +116,7 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(help="backup to read", exists=True, dir_okay=False)],
-    folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path(),
+    folder: Annotated[Path, typer.Option("--dir", help="folder of the node")] = Path(),
 ) -> None:
     """Put a backup back into a folder without a database; a node.toml there is kept and decides where the data go."""
     log_errors_only()

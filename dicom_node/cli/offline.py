@@ -32,7 +32,7 @@ def process(
     for path, why in found.skipped:
         print(f"skipped: {path}: {why}", file=sys.stderr)
     if not found.studies:
-        raise NodeError("no DICOM study among the files")
+        raise NodeError("there is no DICOM study among the files")
     detector = load_detector(settings)
     for study_uid, inputs in sorted(found.studies.items()):
         analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
@@ -42,11 +42,15 @@ def process(
 
 
 def demo(
-    study: Annotated[Path | None, typer.Option("--study", exists=True, help="exam to send instead of ours")] = None,
-    pacs: Annotated[str | None, typer.Option("--pacs", help="AET@host:port instead of a small PACS of ours")] = None,
+    study: Annotated[
+        Path | None, typer.Option("--study", exists=True, help="exam to send instead of the phantom")
+    ] = None,
+    pacs: Annotated[
+        str | None, typer.Option("--pacs", help="AET@host:port of a PACS to use instead of the built-in one")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder for the received results")] = None,
 ) -> None:
-    """Show the whole way of an exam: a node of its own, an exam sent by C-STORE, report and overlay received."""
+    """Show the whole way of an exam: start a node, send it an exam by C-STORE, and receive report and overlay."""
     # This loads SciPy, which the phantom needs.
     from dicom_node.demo import run_demo
 

@@ -23,7 +23,7 @@ from dicom_node.settings.text import render_toml
 _ECHO_TIMEOUT_S = 10
 
 
-def init(folder: Annotated[Path, typer.Option("--dir", help="where the node shall live")] = Path()) -> None:
+def init(folder: Annotated[Path, typer.Option("--dir", help="folder of the node")] = Path()) -> None:
     """Write a commented node.toml, and create the data folder and the database. What exists already is kept."""
     log_errors_only()
     folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ class ListenerRules(Section):
     tls_cert: ExistingFile | None = setting(None, "certificate (PEM) of the node; turns TLS on")
     tls_key: ExistingFile | None = setting(None, "private key (PEM) of the certificate")
     tls_ca: ExistingFile | None = setting(
-        None, "CA certificates (PEM); each peer must then show a certificate from one of them"
+        None, "CA certificates (PEM); if given, each peer must show a certificate from one of them"
     )
 
     @model_validator(mode="after")
@@ -59,12 +59,13 @@ class Peer(Section):
     ae_title: AETitle = setting(..., "AE title that the peer uses for itself (calling AE title)", example="ROUTER")
     addresses: tuple[Network, ...] = setting((), "addresses or networks that it may connect from; empty: any")
     host: str = setting(
-        "", "host that answers to its commitment requests go to; empty: they go on the association of the request"
+        "", "host that gets the answers to its commitment requests; empty: they go on the association of the request"
     )
     port: Port | None = setting(None, "TCP port for those answers")
     archive: str = setting(
         "",
-        "name of the archive in [[archives]] that says how many MR images this peer's studies have; with these one is complete",
+        "name of the archive in [[archives]] that says how many MR images this peer's studies have; with all of these a study "
+        "is complete",
     )
     max_associations: int = setting(
         0,
@@ -98,9 +99,11 @@ class StudyRules(Section):
         le=86400,
     )
     max_images: int = setting(
-        20000, "images of a study that are kept; every version of an image counts; further ones are refused", ge=1
+        20000,
+        "most images of a study that are kept, where every version of an image counts; further ones are refused",
+        ge=1,
     )
-    max_gb: float = setting(50.0, "size of a study; further images of it are refused", unit="GB", gt=0)
+    max_gb: float = setting(50.0, "largest size of a study; further images of it are refused", unit="GB", gt=0)
     min_slices: int = setting(5, "slices that a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
 
 
@@ -124,7 +127,7 @@ class ResultsRules(Section):
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
     table_page: bool = setting(True, "add a table of the levels to the overlay's series as its second picture")
     slice_sheet: bool = setting(
-        False, "add another picture to it that shows all slices of the analysed series side by side"
+        False, "add a picture of all slices of the analysed series, side by side, to the overlay's series"
     )
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
     key_object: bool = setting(False, "make a key object note (KOS) that points at the analysed slice")
@@ -157,7 +160,7 @@ class Destination(Partner):
     )
     read_back: bool = setting(
         False,
-        "check by C-FIND that it keeps what was sent, where it is not asked for commitment or does not offer it",
+        "check by C-FIND that it keeps what was sent, if it is not asked for commitment or does not offer it",
     )
 
 
@@ -170,7 +173,7 @@ class Archive(Partner):
     )
     fetch_missing: bool = setting(
         False,
-        "after the quiet time of a study whose sender names this archive, fetch what is missing without being asked",
+        "when the quiet time of a study is over and its sender names this archive, fetch what is missing",
     )
 
 
@@ -329,7 +332,7 @@ class AuditRules(Section):
     file_mb: float = setting(20.0, "size at which a new file is started", unit="MB", gt=0, le=10000)
     keep_files: int = setting(
         100,
-        "newest files that are kept; files that the repository has not got yet are kept too; 0: all",
+        "number of newest files that are kept; files that the repository has not got yet are kept too; 0: all",
         ge=0,
         le=100000,
     )
@@ -340,5 +343,5 @@ class AuditRules(Section):
     )
     repository_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for the repository; unset: the system's")
     repository_timeout_s: float = setting(
-        10.0, "time that the repository has to accept a connection or to take data", unit="s", gt=0, le=600
+        10.0, "time that the repository has to accept a connection or data", unit="s", gt=0, le=600
     )

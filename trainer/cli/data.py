@@ -23,7 +23,10 @@ from trainer.volumes.inspection import VolumeInspection
 def inspect(
     data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
     out: Annotated[Path | None, typer.Option(help="folder for inspection.json, .txt, .html and picture sheets")] = None,
-    splits: Annotated[Path | None, typer.Option(help="count by part, and name exams in none")] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="JSON: lists of PatientID by part; counts exams by part and names those in no part"),
+    ] = None,
 ) -> None:
     """Show what data sets hold and everything in them that looks wrong; changes nothing."""
     title = f"Inspection of {', '.join(formats.name_of(source) for source in data)}"
@@ -57,9 +60,9 @@ def _inspect_volumes(data: list[str], title: str) -> VolumeInspection:
 
 def import_(
     data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
-    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; created, or continued")],
 ) -> None:
-    """Convert data sets into the SDID-TC layout: DICOM studies and one annotation.json. Run again after a kill, it goes on."""
+    """Convert data sets into the SDID-TC layout: DICOM studies and one annotation.json. If killed, run it again to continue."""
 
     def tell(line: str) -> None:
         console.print(line, highlight=False, soft_wrap=True)
@@ -71,9 +74,9 @@ def import_(
 
 
 def phantoms(
-    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; made, or gone on with")],
-    count: Annotated[int, typer.Option(min=1, help="how many")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="of the first; the others follow")] = 0,
+    out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; created, or continued")],
+    count: Annotated[int, typer.Option(min=1, help="how many phantoms")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the first phantom; the others follow")] = 0,
     tidy: Annotated[
         bool, typer.Option("--tidy", help="the demo's usual scanner in place of the whole variety")
     ] = False,

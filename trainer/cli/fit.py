@@ -43,21 +43,21 @@ def fit(
     splits: SplitsOption = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, paper/ROW or stable/ROW")] = "shipped",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
-    phantom_slices: Annotated[int, typer.Option(help="slices to render of each phantom")] = 3,
+    phantom_slices: Annotated[int, typer.Option(help="slices to render for each phantom")] = 3,
     epochs: Annotated[int | None, typer.Option(help="instead of the recipe's")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="instead of the recipe's")] = None,
     seed: int = 0,
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    micro_batches: Annotated[int, typer.Option(help="parts of a batch, one after the other: saves memory")] = 1,
+    micro_batches: Annotated[int, typer.Option(help="parts that a batch is computed in, to save memory")] = 1,
     workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
     backbone: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights: a local file")] = None,
     validate_every: Annotated[int, typer.Option(help="epochs between validations")] = 10,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --out")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue the run in --out")] = False,
     init: Annotated[str | None, typer.Option(help='model package (or "default") whose weights to begin with')] = None,
 ) -> None:
-    """Train a detector; kill it at any moment and go on with --resume. Under torchrun on all its processes together."""
+    """Train a detector. It may be killed at any moment and continued with --resume. Under torchrun all processes share it."""
     try:
         chosen = find_recipe(recipe)
         options = RunOptions(

@@ -164,13 +164,17 @@ def package(
     out: Annotated[Path, typer.Option(help="folder of the new package")],
     name: Annotated[str | None, typer.Option(help="new name")] = None,
     version: Annotated[str | None, typer.Option(help="new version")] = None,
-    figures: Annotated[Path | None, typer.Option(help="JSON of evaluate --json, kept in manifest and card")] = None,
-    training_data: Annotated[str | None, typer.Option(help="what it was trained on, with licences, in words")] = None,
-    licence: Annotated[str | None, typer.Option(help="of the weights")] = None,
-    domain_of: Annotated[str | None, typer.Option(help="package whose domain check is taken over")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="JSON file written by evaluate --json, kept in manifest and card")
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option(help="in words: what it was trained on, with the licences")
+    ] = None,
+    licence: Annotated[str | None, typer.Option(help="licence of the weights")] = None,
+    domain_of: Annotated[str | None, typer.Option(help="package whose domain check to take over")] = None,
     limits: Annotated[Path | None, typer.Option(help="Markdown for the card: what the model cannot do")] = None,
 ) -> None:
-    """Name a model, add figures, licence and model card: the form in which the node takes it."""
+    """Give a model the form that the node takes: with a name, figures, licence and model card."""
     source = load_package(model)
     manifest = _released(source.manifest, name, version, training_data, licence, figures)
     text = _read_text(limits) if limits else ""
@@ -220,7 +224,7 @@ def _read_figures(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: no JSON object as evaluate --json writes it")
+        raise UsageError(f"{path}: not a JSON object like that of evaluate --json")
     return content
 
 

@@ -36,7 +36,8 @@ from trainer.training.domain_check import domain_data, fit_domain, with_limit
 LIMIT_SEED = 2 * EVALUATION_SEED
 
 NegativesOption = Annotated[
-    list[Path], typer.Option("--negatives", help="folder of DICOM series to be refused; may be given several times")
+    list[Path],
+    typer.Option("--negatives", help="folder of DICOM series that must be refused; may be given several times"),
 ]
 
 
@@ -64,7 +65,7 @@ def domain(
     steps: Annotated[int, typer.Option(help="0 keeps the package's check and sets its limit anew")] = 1500,
     seed: int = 0,
 ) -> None:
-    """Train the domain check, which refuses what is no sagittal T2 lumbar MRI, and write a new package."""
+    """Train the domain check, which refuses what is not a sagittal T2 lumbar MRI, and write a new package."""
     if phantom_count < 1:
         raise UsageError(f"--phantoms {phantom_count}: at least 1")
     package = load_package(model)
@@ -101,7 +102,7 @@ def refusals(
 ) -> None:
     """Count what the detector refuses past series selection: good exams, spoiled ones, test objects, other series."""
     if not data and not phantom_count:
-        raise UsageError("nothing to try: give --data or --phantoms")
+        raise UsageError("nothing to measure: give --data or --phantoms")
     package = load_package(model)
     tallies = tally_refusals(Detector(package, device=device), data, splits, part, negatives, phantom_count)
     shown_part = part if splits else "all"

@@ -29,10 +29,10 @@ def reproduce(
         Path | None, typer.Option(help="JSON: PatientIDs by part; without it 400 to 150 by --seed")
     ] = None,
     preset: Annotated[str, typer.Option(help=", ".join(PRESETS))] = "paper",
-    epochs: Annotated[int, typer.Option(help="of each training")] = 300,
-    subset: Annotated[int | None, typer.Option(help="keep so many exams of each part")] = None,
-    width: Annotated[int, typer.Option(help="of the networks' first stage; smaller is quicker")] = 64,
-    spacing: Annotated[float, typer.Option(help="mm of a pixel; coarser is quicker")] = 0.4375,
+    epochs: Annotated[int, typer.Option(help="epochs of each training")] = 300,
+    subset: Annotated[int | None, typer.Option(help="keep only this many exams of each part")] = None,
+    width: Annotated[int, typer.Option(help="width of the networks' first stage; smaller is quicker")] = 64,
+    spacing: Annotated[float, typer.Option(help="size of a pixel in mm; larger is quicker")] = 0.4375,
     batch: Annotated[int | None, typer.Option(help="instead of the preset's")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="instead of the preset's")] = None,
     rows: Annotated[str, typer.Option(help="only rows of the tables whose name holds this text")] = "",
@@ -40,13 +40,13 @@ def reproduce(
     device: DeviceOption = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
-    micro_batches: Annotated[int, typer.Option(help="parts of a batch, one after the other: saves memory")] = 1,
+    micro_batches: Annotated[int, typer.Option(help="parts that a batch is computed in, to save memory")] = 1,
     workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="phantoms, tiny networks, two epochs: does all come out?")
+        bool, typer.Option("--smoke", help="phantoms, tiny networks, two epochs: a check that everything runs")
     ] = False,
 ) -> None:
-    """Tables and figures of the paper with its figures beside ours. Trains what is missing; kill it and start it again."""
+    """Tables and figures of the paper, with its numbers beside ours. Trains what is missing; if killed, run it again."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "reproduce is one process; give each GPU rows of its own (--rows, --device cuda:N), see docs/training.md"

@@ -108,7 +108,7 @@ class Run:
             If its architecture is not that of the recipe.
         """
         if network.config != self.network.config:
-            raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
+            raise TrainingError(f"the package to begin with has a different network from recipe {self.schedule.name}")
         self.network.load_state_dict(network.state_dict())
         self.average = self._make_average()
 
@@ -252,7 +252,7 @@ class Run:
         """
         if self.folder.checkpoint.exists():
             if not resume:
-                raise TrainingError(f"{self.folder.path} holds a run already; give --resume or another folder")
+                raise TrainingError(f"{self.folder.path} already holds a run; give --resume or another folder")
             self._take_state(self.folder.load(self.device))
             return
         options = {"precision": self.options.precision, "micro_batches": self.options.micro_batches}

@@ -90,7 +90,7 @@ class RunFolder:
             state: dict[str, Any] = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except pickle.UnpicklingError as error:
             raise TrainingError(
-                f"checkpoint {self.checkpoint} cannot be read: it is damaged or none of ours"
+                f"checkpoint {self.checkpoint} cannot be read: it is damaged, or not a checkpoint of this trainer"
             ) from error
         except (OSError, RuntimeError, EOFError, ValueError) as error:
             raise TrainingError(f"checkpoint {self.checkpoint} cannot be read ({error})") from error
