@@ -108,7 +108,7 @@ class Run:
             If its architecture is not that of the recipe.
         """
         if network.config != self.network.config:
-            raise TrainingError(f"the package to begin with has a different network from recipe {self.schedule.name}")
+            raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
         self.network.load_state_dict(network.state_dict())
         self.average = self._make_average()
 
