@@ -10,9 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
-from dicom_node.analysis.jobs import TRANSITIONS, Claim, Event, JobState, LeaseWatch
+from dicom_node.analysis.jobs import TRANSITIONS, Claim, Event, LeaseWatch
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, ResultRow
+from dicom_node.database.words import JobState
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.images import studies
 from dicom_node.system.clock import utc_now
