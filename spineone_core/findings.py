@@ -12,6 +12,8 @@ from typing import Any
 
 from spineone_core.anatomy import READING_ORDER, Grade, Landmark, Structure
 
+# Every picture and every object of a result says this.
+RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 

@@ -17,12 +17,12 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, code_item, plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import code_item, plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import OVERLAY, SHEET, TABLE, ObjectKind
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.pages import render_sheet, render_table
 from spineone_core.drawing.slices import direction_letters, png_bytes, slice_index
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 

@@ -13,12 +13,12 @@ from pydicom.sequence import Sequence
 from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import PRESENTATION
 from spineone_core.drawing.overlay import spread
 from spineone_core.drawing.slices import display_window, percentile_window, slice_index
 from spineone_core.drawing.style import class_word
-from spineone_core.findings import Detection, Finding
+from spineone_core.findings import RESEARCH_USE, Detection, Finding
 from spineone_core.imaging.pixels import rescale_of
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
