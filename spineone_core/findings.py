@@ -151,6 +151,7 @@ class Finding:
 
     @property
     def landmark(self) -> Landmark:
+        """Structure and level together."""
         return Landmark(self.structure, self.level)
 
     def to_json(self) -> dict[str, Any]:
@@ -253,6 +254,7 @@ class Detection:
 
     @property
     def analysed(self) -> bool:
+        """Whether there are findings."""
         return self.status is Status.ANALYSED
 
     def to_json(self) -> dict[str, Any]:

@@ -54,12 +54,15 @@ class VolumeTask:
 
     @property
     def schedule(self) -> VolumeRecipe:
+        """See `Task`."""
         return self.recipe
 
     def config(self) -> dict[str, Any]:
+        """See `Task`."""
         return asdict(self.recipe)
 
     def fingerprint(self) -> str:
+        """See `Task`."""
         digest = hashlib.sha256()
         for volume in self.volumes:
             digest.update(volume.voxels.tobytes())
@@ -67,12 +70,15 @@ class VolumeTask:
         return digest.hexdigest()
 
     def objective(self) -> VolumeObjective:
+        """See `Task`."""
         return VolumeObjective(self.recipe)
 
     def samples(self, seed: int) -> VolumeSamples:
+        """See `Task`."""
         return VolumeSamples(self, seed)
 
     def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+        """See `Task`."""
         if not self.validation:
             return None
         assert isinstance(network, SpineOneVolume)
@@ -80,6 +86,7 @@ class VolumeTask:
         return float(figures["detection_rate_20mm"] + figures["detection_rate_6mm"]), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
+        """See `Task`."""
         assert isinstance(network, SpineOneVolume)
         save_volume_package(folder, network, self.manifest({**training, "scans": len(self.volumes)}, figures))
 
