@@ -19,10 +19,11 @@ from spineone_core.arrays import FloatArray
 from trainer.training.task import Batch, Objective
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.exam import VolumeExam
-from trainer.volumes.network import STRIDE, SpineOneVolume, draw_volume_targets, volume_loss
+from trainer.volumes.network import STRIDE, SpineOneVolume
 from trainer.volumes.package import VolumeManifest, save_volume_package
 from trainer.volumes.preprocessing import prepare_volume
 from trainer.volumes.recipe import VolumeRecipe
+from trainer.volumes.targets import draw_volume_targets, volume_loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
