@@ -28,10 +28,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import select
 
-from dicom_node.analysis.jobs import JobState
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
-from dicom_node.database.words import RESULT_STATUSES
+from dicom_node.database.words import RESULT_STATUSES, JobState
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.dicom.pynetdicom_setup import set_up_pynetdicom
 from dicom_node.errors import DeliveryError, NodeError

@@ -12,6 +12,8 @@ from typing import Any
 
 from spineone_core.anatomy import READING_ORDER, Grade, Landmark, Structure
 
+# Every picture and every object of a result says this.
+RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -149,6 +151,7 @@ class Finding:
 
     @property
     def landmark(self) -> Landmark:
+        """Structure and level together."""
         return Landmark(self.structure, self.level)
 
     def to_json(self) -> dict[str, Any]:
@@ -251,6 +254,7 @@ class Detection:
 
     @property
     def analysed(self) -> bool:
+        """Whether there are findings."""
         return self.status is Status.ANALYSED
 
     def to_json(self) -> dict[str, Any]:

@@ -19,19 +19,10 @@ from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.database.tables import Job, JobEvent, is_due
-from dicom_node.database.words import AlertKind
+from dicom_node.database.words import AlertKind, JobState
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.system.clock import utc_now
 from dicom_node.system.transitions import next_state
-
-
-class JobState(StrEnum):
-    """Where a job is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
 
 
 class Event(StrEnum):

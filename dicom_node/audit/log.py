@@ -156,9 +156,6 @@ def patient_in(path: Path) -> Patient | None:
         return None
 
 
-# ---------------------------------------------------------------- the files
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Wait for the lock; each process holds it only while it writes one line."""

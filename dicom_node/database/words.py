@@ -12,6 +12,15 @@ class StudyState(StrEnum):
     COMPLETE = "complete"
 
 
+class JobState(StrEnum):
+    """Where a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class OutboxState(StrEnum):
     """Whether a destination has an object."""
 
@@ -31,8 +40,8 @@ class Proof(StrEnum):
 
 
 STUDY_STATES = tuple(state.value for state in StudyState)
-JOB_STATES = ("waiting", "running", "done", "failed")
-ACTIVE_JOB_STATES = ("waiting", "running")
+JOB_STATES = tuple(state.value for state in JobState)
+ACTIVE_JOB_STATES = (JobState.WAITING.value, JobState.RUNNING.value)
 RESULT_STATUSES = ("analysed", "not_analysable")
 OUTBOX_STATES = tuple(state.value for state in OutboxState)
 PROOFS = tuple(proof.value for proof in Proof)

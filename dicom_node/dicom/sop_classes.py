@@ -8,6 +8,7 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     GrayscaleSoftcopyPresentationStateStorage,
     KeyObjectSelectionDocumentStorage,
+    MRImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
 )
@@ -29,6 +30,11 @@ WRITTEN = frozenset(
 # Only an object of one of these classes can be a result that came back: those above, and one that another version may
 # write.
 OWN_RESULTS = WRITTEN | {str(MultiFrameTrueColorSecondaryCaptureImageStorage)}
+
+
+def image_class(uid: str | None) -> str:
+    """The SOP class of an image; MR Image Storage if a poor source, or an archive's answer, does not say it."""
+    return str(uid or MRImageStorage)
 
 
 def class_name(uid: str) -> str:

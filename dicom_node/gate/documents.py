@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.gate.content_tree import reference, texts, tree
 from dicom_node.gate.problems import Problems
-from dicom_node.results.envelope import RESEARCH_USE
+from spineone_core.findings import RESEARCH_USE
 
 
 def evidence(dataset: Dataset) -> Problems:

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.gate.every_object import body_part
 from dicom_node.gate.problems import ObjectRules, Problems, wrong_values
-from dicom_node.results.envelope import RESEARCH_USE
+from spineone_core.findings import RESEARCH_USE
 
 _TYPE_1 = (
     "ContentDate",

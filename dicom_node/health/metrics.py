@@ -18,15 +18,26 @@ from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from dicom_node.analysis.jobs import Event
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert, Instance, Job, JobEvent, OutboxRow, ReceiverRow, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, RESULT_STATUSES, AlertKind
+from dicom_node.database.words import (
+    EVIDENCE,
+    JOB_STATES,
+    OUTBOX_STATES,
+    RESULT_STATUSES,
+    AlertKind,
+    JobState,
+    OutboxState,
+    StudyState,
+)
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import ROLES, running
 from dicom_node.health.readiness import free_bytes
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
+from spineone_core.findings import Status
 
 # Latencies and class rates cover this many of the newest jobs, sent files and results.
 WINDOW = 200
@@ -108,7 +119,7 @@ def _receiving(session: Session) -> Iterator[Metric]:
     yield CounterMetricFamily("spineone_bytes_received", "Bytes of the objects stored", value=int(size))
     studies = session.scalar(select(func.count()).select_from(StudyRow)) or 0
     yield _gauge("spineone_studies", "Studies known", studies)
-    receiving = _count(session, StudyRow.state == "receiving")
+    receiving = _count(session, StudyRow.state == StudyState.RECEIVING)
     yield _gauge("spineone_studies_receiving", "Studies whose images may still be coming", receiving)
 
 
@@ -145,7 +156,7 @@ def _receivers(session: Session, settings: NodeSettings) -> Metric:
 
 def _jobs(session: Session, now: datetime) -> Iterator[Metric]:
     yield _table(GaugeMetricFamily, "spineone_jobs", "Jobs", ("state",), _by_state(session, Job.state, JOB_STATES))
-    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == "waiting"))
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == JobState.WAITING))
     yield _gauge("spineone_oldest_waiting_job_seconds", "Age of the oldest waiting job", _age(oldest, now))
 
 
@@ -172,7 +183,7 @@ def _deliveries(session: Session, settings: NodeSettings, now: datetime) -> Iter
     text = "Files that a destination proved to keep"
     rows_proven = [((name,), proven.get(name, 0)) for name in names]
     yield _table(GaugeMetricFamily, "spineone_deliveries_proven", text, ("destination",), rows_proven)
-    oldest = session.scalar(select(func.min(OutboxRow.created_at)).where(OutboxRow.state == "waiting"))
+    oldest = session.scalar(select(func.min(OutboxRow.created_at)).where(OutboxRow.state == OutboxState.WAITING))
     yield _gauge("spineone_oldest_waiting_delivery_seconds", "Age of the oldest file to send", _age(oldest, now))
 
 
@@ -208,18 +219,18 @@ def _latencies(session: Session) -> Iterator[Metric]:
 
 def _job_stages(session: Session) -> dict[str, list[float]]:
     """How long the newest finished jobs waited in the queue, and how long their analysis took."""
-    done = select(Job.id, Job.created_at).where(Job.state == "done").order_by(Job.id.desc()).limit(WINDOW)
+    done = select(Job.id, Job.created_at).where(Job.state == JobState.DONE).order_by(Job.id.desc()).limit(WINDOW)
     created = dict(session.execute(done).all())
     events = session.execute(
         select(JobEvent.job_id, JobEvent.event, JobEvent.at)
-        .where(JobEvent.job_id.in_(created), JobEvent.event.in_(("claimed", "succeeded")))
+        .where(JobEvent.job_id.in_(created), JobEvent.event.in_((Event.CLAIMED, Event.SUCCEEDED)))
         .order_by(JobEvent.id)
     )
     first_claim: dict[int, datetime] = {}
     last_claim: dict[int, datetime] = {}
     analysis = []
     for job_id, event, at in events:
-        if event == "claimed":
+        if event == Event.CLAIMED:
             first_claim.setdefault(job_id, at)
             last_claim[job_id] = at
         elif job_id in last_claim:
@@ -236,7 +247,7 @@ def _receiving_times(session: Session) -> list[float]:
     query = (
         select(StudyRow.first_received_at, Job.created_at)
         .join(Job, (Job.study_uid == StudyRow.study_uid) & (Job.generation == StudyRow.generation))
-        .where(StudyRow.state == "complete")
+        .where(StudyRow.state == StudyState.COMPLETE)
     )
     rows = session.execute(query.order_by(Job.id.desc()).limit(WINDOW))
     return [(created - first).total_seconds() for first, created in rows]
@@ -259,7 +270,7 @@ def _quantile(values: list[float], quantile: float) -> float:
 
 def _class_rates(session: Session) -> Iterator[Metric]:
     """How the newest results are distributed over the classes: a change of scanner or protocol shows here first."""
-    query = select(ResultRow.findings).where(ResultRow.status == "analysed").order_by(ResultRow.id.desc())
+    query = select(ResultRow.findings).where(ResultRow.status == Status.ANALYSED).order_by(ResultRow.id.desc())
     seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     results = list(session.scalars(query.limit(WINDOW)))
     for text in results:

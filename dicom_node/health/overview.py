@@ -15,7 +15,7 @@ from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
 from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN
+from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
 from dicom_node.images.records import count_instances
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination, Email, Webhook
@@ -31,7 +31,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
         "ae_title": settings.listener.ae_title,
         "instances": count_instances(session),
         "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
-        "studies_receiving": _count(session, StudyRow.state == "receiving"),
+        "studies_receiving": _count(session, StudyRow.state == StudyState.RECEIVING),
         "studies_by_state": _studies_by_state(session),
         "jobs": {state: _count(session, Job.state == state) for state in JOB_STATES},
         "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
@@ -80,16 +80,16 @@ def _study(session: Session, study: StudyRow) -> dict[str, Any]:
     return {
         "study_uid": study.study_uid,
         "state": _study_state(study, job, result),
-        "reason": job.reason if job is not None and study.state == "complete" else "",
+        "reason": job.reason if job is not None and study.state == StudyState.COMPLETE else "",
         "generation": study.generation,
         "instances": _count(session, images),
         "last_received_at": _time(study.last_received_at),
         "job": job.id if job is not None else None,
-        "sent": _parcels(session, study.study_uid, "sent"),
+        "sent": _parcels(session, study.study_uid, OutboxState.SENT),
         "proven": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(EVIDENCE)),
         "to_prove": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(UNPROVEN)),
-        "to_send": _parcels(session, study.study_uid, "waiting"),
-        "not_sent": _parcels(session, study.study_uid, "failed"),
+        "to_send": _parcels(session, study.study_uid, OutboxState.WAITING),
+        "not_sent": _parcels(session, study.study_uid, OutboxState.FAILED),
     }
 
 
@@ -98,9 +98,9 @@ def _study_state(study: StudyRow, job: Job | None, result: ResultRow | None) -> 
 
 
 def _state_of(study: str, job: str | None, result: str | None) -> str:
-    if study == "receiving" or job is None:
-        return "receiving"
-    return result if job == "done" and result is not None else job
+    if study == StudyState.RECEIVING or job is None:
+        return StudyState.RECEIVING.value
+    return result if job == JobState.DONE and result is not None else job
 
 
 def _studies_by_state(session: Session) -> dict[str, int]:
@@ -129,9 +129,11 @@ def destination_names(session: Session, settings: NodeSettings) -> list[str]:
 
 def _destination(session: Session, name: str, settings: NodeSettings) -> dict[str, Any]:
     mine = OutboxRow.destination == name
-    tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, OutboxRow.state != "sent")
+    tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, OutboxRow.state != OutboxState.SENT)
     last = session.scalar(tried.order_by(OutboxRow.next_attempt_at.desc()).limit(1))
-    next_at = session.scalar(select(func.min(OutboxRow.next_attempt_at)).where(mine, OutboxRow.state == "waiting"))
+    next_at = session.scalar(
+        select(func.min(OutboxRow.next_attempt_at)).where(mine, OutboxRow.state == OutboxState.WAITING)
+    )
     return {
         "name": name,
         "configured": settings.destination(name) is not None,

@@ -120,6 +120,7 @@ def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
 
 
 def incoming_from_file(path: Path) -> Incoming:
+    """A stored file as if it had just been sent; the address is empty, as nobody sent it."""
     meta = read_file_meta_info(path)
     return Incoming(
         sop_class_uid=str(meta.MediaStorageSOPClassUID),
@@ -138,4 +139,5 @@ def data_set_bytes(path: Path) -> bytes:
 
 
 def pixel_module(header: InstanceHeader) -> tuple[str, ...]:
+    """The values that decide what the pixel bytes mean (`PIXEL_KEYWORDS`), as text; empty where there are none."""
     return tuple(str(header.dataset.get(keyword, "")) for keyword in PIXEL_KEYWORDS)

@@ -84,9 +84,6 @@ class _Reconciliation:
                 path.unlink(missing_ok=True)
 
 
-# ---------------------------------------------------------------- files
-
-
 @contextmanager
 def _no_garbage() -> Iterator[None]:
     """Turn the garbage collector off while many lasting objects are made: it would scan all of them again and again."""

@@ -87,6 +87,7 @@ def read_patient_id(path: Path) -> str:
 
 
 def patient_id(dataset: Dataset) -> str:
+    """The Patient ID without padding; empty if there is none."""
     return str(dataset.get("PatientID") or "").strip(" \0")
 
 

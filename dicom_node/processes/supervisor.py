@@ -19,6 +19,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.errors import NodeError
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import back_off
 from dicom_node.system.lifecycle import NOTIFY_SOCKET, READY_FD, SUPERVISOR_PID, StopFlag, notify_ready
 from dicom_node.system.log import get_logger
 
@@ -166,8 +167,8 @@ class Supervisor:
         assert child.process is not None
         code = child.process.returncode
         child.process = None
-        pause = min(_RESTART_LONGEST_S, _RESTART_FIRST_S * 2**child.failures)
         child.failures += 1
+        pause = back_off(child.failures, _RESTART_FIRST_S, _RESTART_LONGEST_S)
         child.restart_at = now + pause
         get_logger().error("process_ended", child=child.name, exit_status=code, restart_in_s=pause)
         why = f"ended by itself with exit status {code}"

@@ -23,7 +23,6 @@ from pydicom.uid import (
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
-    MRImageStorage,
     RLELossless,
 )
 from pynetdicom import evt
@@ -42,6 +41,7 @@ from dicom_node.database.tables import Instance
 from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
 from dicom_node.dicom.query import FIND, PENDING, find, query_of, text_of
 from dicom_node.dicom.remote import Context, RemoteAE
+from dicom_node.dicom.sop_classes import image_class
 from dicom_node.images.incoming import Incoming
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
@@ -241,7 +241,7 @@ class Retriever:
 
         problems: list[str] = []
         budget = Budget.of(self._settings.listener)
-        classes = sorted({image.sop_class_uid or MRImageStorage for image in missing})
+        classes = sorted({image_class(image.sop_class_uid) for image in missing})
         handlers = [(evt.EVT_CONN_OPEN, lambda event: _bound(event.assoc, budget)), (evt.EVT_C_STORE, on_store)]
         with self._remote.association(_contexts(classes), as_scp=classes, handlers=handlers) as association:
             _be_patient(association)

@@ -38,9 +38,7 @@ from dicom_node.dicom.identifiers import (
     model_device_uid,
 )
 from dicom_node.results.kinds import ObjectKind
-from spineone_core.findings import ModelIdentity
-
-RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
+from spineone_core.findings import RESEARCH_USE, ModelIdentity
 
 # Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, but empty if the source has no
 # value.

@@ -10,10 +10,10 @@ from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import KEY_OBJECT
 from dicom_node.results.sr_document import add_content, evidence, observer, sop_class_of
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 
 TITLE = codes.DCM.OfInterest
 

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, code_item, plain, processing_equipment, settled, start_result
+from dicom_node.dicom.sop_classes import image_class
+from dicom_node.results.envelope import code_item, plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import OVERLAY, SHEET, TABLE, ObjectKind
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.pages import render_sheet, render_table
 from spineone_core.drawing.slices import direction_letters, png_bytes, slice_index
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
 
@@ -131,7 +131,7 @@ def _by_object(sources: Sequence[SliceSource]) -> list[list[SliceSource]]:
 
 def _source_image(slices: list[SliceSource]) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = slices[0].sop_class_uid or MRImageStorage
+    item.ReferencedSOPClassUID = image_class(slices[0].sop_class_uid)
     item.ReferencedSOPInstanceUID = slices[0].sop_instance_uid
     frames = [s.frame_number for s in slices if s.frame_number is not None]
     if frames:

@@ -10,15 +10,15 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import ResultKey
-from dicom_node.results.envelope import RESEARCH_USE, plain, processing_equipment, settled, start_result
+from dicom_node.dicom.sop_classes import image_class
+from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
 from dicom_node.results.kinds import PRESENTATION
 from spineone_core.drawing.overlay import spread
 from spineone_core.drawing.slices import display_window, percentile_window, slice_index
 from spineone_core.drawing.style import class_word
-from spineone_core.findings import Detection, Finding
+from spineone_core.findings import RESEARCH_USE, Detection, Finding
 from spineone_core.imaging.pixels import rescale_of
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 
@@ -90,7 +90,7 @@ def _add_identification(state: Dataset) -> None:
 
 def _image_reference(source: SliceSource) -> Dataset:
     item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class_uid or MRImageStorage
+    item.ReferencedSOPClassUID = image_class(source.sop_class_uid)
     item.ReferencedSOPInstanceUID = source.sop_instance_uid
     if source.frame_number is not None:
         item.ReferencedFrameNumber = source.frame_number

@@ -13,9 +13,9 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
-from pydicom.uid import MRImageStorage
 
 from dicom_node.dicom.identifiers import MANUFACTURER, model_device_uid
+from dicom_node.dicom.sop_classes import image_class
 from dicom_node.results.codes import CODING_SCHEME
 from dicom_node.results.envelope import plain
 from spineone_core.findings import Detection, ModelIdentity
@@ -109,5 +109,5 @@ def observer(model: ModelIdentity) -> ObservationContext:
 
 
 def sop_class_of(image: Dataset) -> str:
-    """The SOP Class UID; MR Image Storage if a poor source lacks it."""
-    return str(image.get("SOPClassUID") or MRImageStorage)
+    """The SOP class of an image, by its header; see `image_class`."""
+    return image_class(image.get("SOPClassUID"))

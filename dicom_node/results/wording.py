@@ -11,8 +11,8 @@ from highdicom.sr import (
 
 from dicom_node.dicom.identifiers import tracking_identifier
 from dicom_node.results.codes import COMMENT, COMMENTS
-from dicom_node.results.envelope import RESEARCH_USE, plain
-from spineone_core.findings import Detection, Finding
+from dicom_node.results.envelope import plain
+from spineone_core.findings import RESEARCH_USE, Detection, Finding
 
 
 def comments(detection: Detection, superseding: bool) -> ContainerContentItem:

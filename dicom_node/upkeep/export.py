@@ -24,13 +24,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.analysis import jobs
-from dicom_node.analysis.jobs import JobState
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import SOURCE
 from dicom_node.audit.people import person
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, ResultRow
+from dicom_node.database.words import JobState
 from dicom_node.errors import NodeError
 from dicom_node.images.records import inputs_of, is_intact, of_newest_patient
 from dicom_node.settings.node import NodeSettings
@@ -44,6 +44,7 @@ from dicom_node.upkeep.deidentify import (
     deidentify,
     identifiers_of,
 )
+from spineone_core.findings import Status
 from spineone_core.imaging.files import read_dataset
 
 KEY_NAME = "export.key"
@@ -115,7 +116,7 @@ class Exporter:
             rows = inputs_of(session, study_uid)
         if result is None:
             raise ExportError("it has no result")
-        if result.status != "analysed":
+        if result.status != Status.ANALYSED:
             raise ExportError(f"not analysable: {result.reason}")
         findings: dict[str, Any] = json.loads(result.findings)
         rows, _ = of_newest_patient(rows, self._data_dir)

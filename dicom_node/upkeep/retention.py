@@ -20,7 +20,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import Participant
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, OutboxRow, ResultFile, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE
+from dicom_node.database.words import EVIDENCE, JobState, OutboxState, StudyState
 from dicom_node.images.records import delete_purged
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
@@ -120,17 +120,17 @@ class Retention:
 
     def _kept_because(self, session: Session, study_uid: str) -> str:
         study, job = session.get(StudyRow, study_uid), jobs.newest(session, study_uid)
-        if study is None or study.state != "complete":
+        if study is None or study.state != StudyState.COMPLETE:
             return "its images are still coming"
-        if job is None or job.state != "done" or job.generation != study.generation or job.result_id is None:
-            return "it has no result yet" if job is None or job.state != "failed" else "its analysis failed"
+        if job is None or job.state != JobState.DONE or job.generation != study.generation or job.result_id is None:
+            return "it has no result yet" if job is None or job.state != JobState.FAILED else "its analysis failed"
         parcels = session.execute(
             select(OutboxRow, ResultFile.result_id)
             .join(ResultFile, ResultFile.id == OutboxRow.result_file_id)
             .join(ResultRow, ResultRow.id == ResultFile.result_id)
             .where(ResultRow.study_uid == study_uid)
         ).all()
-        behind = sorted({row.destination for row, _ in parcels if row.state != "sent"})
+        behind = sorted({row.destination for row, _ in parcels if row.state != OutboxState.SENT})
         if behind:
             return f"a result has not reached {', '.join(behind)}"
         return self._not_evident([row for row, result in parcels if result == job.result_id])

@@ -28,6 +28,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Calibration:
+        """The calibration that a manifest holds."""
         band = data.get("undecided")
         return cls(**{**data, "undecided": None if band is None else (float(band[0]), float(band[1]))})
 

@@ -64,6 +64,7 @@ class Manifest:
         return probability < low or probability > high
 
     def to_json(self, weights_sha256: str, card_sha256: str | None = None) -> dict[str, Any]:
+        """The content of ``manifest.json``, with the SHA-256 of the weights and of the model card."""
         card = {} if card_sha256 is None else {"card": {"file": CARD, "sha256": card_sha256}}
         return {
             "format": FORMAT,
@@ -83,6 +84,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Manifest:
+        """The manifest that ``manifest.json`` holds; ``KeyError``, ``TypeError`` or ``ValueError`` if it is malformed."""
         return cls(
             name=data["name"],
             version=data["version"],

@@ -46,6 +46,7 @@ class PreprocessingConfig:
             raise ValueError(f"slices {self.slices} must be at least 1 and fused {self.fused} odd")
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
         return asdict(self)
 
     @classmethod

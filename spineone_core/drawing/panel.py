@@ -12,7 +12,6 @@ from spineone_core.drawing.style import (
     FAINT,
     FOOTER_HEIGHT,
     MARGIN,
-    RESEARCH_USE,
     RULE,
     TEXT,
     Colour,
@@ -20,7 +19,7 @@ from spineone_core.drawing.style import (
     colour_of,
     font_of,
 )
-from spineone_core.findings import Detection, Finding, Reason
+from spineone_core.findings import RESEARCH_USE, Detection, Finding, Reason
 
 
 class Panel:

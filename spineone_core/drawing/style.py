@@ -9,7 +9,6 @@ from PIL import ImageFont
 
 from spineone_core.findings import Finding
 
-RESEARCH_USE = "RESEARCH USE ONLY - NOT FOR DIAGNOSIS"
 MARGIN = 40
 PANEL_WIDTH = 380
 FOOTER_HEIGHT = 44

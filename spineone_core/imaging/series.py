@@ -34,10 +34,12 @@ class Series:
 
     @property
     def first(self) -> FrameHeader:
+        """The header of the first frame."""
         return self.frames[0]
 
     @property
     def uid(self) -> str:
+        """Series Instance UID."""
         return self.first.series_uid
 
     def __len__(self) -> int:

@@ -90,6 +90,7 @@ class NetworkConfig:
         return self.heatmap == "levels"
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
         return asdict(self)
 
     @classmethod

@@ -39,6 +39,7 @@ class DomainConfig:
             raise ValueError(f"domain width {self.width} must be at least 4 and limit {self.limit} within 0 to 1")
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
         return asdict(self)
 
 

@@ -55,9 +55,11 @@ class Patient:
     muscle_fat: float
 
     def disc(self, name: str) -> Disc:
+        """The disc with this name, such as ``L4-L5``."""
         return next(d for d in self.discs if d.part.name == name)
 
     def body(self, name: str) -> Body:
+        """The vertebral body with this name, such as ``L4``."""
         return next(b for b in self.bodies if b.part.name == name)
 
 

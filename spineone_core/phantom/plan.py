@@ -35,6 +35,7 @@ class Plan:
 
     @property
     def normal(self) -> FloatArray:
+        """Unit vector (3,) across the slices, in patient coordinates."""
         return np.cross(self.row_direction, self.column_direction)
 
     def origin(self, index: int) -> FloatArray:

@@ -12,14 +12,14 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.gate.check import check
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.key_object import build_key_object
 from dicom_node.results.kinds import REPORT, REPORT_2D, ObjectKind
 from dicom_node.results.overlay import build_overlay
 from dicom_node.results.presentation import build_presentation
 from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
-from spineone_core.findings import Detection, Reason
+from spineone_core.findings import RESEARCH_USE, Detection, Reason
 from tests.fakes.datasets import with_meta
 from tests.unit.synthetic import (
     CREATED,

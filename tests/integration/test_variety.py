@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 
 from dicom_node.analysis.products import RefusedByGateError
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
+from spineone_core.findings import RESEARCH_USE
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 from tests.integration.test_validators import errors, program, run, validated_by_pixelmed
 from tests.peers import ORTHANC, Orthanc, need, running_orthanc

@@ -136,6 +136,12 @@ def test_order__names_what_there_is(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", ORDER)
+def test_order__is_the_one_that_the_document_gives(package: str) -> None:
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert f"| `{package}` | {', '.join(ORDER[package])} |" in document
+
+
+@pytest.mark.parametrize("package", ORDER)
 def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
     order = ORDER[package]
     pairs = inner_imports(package)

@@ -33,7 +33,7 @@ class Imported:
     skipped: tuple[Skipped, ...]
 
 
-class Target:
+class ImportFolder:
     """A folder in the SDID-TC layout, to which exams are added.
 
     Each exam is first written to a folder of another name, then renamed, then recorded, so what is recorded is complete.
@@ -91,7 +91,7 @@ class ExamReader(Protocol):
 
 def import_exams(read: ExamReader, out: Path, tell: Callable[[str], None] = lambda line: None) -> Imported:
     """Write what ``read`` yields once it is told which exams are there; ``tell`` gets a line for each written or left out."""
-    target = Target(out)
+    target = ImportFolder(out)
     known, written, skipped = target.known(), 0, []
     for item in read(known=known):
         if isinstance(item, Skipped):
@@ -155,7 +155,7 @@ def write_phantoms(
     seeds: range, out: Path, *, config: PhantomConfig = DEFAULT_CONFIG, companions: bool = False
 ) -> Imported:
     """Write a study for each seed, with complete headers; ``companions`` adds T1, localiser and axial series."""
-    target = Target(out)
+    target = ImportFolder(out)
     known = target.known()
     missing = [seed for seed in seeds if f"phantom/{seed}" not in known]
     for seed in missing:

@@ -102,6 +102,7 @@ class Inspection:
 
     @property
     def odd(self) -> list[Record]:
+        """The records with a note or a suspicion."""
         return [record for record in self.records if record.notes or record.suspicions]
 
     def to_json(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Tally:
 
     @property
     def count(self) -> int:
+        """How many inputs there were, refused or analysed."""
         return self.reasons.total() + len(self.analysed)
 
 

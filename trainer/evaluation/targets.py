@@ -41,6 +41,7 @@ class Measured:
 
     @property
     def figures(self) -> Mapping[str, Any]:
+        """The figures of the group `main`, by name."""
         figures: Mapping[str, Any] = self.content["figures"][self.main]
         return figures
 

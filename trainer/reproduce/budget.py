@@ -117,6 +117,7 @@ class Budget:
 
     @property
     def canvas_px(self) -> int:
+        """The paper's canvas in pixels of this budget's spacing."""
         return round(CANVAS_PX * SPACING_MM / self.spacing_mm)
 
     @property
@@ -126,6 +127,7 @@ class Budget:
 
     @property
     def radius_px(self) -> float:
+        """The paper's radius in pixels of this budget's spacing, at least 2."""
         return max(2.0, RADIUS_PX * SPACING_MM / self.spacing_mm)
 
     def departures(self) -> list[str]:

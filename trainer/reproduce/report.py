@@ -23,6 +23,7 @@ class Figure:
 
     @property
     def difference(self) -> float | None:
+        """Ours less the paper's; None if one of them is missing."""
         return None if self.paper is None or self.ours is None else self.ours.value - self.paper
 
 

@@ -13,7 +13,7 @@ from trainer.reproduce.report import Figure, Item, Line, Table
 from trainer.reproduce.timing import machine_of, seconds_an_exam
 from trainer.reproduce.trainings import Trainings, chosen
 from trainer.training.run_folder import TrainingError
-from trainer.volumes.network import CHALLENGE_MM
+from trainer.volumes.evaluation import CHALLENGE_MM
 
 COUNTING = (
     "Macro means of the normal and the degenerative class; a hit lies within 6 mm, level-free; of the hits those of the wrong"

@@ -56,21 +56,27 @@ class KeypointTask:
 
     @property
     def schedule(self) -> Recipe:
+        """See `Task`."""
         return self.recipe
 
     def config(self) -> dict[str, Any]:
+        """See `Task`."""
         return self.recipe.to_json()
 
     def fingerprint(self) -> str:
+        """See `Task`."""
         return self.data.fingerprint()
 
     def objective(self) -> KeypointObjective:
+        """See `Task`."""
         return KeypointObjective(self.recipe)
 
     def samples(self, seed: int) -> KeypointSamples:
+        """See `Task`."""
         return KeypointSamples(self, seed)
 
     def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+        """See `Task`."""
         if not self.data.validation:
             return None
         assert isinstance(network, SpineOne)
@@ -78,6 +84,7 @@ class KeypointTask:
         return validation_score(figures), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
+        """See `Task`."""
         assert isinstance(network, SpineOne)
         counts = {"real_exams": len(self.data.real), "phantoms": len(self.data.phantoms)}
         save_package(folder, network, self.manifest({**training, **counts}, figures))

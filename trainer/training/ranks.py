@@ -35,6 +35,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
     def wrap(self, module: nn.Module) -> nn.Module:
@@ -49,6 +50,7 @@ class Ranks:
         return values
 
     def wait(self) -> None:
+        """Wait until every process has come this far."""
         if self.world > 1:
             dist.barrier()
 

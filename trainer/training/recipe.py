@@ -43,6 +43,7 @@ class Schedule:
             raise ValueError(f"epochs {self.epochs}, batch {self.batch}; allowed: at least 1")
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
         return asdict(self)
 
 

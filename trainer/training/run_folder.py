@@ -32,9 +32,11 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
+        """The file from which a run is resumed."""
         return self.path / "last.pt"
 
     def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder, write ``config.json`` and drop an older log; only the process that writes does so."""
         if self.writes:
             self.path.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**config, "code": code_version()}, indent=1, default=str)

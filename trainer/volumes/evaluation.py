@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from spineone_core.arrays import FloatArray
 from trainer.evaluation.metrics import HIT_MM
 from trainer.volumes.exam import VolumeExam
-from trainer.volumes.network import CHALLENGE_MM, STRIDE, SpineOneVolume, detect_vertebrae, detection_rate
+from trainer.volumes.network import STRIDE, SpineOneVolume
 from trainer.volumes.package import VolumeManifest
 from trainer.volumes.preprocessing import prepare_volume
+from trainer.volumes.voting import detect_vertebrae
+
+# In the challenge, a vertebra counts as found within 20 mm.
+CHALLENGE_MM = 20.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,3 +64,26 @@ def volume_figures(outcomes: Sequence[VolumeOutcome]) -> dict[str, float | int]:
         "detection_rate_6mm": hits[HIT_MM] / total if total else 0.0,
         "strays": round(sum(len(o.found) for o in outcomes) - hits[CHALLENGE_MM]),
     }
+
+
+def detection_rate(
+    truth: FloatArray, found: FloatArray, spacing_mm: tuple[float, float, float], distance_mm: float = CHALLENGE_MM
+) -> float:
+    """The share of true centroids with a detection within the distance, matched one to one (Eq. 8; Table V).
+
+    Parameters
+    ----------
+    truth, found
+        (K, 3), (J, 3) x, y, z in voxels.
+    spacing_mm
+        (x, y, z).
+    distance_mm
+        20 in the challenge; the paper's own PCK uses 6.
+    """
+    if min(spacing_mm) <= 0 or not distance_mm > 0:
+        raise ValueError(f"spacing {spacing_mm} and distance {distance_mm} must be positive")
+    if not len(truth) or not len(found):
+        return 0.0
+    between = np.linalg.norm((truth[:, None] - found[None]) * np.array(spacing_mm), axis=2)
+    rows, columns = linear_sum_assignment(np.where(between <= distance_mm, between, 1e6))
+    return float((between[rows, columns] <= distance_mm).sum() / len(truth))

@@ -51,6 +51,7 @@ class VolumeInspection:
             self.examples.append(picture_of(exam))
 
     def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
         return {
             "title": self.title,
             "exams": len(self.scans),

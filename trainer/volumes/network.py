@@ -11,22 +11,15 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from spineone_core.arrays import FloatArray
 from spineone_core.network.attention import DualAttention
 from spineone_core.network.config import ConfigError
-from trainer.training.losses import association_weight, focal_gradient, focal_terms
 
 # The deepest stride; the sizes of reduced volumes must be multiples of it.
 STRIDE = 8
-# In the challenge, a vertebra counts as found within 20 mm.
-CHALLENGE_MM = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,150 +118,3 @@ class SpineOneVolume(nn.Module):
 
 def _grow(maps: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(maps, size=size, mode="trilinear", align_corners=False)
-
-
-# ---------------------------------------------------------------- targets and loss
-
-
-def draw_volume_targets(
-    points: FloatArray, size: tuple[int, int, int], radius: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw balls of radius R (Eq. 1) and offsets in units of R (Eq. 2); a voxel belongs to its nearest centroid.
-
-    Parameters
-    ----------
-    points
-        (K, 3) x, y, z in voxels.
-    size
-        (Z, Y, X).
-    radius
-        R in voxels.
-
-    Returns
-    -------
-    heatmap (1, Z, Y, X), offsets (3, Z, Y, X)
-    """
-    points = np.asarray(points, dtype=float).reshape(-1, 3)
-    if not np.isfinite(points).all() or not radius > 0:
-        raise ValueError(f"points must be finite and the radius positive, not {radius}")
-    z, y, x = np.ogrid[: size[0], : size[1], : size[2]]
-    nearest = np.full(size, np.inf)
-    offsets = np.zeros((3, *size), np.float32)
-    for px, py, pz in points:
-        distance = np.sqrt((px - x) ** 2 + (py - y) ** 2 + (pz - z) ** 2)
-        mine = (distance <= radius) & (distance < nearest)
-        nearest[mine] = distance[mine]
-        for axis, way in enumerate((px - x, py - y, pz - z)):
-            offsets[axis][mine] = np.broadcast_to(way, size)[mine] / radius
-    return np.isfinite(nearest)[None].astype(np.float32), offsets
-
-
-def volume_loss(output: VolumeOutput, heatmap: Tensor, offsets: Tensor, *, associate: bool = False) -> Tensor:
-    """Focal loss plus masked L1 (Eq. 4 with one structure), optionally with objective association (Eq. 6, weighted).
-
-    Parameters
-    ----------
-    heatmap, offsets
-        (B, 1, Z, Y, X) and (B, 3, Z, Y, X) of `draw_volume_targets`.
-    """
-    count = heatmap.sum().clamp_min(1.0)
-    loss = focal_terms(output.logits, heatmap).sum() / count
-    if output.offsets is None:
-        return loss
-    weight = heatmap
-    if associate:
-        gradient = focal_gradient(output.logits, heatmap)
-        weight = heatmap * association_weight(gradient.flatten(3), "magnitude").reshape(heatmap.shape)
-    return loss + ((output.offsets.float() - offsets).abs() * weight).sum() / count
-
-
-# ---------------------------------------------------------------- voting and detection rate
-
-
-def vote_volume(probability: Tensor, offsets: Tensor | None, radius: float, min_vote: float = 0.05) -> Tensor:
-    """The Hough score (Eq. 3 in three dimensions: trilinear votes, divided by the volume of a ball).
-
-    Parameters
-    ----------
-    probability
-        (1, Z, Y, X).
-    offsets
-        (3, Z, Y, X) in units of R, or None.
-    """
-    size = probability.shape[1:]
-    places = torch.nonzero(probability[0] >= min_vote)  # (N, 3) z, y, x
-    votes = probability[0][tuple(places.T)]
-    ends = places.float()
-    if offsets is not None:
-        ends = ends + radius * offsets[:, places[:, 0], places[:, 1], places[:, 2]].T.flip(-1)
-    scores = torch.zeros(math.prod(size))
-    low = ends.floor()
-    limits = torch.tensor(size)
-    for corner in np.ndindex(2, 2, 2):
-        cell = low + torch.tensor(corner)
-        share = (1 - (ends - cell).abs()).prod(dim=-1)
-        inside = ((cell >= 0) & (cell < limits)).all(dim=-1)
-        z, y, x = cell[inside].long().T
-        scores.index_add_(0, (z * size[1] + y) * size[2] + x, (votes * share)[inside])
-    return scores.reshape(size) / (4 / 3 * math.pi * radius**3)
-
-
-def find_vertebrae(scores: Tensor, *, suppression: int, minimum: float = 0.2, limit: int = 30) -> FloatArray:
-    """(K, 3) x, y, z of the local maxima, the strongest first; each is the centroid of the votes around it."""
-    side, gathered = 2 * suppression + 1, scores[None, None]
-    for _ in range(2):  # sums under a pyramid of height 1 that reaches two voxels
-        gathered = F.avg_pool3d(gathered, 3, 1, 1, divisor_override=1)
-    gathered = gathered[0, 0] / 3**3
-    peaks = F.max_pool3d(gathered[None, None], side, 1, suppression)[0, 0]
-    places = torch.nonzero((gathered == peaks) & (gathered >= minimum))
-    order = gathered[tuple(places.T)].argsort(descending=True)
-    found: list[list[float]] = []
-    for place in places[order].tolist():
-        centroid = _centroid(scores, place)
-        # A peak half way between two voxels appears in both of them.
-        if all(math.dist(centroid, other) >= suppression for other in found):
-            found.append(centroid)
-    return np.array(found[:limit]).reshape(-1, 3)
-
-
-def _centroid(scores: Tensor, place: list[int]) -> list[float]:
-    window = [slice(max(0, p - 2), p + 3) for p in place]
-    votes = scores[tuple(window)]
-    axes = torch.meshgrid(
-        *(torch.arange(w.start, w.start + n) for w, n in zip(window, votes.shape, strict=True)), indexing="ij"
-    )
-    z, y, x = (float((axis * votes).sum() / votes.sum()) for axis in axes)
-    return [x, y, z]
-
-
-@torch.inference_mode()
-def detect_vertebrae(network: SpineOneVolume, volume: Tensor, *, suppression: int = 5) -> FloatArray:
-    """(K, 3) x, y, z in voxels of the given (Z, Y, X) volume."""
-    output = network.eval()(volume[None, None])
-    offsets = None if output.offsets is None else output.offsets[0].float().cpu()
-    scores = vote_volume(torch.sigmoid(output.logits[0].float()).cpu(), offsets, network.config.radius)
-    factors = np.array(network.config.reduction[::-1])
-    return (find_vertebrae(scores, suppression=suppression) + 0.5) * factors - 0.5
-
-
-def detection_rate(
-    truth: FloatArray, found: FloatArray, spacing_mm: tuple[float, float, float], distance_mm: float = CHALLENGE_MM
-) -> float:
-    """The share of true centroids with a detection within the distance, matched one to one (Eq. 8; Table V).
-
-    Parameters
-    ----------
-    truth, found
-        (K, 3), (J, 3) x, y, z in voxels.
-    spacing_mm
-        (x, y, z).
-    distance_mm
-        20 in the challenge; the paper's own PCK uses 6.
-    """
-    if min(spacing_mm) <= 0 or not distance_mm > 0:
-        raise ValueError(f"spacing {spacing_mm} and distance {distance_mm} must be positive")
-    if not len(truth) or not len(found):
-        return 0.0
-    between = np.linalg.norm((truth[:, None] - found[None]) * np.array(spacing_mm), axis=2)
-    rows, columns = linear_sum_assignment(np.where(between <= distance_mm, between, 1e6))
-    return float((between[rows, columns] <= distance_mm).sum() / len(truth))

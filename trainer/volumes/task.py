@@ -19,10 +19,11 @@ from spineone_core.arrays import FloatArray
 from trainer.training.task import Batch, Objective
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.exam import VolumeExam
-from trainer.volumes.network import STRIDE, SpineOneVolume, draw_volume_targets, volume_loss
+from trainer.volumes.network import STRIDE, SpineOneVolume
 from trainer.volumes.package import VolumeManifest, save_volume_package
 from trainer.volumes.preprocessing import prepare_volume
 from trainer.volumes.recipe import VolumeRecipe
+from trainer.volumes.targets import draw_volume_targets, volume_loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,12 +55,15 @@ class VolumeTask:
 
     @property
     def schedule(self) -> VolumeRecipe:
+        """See `Task`."""
         return self.recipe
 
     def config(self) -> dict[str, Any]:
+        """See `Task`."""
         return asdict(self.recipe)
 
     def fingerprint(self) -> str:
+        """See `Task`."""
         digest = hashlib.sha256()
         for volume in self.volumes:
             digest.update(volume.voxels.tobytes())
@@ -67,12 +71,15 @@ class VolumeTask:
         return digest.hexdigest()
 
     def objective(self) -> VolumeObjective:
+        """See `Task`."""
         return VolumeObjective(self.recipe)
 
     def samples(self, seed: int) -> VolumeSamples:
+        """See `Task`."""
         return VolumeSamples(self, seed)
 
     def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+        """See `Task`."""
         if not self.validation:
             return None
         assert isinstance(network, SpineOneVolume)
@@ -80,6 +87,7 @@ class VolumeTask:
         return float(figures["detection_rate_20mm"] + figures["detection_rate_6mm"]), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
+        """See `Task`."""
         assert isinstance(network, SpineOneVolume)
         save_volume_package(folder, network, self.manifest({**training, "scans": len(self.volumes)}, figures))
 

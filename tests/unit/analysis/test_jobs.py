@@ -10,12 +10,13 @@ from sqlalchemy.exc import IntegrityError
 
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
-from dicom_node.analysis.jobs import TRANSITIONS, Claim, Event, JobState, LeaseWatch
+from dicom_node.analysis.jobs import TRANSITIONS, Claim, Event, LeaseWatch
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, ResultRow
+from dicom_node.database.words import JobState
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.images import studies
-from dicom_node.system.clock import back_off, utc_now
+from dicom_node.system.clock import utc_now
 
 pytestmark = pytest.mark.both_databases
 
@@ -229,11 +230,6 @@ def test_database__a_running_job_has_a_lease(database: Database) -> None:
     job = add_job(database)
     with pytest.raises(IntegrityError), database.write() as session:
         session.scalars(select(Job).where(Job.id == job)).one().state = "running"
-
-
-@pytest.mark.parametrize(("attempts", "seconds"), [(1, 10), (2, 20), (4, 80), (9, 600), (10_000, 600)])
-def test_back_off__doubles_up_to_the_longest(attempts: int, seconds: float) -> None:
-    assert back_off(attempts, 10, 600) == seconds
 
 
 def test_newest__of_a_study_and_in_a_state(database: Database) -> None:

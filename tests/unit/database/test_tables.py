@@ -12,11 +12,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.analysis.jobs import JobState
 from dicom_node.database.connection import Database, open_database, prepare_database
 from dicom_node.database.migrations import upgrade
 from dicom_node.database.tables import Base, Job, OutboxRow, ResultFile, StudyRow
-from dicom_node.database.words import JOB_STATES, RESULT_ROLES
+from dicom_node.database.words import RESULT_ROLES
 from dicom_node.errors import DatabaseError
 from dicom_node.system.clock import utc_now
 
@@ -74,10 +73,6 @@ def test_prepare__two_nodes_at_once(tmp_path: Path, database_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for database in pool.map(lambda _: prepare_database(url), range(4)):
             database.close()
-
-
-def test_states_of_python_and_sql_agree() -> None:
-    assert {state.value for state in JobState} == set(JOB_STATES)
 
 
 def test_sqlite_is_durable(database: Database) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dicom_node.database import words
-from dicom_node.database.words import AlertKind, OutboxState, Proof, StudyState
+from dicom_node.database.words import AlertKind, JobState, OutboxState, Proof, StudyState
+from spineone_core.findings import Status
 
 
 def test_words__of_states() -> None:
     assert words.STUDY_STATES == tuple(StudyState) == ("receiving", "complete")
+    assert words.JOB_STATES == tuple(JobState) == ("waiting", "running", "done", "failed")
+    assert words.ACTIVE_JOB_STATES == ("waiting", "running")
+    assert words.RESULT_STATUSES == tuple(Status) == ("analysed", "not_analysable")
     assert words.OUTBOX_STATES == tuple(OutboxState) == ("waiting", "sent", "failed")
     assert words.PROOFS == tuple(Proof) == ("none", "wanted", "asked", "committed", "found")
     assert words.UNPROVEN == ("wanted", "asked")

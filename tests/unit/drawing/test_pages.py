@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
 from dicom_node.gate.check import check
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.overlay import build_overlay, build_sheet, build_table
 from spineone_core.drawing import pages, slices, style
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 from tests.unit.synthetic import CREATED, ENHANCED_MR, KEY, SLICE, analysed, classic, enhanced, refused, volume
 
 GOLDEN = Path(__file__).parents[2] / "golden"

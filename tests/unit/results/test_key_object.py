@@ -7,10 +7,10 @@ from pydicom.dataset import Dataset
 
 from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.gate.check import check
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.key_object import build_key_object
 from dicom_node.results.kinds import KEY_OBJECT
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 from tests.unit.synthetic import (
     CREATED,
     ENHANCED_MR,

@@ -12,11 +12,11 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node.dicom.identifiers import is_own_result, model_device_uid
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.kinds import OVERLAY
 from dicom_node.results.overlay import build_overlay, overlay_png
 from spineone_core.drawing.overlay import render_overlay
-from spineone_core.findings import Detection, Reason
+from spineone_core.findings import RESEARCH_USE, Detection, Reason
 from tests.unit.synthetic import (
     CREATED,
     ENHANCED_MR,

@@ -17,11 +17,11 @@ from pydicom.sequence import Sequence
 
 from dicom_node.dicom.identifiers import is_own_result
 from dicom_node.gate.check import check
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.kinds import PRESENTATION
 from dicom_node.results.presentation import LAYERS, NOTE_LAYER, build_presentation
 from spineone_core.drawing.style import DEGENERATIVE_COLOUR, NORMAL_COLOUR, TEXT, UNDECIDED_COLOUR, class_word
-from spineone_core.findings import Detection
+from spineone_core.findings import RESEARCH_USE, Detection
 from tests.unit.synthetic import (
     CREATED,
     ENHANCED_MR,

@@ -17,12 +17,12 @@ from dicom_node.dicom.identifiers import MANUFACTURER, is_own_result, model_devi
 from dicom_node.gate.check import check
 from dicom_node.results import codes
 from dicom_node.results import report as reports
-from dicom_node.results.envelope import RESEARCH_USE, to_bytes
+from dicom_node.results.envelope import to_bytes
 from dicom_node.results.kinds import REPORT, REPORT_2D
 from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.anatomy import Structure
-from spineone_core.findings import Detection, Finding, ModelIdentity, Reason
+from spineone_core.findings import RESEARCH_USE, Detection, Finding, ModelIdentity, Reason
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
 Group = PlanarROIMeasurementsAndQualitativeEvaluations

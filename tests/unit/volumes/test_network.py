@@ -8,17 +8,10 @@ import torch
 
 from spineone_core.network.build import count_parameters
 from spineone_core.network.config import ConfigError
-from trainer.volumes.network import (
-    SpineOneVolume,
-    VolumeConfig,
-    VolumeOutput,
-    detect_vertebrae,
-    detection_rate,
-    draw_volume_targets,
-    find_vertebrae,
-    volume_loss,
-    vote_volume,
-)
+from trainer.volumes.evaluation import detection_rate
+from trainer.volumes.network import SpineOneVolume, VolumeConfig, VolumeOutput
+from trainer.volumes.targets import draw_volume_targets, volume_loss
+from trainer.volumes.voting import detect_vertebrae, find_vertebrae, vote_volume
 
 POINTS = np.array([[12.3, 9.6, 7.2], [14.1, 20.4, 8.8], [13.5, 31.2, 9.1]])
 SIZE = (24, 40, 32)
