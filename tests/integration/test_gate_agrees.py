@@ -67,9 +67,14 @@ def wrong(dataset: Dataset, keyword: str) -> None:
         dataset[keyword].value = "NONSENSE"
 
 
-# The report is large: its elements are removed only; those it shares with the refusal are changed there.
+# Documents have hundreds of elements: each trial takes dciodvfy a quarter of a minute and more.
+LARGE = ("report", "refusal")
+# The elements of the report are removed only; those it shares with the refusal are changed there.
 TRIALS = [
-    (name, change) for name in OBJECTS for change in (removed, emptied, wrong) if name != "report" or change is removed
+    pytest.param(name, change, marks=[pytest.mark.minutes] if name in LARGE else [], id=f"{name}-{change.__name__}")
+    for name in OBJECTS
+    for change in (removed, emptied, wrong)
+    if name != "report" or change is removed
 ]
 
 

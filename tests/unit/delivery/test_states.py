@@ -43,7 +43,7 @@ def test_outbox__only_what_waits_is_answered_and_only_what_was_sent_is_lost() ->
     assert {state for state, event in OUTBOX_TRANSITIONS if event in losses} == {OutboxState.SENT}
 
 
-@pytest.mark.parametrize(("state", "event"), product(OutboxState, OutboxEvent))
+@pytest.mark.parametrize(("state", "event"), list(product(OutboxState, OutboxEvent)))
 def test_move__by_the_table_or_not_at_all(state: OutboxState, event: OutboxEvent) -> None:
     moved = row(state)
     if (state, event) in OUTBOX_TRANSITIONS:
@@ -62,7 +62,7 @@ def test_move__drops_the_proof_of_an_earlier_sending(proof: Proof) -> None:
     assert (moved.state, moved.proof, moved.proof_at) == ("waiting", "none", None)
 
 
-@pytest.mark.parametrize(("proof", "event"), product(Proof, ProofEvent))
+@pytest.mark.parametrize(("proof", "event"), list(product(Proof, ProofEvent)))
 def test_move_proof__by_the_table_or_not_at_all(proof: Proof, event: ProofEvent) -> None:
     moved = row("sent", proof)
     if (proof, event) in PROOF_TRANSITIONS:
