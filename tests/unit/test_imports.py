@@ -154,6 +154,13 @@ def test_order__nothing_imports_what_comes_after_it(package: str) -> None:
     assert len(pairs) > 50
 
 
+@pytest.mark.parametrize("package", ORDER)
+def test_files__are_short(package: str) -> None:
+    """docs/decisions/014: longer than this, a file holds several nouns."""
+    long = {name_of(path): count for path in modules(package) if (count := len(path.read_bytes().splitlines())) > 400}
+    assert long == {}
+
+
 def test_modules__import_in_no_circle() -> None:
     """There are no circles, even inside a folder or by imports inside functions."""
     names = {f"{package}.{name_of(path)}": path for package in ORDER for path in modules(package) if name_of(path)}
