@@ -219,7 +219,15 @@ PROTECTIONS: tuple[Protection, ...] = (
             "others = len(of_newest_patient(rows, data_dir)) * 0",
         ),
     ),
-    _of(16, "a late image opens a new generation", (_IMAGES_STUDIES, "if before is StudyState.COMPLETE:", "if False:")),
+    _of(
+        16,
+        "a late image opens a new generation",
+        (
+            _IMAGES_STUDIES,
+            "(StudyState.COMPLETE, StudyEvent.IMAGE_ARRIVED): StudyState.RECEIVING,",
+            "(StudyState.COMPLETE, StudyEvent.IMAGE_ARRIVED): StudyState.COMPLETE,",
+        ),
+    ),
     _of(16, "a report names the one before", (_ANALYSIS_WORKER, "history=self._replaced_reports,", "")),
     _of(17, "a failed write is deleted", (_SYSTEM_FILES, "        path.unlink(missing_ok=True)\n", "")),
     _of(
