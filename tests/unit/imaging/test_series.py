@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.imaging import pixels
+from spineone_core.imaging import series
 from spineone_core.imaging.files import find_files, read_dataset
 from spineone_core.imaging.headers import frame_headers, read_headers
 from spineone_core.imaging.pixels import decode_file
@@ -469,7 +469,7 @@ def test_native_decoders_run_in_a_child(tmp_path: Path, monkeypatch: pytest.Monk
     def aborts(path: Path) -> NDArray[np.float32]:
         raise AssertionError("decoded in this process")
 
-    monkeypatch.setattr(pixels, "decode_file", aborts)
+    monkeypatch.setattr(series, "decode_file", aborts)
     np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(0))
 
 
