@@ -7,7 +7,7 @@ Functional Groups).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,27 @@ class FrameHeader:
     series_number: int | None
     manufacturer: str
     window: tuple[float, float] | None
+    # What tells one acquisition, one echo or one kind of picture from another.
+    complex_component: str = ""
+    echo_number: int | None = None
+    acquisition_number: int | None = None
+    # As DICOM writes it, YYYYMMDDHHMMSS or HHMMSS, with fractions: it sorts as text.
+    acquired_at: str = ""
+    temporal_position: int | None = None
+    b_value: float | None = None
+    instance_number: int | None = None
+    frame_of_reference_uid: str = ""
+    spacing_between_slices: float | None = None
+    # What the sequence was. ``echo_kind`` (SPIN, GRADIENT, BOTH), ``inversion_recovery`` and ``suppression`` (FAT, WATER ...)
+    # are those of enhanced images (PS3.3 C.8.13.4, MR Pulse Sequence; C.8.13.5.9, MR Modifier).
+    scanning_sequence: tuple[str, ...] = ()
+    sequence_variant: tuple[str, ...] = ()
+    flip_angle: float | None = None
+    echo_train: int | None = None
+    echo_kind: str = ""
+    inversion_recovery: str = ""
+    suppression: str = ""
+    burned_in: str = ""
 
     @property
     def normal(self) -> FloatArray | None:
@@ -137,12 +158,39 @@ def _frame_header(dataset: Dataset, places: list[Dataset], path: Path, number: i
         sequence_name=str(find("SequenceName", "PulseSequenceName") or ""),
         scan_options=_joined(dataset.get("ScanOptions")),
         acquisition_contrast=str(find("AcquisitionContrast") or ""),
-        image_type=tuple(str(v) for v in _as_list(dataset.get("ImageType"))),
+        image_type=_texts(find("FrameType", "ImageType")),
         body_part=str(dataset.get("BodyPartExamined", "") or ""),
         series_number=_integer(dataset.get("SeriesNumber")),
         manufacturer=str(dataset.get("Manufacturer", "") or ""),
         window=(centre, width) if centre is not None and width is not None and width > 0 else None,
+        complex_component=str(find("ComplexImageComponent") or ""),
+        echo_number=_integer(find("EchoNumbers")),
+        acquisition_number=_integer(find("FrameAcquisitionNumber", "AcquisitionNumber")),
+        acquired_at=_acquired_at(find),
+        temporal_position=_integer(find("TemporalPositionIdentifier", "TemporalPositionIndex")),
+        b_value=first_number(find("DiffusionBValue")),
+        instance_number=_integer(dataset.get("InstanceNumber")),
+        frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID", "") or ""),
+        spacing_between_slices=first_number(find("SpacingBetweenSlices")),
+        scanning_sequence=_texts(dataset.get("ScanningSequence")),
+        sequence_variant=_texts(dataset.get("SequenceVariant")),
+        flip_angle=first_number(find("FlipAngle")),
+        echo_train=_integer(find("EchoTrainLength", "RFEchoTrainLength")),
+        echo_kind=str(find("EchoPulseSequence") or ""),
+        inversion_recovery=str(find("InversionRecovery") or ""),
+        suppression=str(find("SpectrallySelectedSuppression") or ""),
+        burned_in=str(dataset.get("BurnedInAnnotation", "") or ""),
     )
+
+
+def _acquired_at(find: Callable[..., Any]) -> str:
+    if moment := find("FrameAcquisitionDateTime", "AcquisitionDateTime"):
+        return str(moment)
+    return f"{find('AcquisitionDate') or ''}{find('AcquisitionTime') or ''}"
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(v) for v in _as_list(value))
 
 
 def _as_list(value: Any) -> list[Any]:
