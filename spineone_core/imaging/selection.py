@@ -52,6 +52,8 @@ class Selection:
         One line for each series, in the order given.
     warnings
         What a reader of the result should know about the chosen series.
+    candidates
+        Every series that the rules accept, the best first; empty where none is chosen.
     """
 
     chosen: Series | None
@@ -59,6 +61,7 @@ class Selection:
     detail: str
     explanations: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
+    candidates: tuple[Series, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +99,17 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     if min_slices < 1:
         raise ValueError(f"min_slices {min_slices} must be at least 1")
     candidates = [_judge(one, series) for one in series]
-    usable = [c for c in candidates if c.excluded is None]
-    best = max(usable, key=lambda c: _rank(c, min_slices), default=None)
-    if best is None:
+    usable = sorted((c for c in candidates if c.excluded is None), key=lambda c: _rank(c, min_slices), reverse=True)
+    if not usable:
         return _none_found(candidates)
+    best = usable[0]
     if best.slices < min_slices:
         detail = f"the best sagittal T2 series has {best.slices} slices; {min_slices} are needed"
         lines = tuple(_line(c, f"not chosen: {c.excluded or 'too few slices'}") for c in candidates)
         return Selection(None, Reason.TOO_FEW_SLICES, detail, lines)
     lines = tuple(_line(c, _outcome(c, best, min_slices)) for c in candidates)
-    return Selection(best.series, None, _describe(best), lines, _warnings(best))
+    accepted = tuple(c.series for c in usable if c.slices >= min_slices)
+    return Selection(best.series, None, _describe(best), lines, _warnings(best), accepted)
 
 
 def _none_found(candidates: list[_JudgedSeries]) -> Selection:
