@@ -291,6 +291,15 @@ class OutboxRow(Base):
     transaction_uid: Mapped[str | None] = mapped_column(String(64))
 
 
+class PauseRow(Base):
+    """A destination to which an operator lets nothing be sent for a while."""
+
+    __tablename__ = "pauses"
+
+    destination: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
+
+
 class CommitmentRow(Base):
     """A commitment request that we sent to a destination (storage commitment as SCU)."""
 

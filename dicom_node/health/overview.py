@@ -16,6 +16,7 @@ from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
 from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, StudyRow
 from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
+from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
 from dicom_node.images.records import count_instances
 from dicom_node.settings.node import NodeSettings
@@ -31,6 +32,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
     by_state = select(Job.state, func.count()).group_by(Job.state)
     parcels = Parcels.of_all(session)
     names = destination_names(session, settings)
+    paused = paused_since(session)
     return {
         "ae_title": settings.listener.ae_title,
         "instances": count_instances(session),
@@ -40,7 +42,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
         "jobs": dict.fromkeys(JOB_STATES, 0) | dict(session.execute(by_state).all()),
         "outbox": {state: parcels.number(state=state) for state in OUTBOX_STATES},
         "studies": _last_studies(session, studies),
-        "destinations": [_destination(session, name, settings, parcels) for name in names],
+        "destinations": [_destination(session, name, settings, parcels, paused.get(name)) for name in names],
         "receivers": [_receiver(session, receiver, settings) for receiver in settings.receivers],
         "alerts": alert_list(session),
     }
@@ -128,7 +130,9 @@ def destination_names(session: Session, settings: NodeSettings) -> list[str]:
     return known + [name for name in session.scalars(select(OutboxRow.destination).distinct()) if name not in known]
 
 
-def _destination(session: Session, name: str, settings: NodeSettings, parcels: Parcels) -> dict[str, Any]:
+def _destination(
+    session: Session, name: str, settings: NodeSettings, parcels: Parcels, paused: datetime | None
+) -> dict[str, Any]:
     mine = OutboxRow.destination == name
     unsent = OutboxRow.state.in_((OutboxState.WAITING, OutboxState.FAILED))
     tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, unsent)
@@ -145,6 +149,7 @@ def _destination(session: Session, name: str, settings: NodeSettings, parcels: P
         "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
         "next_attempt_at": _time(next_at),
+        "paused_since": _time(paused),
     }
 
 
