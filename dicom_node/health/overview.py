@@ -5,6 +5,7 @@ That is: counts, the last studies with state and reason, destinations and alerts
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,7 +51,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
 
 def alert_list(session: Session) -> list[dict[str, Any]]:
     """The open alerts, latest first."""
-    return [_alert(alert) for alert in open_alerts(session)]
+    return [alert(row) for row in open_alerts(session)]
 
 
 def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
@@ -64,7 +65,7 @@ def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
     if job is None:
         return None
     events = [
-        {"at": _time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
+        {"at": time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
         for e in jobs.history(session, job_id)
     ]
     return {**_job(job), "events": events}
@@ -75,8 +76,13 @@ def _count(session: Session, condition: Any) -> int:
 
 
 def _last_studies(session: Session, limit: int) -> list[dict[str, Any]]:
-    """The studies that received images last, with a few queries for all of them together."""
-    rows = session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
+    return study_list(
+        session, session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
+    )
+
+
+def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Studies as they are listed, with a few queries for all of them together."""
     uids = [row.study_uid for row in rows]
     last = {job.study_uid: job for job in session.scalars(select(Job).where(Job.study_uid.in_(uids), Job.is_newest))}
     on_disk = (Instance.is_current, Instance.is_own_result.is_(False), Instance.purged_at.is_(None))
@@ -94,7 +100,7 @@ def _study(study: StudyRow, job: Job | None, images: int, parcels: Parcels) -> d
         "reason": job.reason if job is not None and study.state == StudyState.COMPLETE else "",
         "generation": study.generation,
         "instances": images,
-        "last_received_at": _time(study.last_received_at),
+        "last_received_at": time(study.last_received_at),
         "job": job.id if job is not None else None,
         "sent": parcels.number(uid, state=OutboxState.SENT),
         "proven": parcels.number(uid, proof=EVIDENCE),
@@ -148,8 +154,8 @@ def _destination(
         "to_prove": parcels.number(name, proof=UNPROVEN),
         "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
-        "next_attempt_at": _time(next_at),
-        "paused_since": _time(paused),
+        "next_attempt_at": time(next_at),
+        "paused_since": time(paused),
     }
 
 
@@ -167,10 +173,10 @@ def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSetting
         "name": receiver.name,
         "how": "e-mail" if isinstance(receiver, Email) else "webhook",
         "to_tell": len(notices.due(session, row, receiver.kinds, now=utc_now(), remind=remind)) if row else None,
-        "last_told_at": _time(row.last_sent_at) if row else None,
+        "last_told_at": time(row.last_sent_at) if row else None,
         "failures": row.attempts if row else 0,
         "last_error": row.last_message if row else "",
-        "next_attempt_at": _time(row.next_attempt_at) if row else None,
+        "next_attempt_at": time(row.next_attempt_at) if row else None,
     }
 
 
@@ -181,25 +187,27 @@ def _job(job: Job) -> dict[str, Any]:
         "generation": job.generation,
         "state": job.state,
         "attempts": job.attempts,
-        "created_at": _time(job.created_at),
-        "finished_at": _time(job.finished_at),
-        "not_before": _time(job.not_before),
+        "created_at": time(job.created_at),
+        "finished_at": time(job.finished_at),
+        "not_before": time(job.not_before),
         "worker": job.lease_owner or "",
         "reason": job.reason,
     }
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def alert(row: Alert) -> dict[str, Any]:
+    """An alert as it is listed."""
     return {
-        "id": alert.id,
-        "kind": alert.kind,
-        "subject": alert.subject,
-        "detail": alert.detail,
-        "count": alert.count,
-        "opened_at": _time(alert.opened_at),
-        "last_at": _time(alert.last_at),
+        "id": row.id,
+        "kind": row.kind,
+        "subject": row.subject,
+        "detail": row.detail,
+        "count": row.count,
+        "opened_at": time(row.opened_at),
+        "last_at": time(row.last_at),
     }
 
 
-def _time(value: datetime | None) -> str | None:
+def time(value: datetime | None) -> str | None:
+    """A time as JSON has it: ISO 8601 to the second."""
     return None if value is None else value.isoformat(timespec="seconds")
