@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import Job, JobEvent, is_due
+from dicom_node.database.tables import Job, JobEvent, ResultRow, is_due
 from dicom_node.database.words import AlertKind, JobState
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.system.clock import utc_now
@@ -71,6 +71,7 @@ class Claim:
 
 def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime, priority: int = 0) -> Job:
     """Add a waiting job. The database refuses a second unfinished job of the same study."""
+    session.execute(update(Job).where(Job.study_uid == study_uid, Job.is_newest).values(is_newest=False))
     job = Job(
         study_uid=study_uid,
         generation=generation,
@@ -126,6 +127,7 @@ def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, d
     """
     job = _held(session, held)
     job.result_id, job.input_hash, job.reason = result_id, input_hash, detail
+    job.outcome = session.get_one(ResultRow, result_id).status
     _apply(session, job, Event.SUCCEEDED, detail)
     close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
 
@@ -259,11 +261,6 @@ def newest(session: Session, study_uid: str, *, state: JobState | None = None) -
     """The last job of a study, or its last job in this state; None if there is none."""
     query = select(Job).where(Job.study_uid == study_uid).order_by(Job.id.desc()).limit(1)
     return session.scalar(query if state is None else query.where(Job.state == state))
-
-
-def newest_ids() -> Select[int]:
-    """A query for the numbers of the last jobs of all studies."""
-    return select(func.max(Job.id)).group_by(Job.study_uid)
 
 
 def history(session: Session, job_id: int) -> Sequence[JobEvent]:

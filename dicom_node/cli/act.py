@@ -1,4 +1,4 @@
-"""`retry`, `resend`, `acknowledge`, `pull`: an operator starts something or closes an alert.
+"""`retry`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`: an operator starts something or closes an alert.
 
 The audit log says who gave the command and whether it was carried out.
 """
@@ -17,7 +17,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
 from dicom_node.cli.printing import print_json, print_table
-from dicom_node.delivery import outbox
+from dicom_node.delivery import outbox, pauses
 from dicom_node.errors import NodeError, SettingsError
 from dicom_node.receiving.pull import Retriever
 from dicom_node.settings.node import NodeSettings
@@ -41,6 +41,40 @@ def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
         if not count:
             raise NodeError(f"no results of study {study} were meant for any destination")
     print(f"{count} objects will be sent again")
+
+
+def flush(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Send what waits for a destination now instead of after its pause between attempts."""
+    settings, database = open_node(config)
+    _check_destination(settings, destination)
+    with command(AuditLog(settings), f"flush of destination {destination}"), database.write() as session:
+        count = outbox.wake(session, destination)
+    print(f"{count} objects no longer wait out a pause")
+
+
+def pause(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Send nothing to a destination until `resume`; what is meant for it waits."""
+    settings, database = open_node(config)
+    _check_destination(settings, destination)
+    with command(AuditLog(settings), f"pause of destination {destination}"), database.write() as session:
+        is_new = pauses.pause(session, destination)
+    print(f"{destination} is paused" if is_new else f"{destination} was paused already")
+
+
+def resume(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """End the pause of a destination: everything that waits for it is sent now."""
+    settings, database = open_node(config)
+    _check_destination(settings, destination)
+    with command(AuditLog(settings), f"resuming destination {destination}"), database.write() as session:
+        was_paused = pauses.resume(session, destination)
+        outbox.wake(session, destination)
+    print(f"{destination} is no longer paused" if was_paused else f"{destination} was not paused")
+
+
+def _check_destination(settings: NodeSettings, name: str) -> None:
+    if settings.destination(name) is None:
+        known = ", ".join(destination.name for destination in settings.destinations) or "none"
+        raise SettingsError([f"{name!r} must name one of [[destinations]] (there are: {known})"])
 
 
 def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:

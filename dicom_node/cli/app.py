@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from dicom_node.cli import act, keep, look, offline, run, set_up
+from dicom_node.cli import act, find, keep, look, offline, run, set_up
 from dicom_node.errors import NodeError
 from dicom_node.system.log import describe
 from spineone_core.version import add_version_option
@@ -32,8 +32,13 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     look.status,
     look.jobs,
     look.job,
+    find.find,
+    find.study,
     act.retry,
     act.resend,
+    act.flush,
+    act.pause,
+    act.resume,
     look.alerts,
     act.acknowledge,
     keep.verify,

@@ -26,6 +26,7 @@ from sqlalchemy import (
     false,
     or_,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
 
@@ -78,6 +79,12 @@ def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+def _index_where(name: str, *columns: str, where: str) -> Index:
+    """An index of some rows. SQLite uses it only for a condition that is written as here, where 1 and 0 are truth values."""
+    sqlite = where.replace("true", "1").replace("false", "0")
+    return Index(name, *columns, sqlite_where=text(sqlite), postgresql_where=text(where))
+
+
 def _unique_where(name: str, *columns: str, where: str) -> Index:
     return Index(name, *columns, unique=True, sqlite_where=text(where), postgresql_where=text(where))
 
@@ -91,6 +98,9 @@ class Instance(Base):
         _unique_where("uq_instances_current", "sop_instance_uid", where="is_current"),
         Index("ix_instances_study_uid", "study_uid"),
         Index("ix_instances_path", "path", unique=True),
+        # Few rows each: what `count_instances` must know beside the studies' own counts.
+        _index_where("ix_instances_replaced", "id", where="is_current = false"),
+        _index_where("ix_instances_own", "study_uid", "size", where="is_own_result = true"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -119,7 +129,12 @@ class StudyRow(Base):
     """A study, and whether its images of this generation are complete."""
 
     __tablename__ = "studies"
-    __table_args__ = (_one_of("state", STUDY_STATES), Index("ix_studies_state", "state"))
+    __table_args__ = (
+        _one_of("state", STUDY_STATES),
+        Index("ix_studies_state", "state"),
+        Index("ix_studies_last_received_at", "last_received_at"),
+        _index_where("ix_studies_on_disk", "last_received_at", where="files > 0"),
+    )
 
     study_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))
@@ -139,6 +154,8 @@ class StudyRow(Base):
     # The totals over all generations and versions; deleted images count too.
     stored_images: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    # The files that retention has not deleted: all versions, and our own results that came back.
+    files: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
 class Job(Base):
@@ -152,6 +169,7 @@ class Job(Base):
         _unique_where("uq_jobs_active_study", "study_uid", where="state IN ('waiting', 'running')"),
         Index("ix_jobs_claim", "state", "not_before"),
         Index("ix_jobs_study_uid", "study_uid"),
+        _index_where("ix_jobs_newest", "state", "outcome", where="is_newest = true"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -170,6 +188,9 @@ class Job(Base):
     # The SHA-256 over the inputs of the last attempt.
     input_hash: Mapped[str | None] = mapped_column(String(64))
     result_id: Mapped[int | None] = mapped_column(ForeignKey("results.id"))
+    # The status of that result. It and `is_newest` (of its study) stand here so that counting studies needs no other table.
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    is_newest: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
     # Why the job waits again, or why it failed.
     reason: Mapped[str] = mapped_column(Text)
 
@@ -196,6 +217,7 @@ class ResultRow(Base):
     __table_args__ = (
         _one_of("status", RESULT_STATUSES),
         UniqueConstraint("study_uid", "input_hash", "model_digest", "settings_digest"),
+        Index("ix_results_status", "status", "reason"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -240,6 +262,8 @@ class OutboxRow(Base):
         UniqueConstraint("result_file_id", "destination"),
         Index("ix_outbox_due", "state", "destination", "next_attempt_at"),
         Index("ix_outbox_proof", "proof", "destination", "proof_at"),
+        Index("ix_outbox_study_uid", "study_uid"),
+        Index("ix_outbox_counts", "destination", "state", "proof"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -265,6 +289,15 @@ class OutboxRow(Base):
     losses: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     # The transaction of the last commitment request.
     transaction_uid: Mapped[str | None] = mapped_column(String(64))
+
+
+class PauseRow(Base):
+    """A destination to which an operator lets nothing be sent for a while."""
+
+    __tablename__ = "pauses"
+
+    destination: Mapped[str] = mapped_column(String(64), primary_key=True)
+    since: Mapped[datetime]
 
 
 class CommitmentRow(Base):

@@ -9,7 +9,7 @@ from dicom_node.alerts.record import raise_alert
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
-from dicom_node.delivery import outbox
+from dicom_node.delivery import outbox, pauses
 from dicom_node.delivery.channels import channel_for
 from dicom_node.delivery.sending import Sending
 from dicom_node.settings.node import NodeSettings
@@ -64,21 +64,28 @@ class Delivery:
     def _run_one(self, destination: Destination, stop: StopFlag) -> None:
         def step() -> None:
             self.deliver_due(destination, stop)
-            self._prove(destination, stop)
+            if not self._is_paused(destination):
+                self._prove(destination, stop)
 
         pause = self._settings.delivery.poll_seconds
         keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
-        """Try once to send everything that is due for one destination."""
+        """Try once to send everything that is due for one destination, unless that is paused."""
+        if self._is_paused(destination):
+            return
         with self._database.read() as session:
             pause = self._settings.delivery.retry_max_s
             groups = outbox.due(session, destination.name, now=utc_now(), longest_pause_s=pause)
         for group in groups:
-            if stop is not None and stop.is_set():
+            if (stop is not None and stop.is_set()) or self._is_paused(destination):
                 return
             sending = Sending(self._settings, self._database, self._audit, destination, group)
             sending.run(channel_for(self._settings, destination))
+
+    def _is_paused(self, destination: Destination) -> bool:
+        with self._database.read() as session:
+            return destination.name in pauses.paused_since(session)
 
     def _fail_unknown_destinations(self) -> None:
         """Raise an alert if something waits for a destination that the settings no longer have."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from dicom_node.alerts.record import close_alert, raise_alert
@@ -121,7 +121,10 @@ def parcel_of(row: OutboxRow, file: ResultFile) -> Parcel:
 
 
 def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wants_proof: bool) -> None:
-    """Note that the destination says it has the object; with ``wants_proof`` it will be asked whether it keeps it."""
+    """Note that the destination says it has the object; with ``wants_proof`` it will be asked whether it keeps it.
+
+    A destination that takes an object can be reached again: what could not reach it before need not wait out its pauses.
+    """
     row = session.get_one(OutboxRow, parcel.row_id)
     move(row, OutboxEvent.ACKNOWLEDGED)
     row.sent_at, row.proof_attempts = utc_now(), 0
@@ -130,8 +133,22 @@ def mark_sent(session: Session, parcel: Parcel, status: int, message: str, *, wa
         move_proof(row, ProofEvent.WANTED)
         row.proof_at = utc_now()
     row.last_status, row.last_message = status, message
+    wake(session, parcel.destination, unanswered=True)
     close_alert(session, AlertKind.DESTINATION_DOWN, parcel.destination)
     close_alert(session, AlertKind.DELIVERY_FAILED, subject_of(parcel.destination, parcel.sop_instance_uid))
+
+
+def wake(session: Session, destination: str, *, unanswered: bool = False) -> int:
+    """Let everything that waits for a destination go now, whatever pause it was in; returns how much that is.
+
+    With ``unanswered`` only what had no answer at its last attempt: an object that the destination itself put off waits on.
+    """
+    now = utc_now()
+    waiting = [OutboxRow.destination == destination, OutboxRow.state == OutboxState.WAITING]
+    if unanswered:
+        waiting.append(OutboxRow.last_status.is_(None))
+    later = update(OutboxRow).where(*waiting, OutboxRow.next_attempt_at > now).values(next_attempt_at=now)
+    return len(session.scalars(later.returning(OutboxRow.id)).all())
 
 
 def mark_waiting(session: Session, parcel: Parcel, status: int | None, message: str, *, after: float) -> None:

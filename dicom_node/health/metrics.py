@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.analysis.jobs import Event
@@ -33,6 +33,7 @@ from dicom_node.database.words import (
 )
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import ROLES, running
+from dicom_node.health.parcels import Parcels
 from dicom_node.health.readiness import free_bytes
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.settings.node import NodeSettings
@@ -113,10 +114,12 @@ def _age(since: datetime | None, now: datetime) -> float:
 
 
 def _receiving(session: Session) -> Iterator[Metric]:
-    stored = session.scalar(select(func.count()).select_from(Instance)) or 0
-    size = session.scalar(select(func.sum(Instance.size))) or 0
+    # From the counts that each study keeps, to which our own results do not belong.
+    images, size = session.execute(select(func.sum(StudyRow.stored_images), func.sum(StudyRow.stored_bytes))).one()
+    own, own_size = session.execute(select(func.count(), func.sum(Instance.size)).where(Instance.is_own_result)).one()
+    stored, stored_size = int(images or 0) + own, int(size or 0) + int(own_size or 0)
     yield CounterMetricFamily("spineone_instances_received", "Objects stored, versions included", value=stored)
-    yield CounterMetricFamily("spineone_bytes_received", "Bytes of the objects stored", value=int(size))
+    yield CounterMetricFamily("spineone_bytes_received", "Bytes of the objects stored", value=stored_size)
     studies = session.scalar(select(func.count()).select_from(StudyRow)) or 0
     yield _gauge("spineone_studies", "Studies known", studies)
     receiving = _count(session, StudyRow.state == StudyState.RECEIVING)
@@ -170,18 +173,13 @@ def _results(session: Session) -> Iterator[Metric]:
 
 
 def _deliveries(session: Session, settings: NodeSettings, now: datetime) -> Iterator[Metric]:
-    query = select(OutboxRow.destination, OutboxRow.state, func.count()).group_by(
-        OutboxRow.destination, OutboxRow.state
-    )
-    found = {(name, state): number for name, state, number in session.execute(query)}
+    parcels = Parcels.of_all(session)
     names = overview.destination_names(session, settings)
-    rows = {(name, state): found.get((name, state), 0) for name in names for state in OUTBOX_STATES}
+    rows = {(name, state): parcels.number(name, state=state) for name in names for state in OUTBOX_STATES}
     text = "Files for a destination"
     yield _table(GaugeMetricFamily, "spineone_deliveries", text, ("destination", "state"), rows.items())
-    kept = select(OutboxRow.destination, func.count()).where(OutboxRow.proof.in_(EVIDENCE))
-    proven = dict(session.execute(kept.group_by(OutboxRow.destination)).all())
     text = "Files that a destination proved to keep"
-    rows_proven = [((name,), proven.get(name, 0)) for name in names]
+    rows_proven = [((name,), parcels.number(name, proof=EVIDENCE)) for name in names]
     yield _table(GaugeMetricFamily, "spineone_deliveries_proven", text, ("destination",), rows_proven)
     oldest = session.scalar(select(func.min(OutboxRow.created_at)).where(OutboxRow.state == OutboxState.WAITING))
     yield _gauge("spineone_oldest_waiting_delivery_seconds", "Age of the oldest file to send", _age(oldest, now))
@@ -219,8 +217,8 @@ def _latencies(session: Session) -> Iterator[Metric]:
 
 def _job_stages(session: Session) -> dict[str, list[float]]:
     """How long the newest finished jobs waited in the queue, and how long their analysis took."""
-    done = select(Job.id, Job.created_at).where(Job.state == JobState.DONE).order_by(Job.id.desc()).limit(WINDOW)
-    created = dict(session.execute(done).all())
+    done = select(Job.id, Job.created_at).where(Job.id.in_(_newest_jobs()), Job.state == JobState.DONE)
+    created = dict(session.execute(done.order_by(Job.id.desc()).limit(WINDOW)).all())
     events = session.execute(
         select(JobEvent.job_id, JobEvent.event, JobEvent.at)
         .where(JobEvent.job_id.in_(created), JobEvent.event.in_((Event.CLAIMED, Event.SUCCEEDED)))
@@ -239,6 +237,11 @@ def _job_stages(session: Session) -> dict[str, list[float]]:
     return {"queue": queue, "analysis": analysis}
 
 
+def _newest_jobs() -> Select[int]:
+    """A query for the newest jobs, among which enough are done: so no index of all jobs is sorted for the last few."""
+    return select(Job.id).order_by(Job.id.desc()).limit(2 * WINDOW)
+
+
 def _receiving_times(session: Session) -> list[float]:
     """The time from the first image of a study to its job, including the quiet time.
 
@@ -247,7 +250,7 @@ def _receiving_times(session: Session) -> list[float]:
     query = (
         select(StudyRow.first_received_at, Job.created_at)
         .join(Job, (Job.study_uid == StudyRow.study_uid) & (Job.generation == StudyRow.generation))
-        .where(StudyRow.state == StudyState.COMPLETE)
+        .where(StudyRow.state == StudyState.COMPLETE, Job.id.in_(_newest_jobs()))
     )
     rows = session.execute(query.order_by(Job.id.desc()).limit(WINDOW))
     return [(created - first).total_seconds() for first, created in rows]
@@ -270,7 +273,9 @@ def _quantile(values: list[float], quantile: float) -> float:
 
 def _class_rates(session: Session) -> Iterator[Metric]:
     """How the newest results are distributed over the classes: a change of scanner or protocol shows here first."""
-    query = select(ResultRow.findings).where(ResultRow.status == Status.ANALYSED).order_by(ResultRow.id.desc())
+    newest = select(ResultRow.id).order_by(ResultRow.id.desc()).limit(5 * WINDOW)
+    analysed = (ResultRow.id.in_(newest), ResultRow.status == Status.ANALYSED)
+    query = select(ResultRow.findings).where(*analysed).order_by(ResultRow.id.desc())
     seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
     results = list(session.scalars(query.limit(WINDOW)))
     for text in results:

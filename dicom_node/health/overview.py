@@ -5,6 +5,7 @@ That is: counts, the last studies with state and reason, destinations and alerts
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,10 @@ from sqlalchemy.orm import Session
 from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, ResultRow, StudyRow
+from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, StudyRow
 from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
+from dicom_node.delivery.pauses import paused_since
+from dicom_node.health.parcels import Parcels
 from dicom_node.images.records import count_instances
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination, Email, Webhook
@@ -27,16 +30,20 @@ STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable",
 
 def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
     """The state of the node as plain JSON values; times are ISO 8601, UTC."""
+    by_state = select(Job.state, func.count()).group_by(Job.state)
+    parcels = Parcels.of_all(session)
+    names = destination_names(session, settings)
+    paused = paused_since(session)
     return {
         "ae_title": settings.listener.ae_title,
         "instances": count_instances(session),
         "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
         "studies_receiving": _count(session, StudyRow.state == StudyState.RECEIVING),
         "studies_by_state": _studies_by_state(session),
-        "jobs": {state: _count(session, Job.state == state) for state in JOB_STATES},
-        "outbox": {state: _count(session, OutboxRow.state == state) for state in OUTBOX_STATES},
-        "studies": [_study(session, row) for row in _last_studies(session, studies)],
-        "destinations": [_destination(session, name, settings) for name in destination_names(session, settings)],
+        "jobs": dict.fromkeys(JOB_STATES, 0) | dict(session.execute(by_state).all()),
+        "outbox": {state: parcels.number(state=state) for state in OUTBOX_STATES},
+        "studies": _last_studies(session, studies),
+        "destinations": [_destination(session, name, settings, parcels, paused.get(name)) for name in names],
         "receivers": [_receiver(session, receiver, settings) for receiver in settings.receivers],
         "alerts": alert_list(session),
     }
@@ -44,7 +51,7 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
 
 def alert_list(session: Session) -> list[dict[str, Any]]:
     """The open alerts, latest first."""
-    return [_alert(alert) for alert in open_alerts(session)]
+    return [alert(row) for row in open_alerts(session)]
 
 
 def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
@@ -58,7 +65,7 @@ def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
     if job is None:
         return None
     events = [
-        {"at": _time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
+        {"at": time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
         for e in jobs.history(session, job_id)
     ]
     return {**_job(job), "events": events}
@@ -68,57 +75,59 @@ def _count(session: Session, condition: Any) -> int:
     return session.scalar(select(func.count()).where(condition)) or 0
 
 
-def _last_studies(session: Session, limit: int) -> list[StudyRow]:
-    return list(session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)))
+def _last_studies(session: Session, limit: int) -> list[dict[str, Any]]:
+    return study_list(
+        session, session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
+    )
 
 
-def _study(session: Session, study: StudyRow) -> dict[str, Any]:
-    job = jobs.newest(session, study.study_uid)
-    result = session.get(ResultRow, job.result_id) if job is not None and job.result_id is not None else None
-    images = (Instance.study_uid == study.study_uid) & Instance.is_current & Instance.is_own_result.is_(False)
-    images = images & Instance.purged_at.is_(None)
+def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Studies as they are listed, with a few queries for all of them together."""
+    uids = [row.study_uid for row in rows]
+    last = {job.study_uid: job for job in session.scalars(select(Job).where(Job.study_uid.in_(uids), Job.is_newest))}
+    on_disk = (Instance.is_current, Instance.is_own_result.is_(False), Instance.purged_at.is_(None))
+    counts = select(Instance.study_uid, func.count()).where(Instance.study_uid.in_(uids), *on_disk)
+    images = dict(session.execute(counts.group_by(Instance.study_uid)).all())
+    parcels = Parcels.of_studies(session, uids)
+    return [_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels) for row in rows]
+
+
+def _study(study: StudyRow, job: Job | None, images: int, parcels: Parcels) -> dict[str, Any]:
+    uid = study.study_uid
     return {
-        "study_uid": study.study_uid,
-        "state": _study_state(study, job, result),
+        "study_uid": uid,
+        "state": _state_of(study.state, job.state if job else None, job.outcome if job else None),
         "reason": job.reason if job is not None and study.state == StudyState.COMPLETE else "",
         "generation": study.generation,
-        "instances": _count(session, images),
-        "last_received_at": _time(study.last_received_at),
+        "instances": images,
+        "last_received_at": time(study.last_received_at),
         "job": job.id if job is not None else None,
-        "sent": _parcels(session, study.study_uid, OutboxState.SENT),
-        "proven": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(EVIDENCE)),
-        "to_prove": _count(session, (OutboxRow.study_uid == study.study_uid) & OutboxRow.proof.in_(UNPROVEN)),
-        "to_send": _parcels(session, study.study_uid, OutboxState.WAITING),
-        "not_sent": _parcels(session, study.study_uid, OutboxState.FAILED),
+        "sent": parcels.number(uid, state=OutboxState.SENT),
+        "proven": parcels.number(uid, proof=EVIDENCE),
+        "to_prove": parcels.number(uid, proof=UNPROVEN),
+        "to_send": parcels.number(uid, state=OutboxState.WAITING),
+        "not_sent": parcels.number(uid, state=OutboxState.FAILED),
     }
 
 
-def _study_state(study: StudyRow, job: Job | None, result: ResultRow | None) -> str:
-    return _state_of(study.state, job.state if job else None, result.status if result else None)
-
-
-def _state_of(study: str, job: str | None, result: str | None) -> str:
+def _state_of(study: str, job: str | None, outcome: str | None) -> str:
     if study == StudyState.RECEIVING or job is None:
         return StudyState.RECEIVING.value
-    return result if job == JobState.DONE and result is not None else job
+    return outcome if job == JobState.DONE and outcome is not None else job
 
 
 def _studies_by_state(session: Session) -> dict[str, int]:
     """How many studies are in each state, judged by their last job; states without a study are listed too."""
-    query = (
-        select(StudyRow.state, Job.state, ResultRow.status, func.count())
-        .outerjoin(Job, (Job.study_uid == StudyRow.study_uid) & Job.id.in_(jobs.newest_ids()))
-        .outerjoin(ResultRow, ResultRow.id == Job.result_id)
-        .group_by(StudyRow.state, Job.state, ResultRow.status)
-    )
+    newest = select(Job.state, Job.outcome, func.count()).where(Job.is_newest).group_by(Job.state, Job.outcome)
+    # The last job of a study that is receiving again says how its images before ended; these are few.
+    receiving = StudyRow.state == StudyState.RECEIVING
+    again = newest.join(StudyRow, StudyRow.study_uid == Job.study_uid).where(receiving)
     counts = dict.fromkeys(STUDY_PLACES, 0)
-    for study, job, result, count in session.execute(query):
-        counts[_state_of(study, job, result)] += count
+    counts[StudyState.RECEIVING.value] = _count(session, receiving)
+    for query, sign in ((newest, 1), (again, -1)):
+        for job, outcome, count in session.execute(query):
+            counts[_state_of(StudyState.COMPLETE, job, outcome)] += sign * count
     return counts
-
-
-def _parcels(session: Session, study_uid: str, state: str) -> int:
-    return _count(session, (OutboxRow.study_uid == study_uid) & (OutboxRow.state == state))
 
 
 def destination_names(session: Session, settings: NodeSettings) -> list[str]:
@@ -127,9 +136,12 @@ def destination_names(session: Session, settings: NodeSettings) -> list[str]:
     return known + [name for name in session.scalars(select(OutboxRow.destination).distinct()) if name not in known]
 
 
-def _destination(session: Session, name: str, settings: NodeSettings) -> dict[str, Any]:
+def _destination(
+    session: Session, name: str, settings: NodeSettings, parcels: Parcels, paused: datetime | None
+) -> dict[str, Any]:
     mine = OutboxRow.destination == name
-    tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, OutboxRow.state != OutboxState.SENT)
+    unsent = OutboxRow.state.in_((OutboxState.WAITING, OutboxState.FAILED))
+    tried = select(OutboxRow).where(mine, OutboxRow.attempts > 0, unsent)
     last = session.scalar(tried.order_by(OutboxRow.next_attempt_at.desc()).limit(1))
     next_at = session.scalar(
         select(func.min(OutboxRow.next_attempt_at)).where(mine, OutboxRow.state == OutboxState.WAITING)
@@ -137,12 +149,13 @@ def _destination(session: Session, name: str, settings: NodeSettings) -> dict[st
     return {
         "name": name,
         "configured": settings.destination(name) is not None,
-        **{state: _count(session, mine & (OutboxRow.state == state)) for state in OUTBOX_STATES},
-        "proven": _count(session, mine & OutboxRow.proof.in_(EVIDENCE)),
-        "to_prove": _count(session, mine & OutboxRow.proof.in_(UNPROVEN)),
+        **{state: parcels.number(name, state=state) for state in OUTBOX_STATES},
+        "proven": parcels.number(name, proof=EVIDENCE),
+        "to_prove": parcels.number(name, proof=UNPROVEN),
         "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
-        "next_attempt_at": _time(next_at),
+        "next_attempt_at": time(next_at),
+        "paused_since": time(paused),
     }
 
 
@@ -160,10 +173,10 @@ def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSetting
         "name": receiver.name,
         "how": "e-mail" if isinstance(receiver, Email) else "webhook",
         "to_tell": len(notices.due(session, row, receiver.kinds, now=utc_now(), remind=remind)) if row else None,
-        "last_told_at": _time(row.last_sent_at) if row else None,
+        "last_told_at": time(row.last_sent_at) if row else None,
         "failures": row.attempts if row else 0,
         "last_error": row.last_message if row else "",
-        "next_attempt_at": _time(row.next_attempt_at) if row else None,
+        "next_attempt_at": time(row.next_attempt_at) if row else None,
     }
 
 
@@ -174,25 +187,27 @@ def _job(job: Job) -> dict[str, Any]:
         "generation": job.generation,
         "state": job.state,
         "attempts": job.attempts,
-        "created_at": _time(job.created_at),
-        "finished_at": _time(job.finished_at),
-        "not_before": _time(job.not_before),
+        "created_at": time(job.created_at),
+        "finished_at": time(job.finished_at),
+        "not_before": time(job.not_before),
         "worker": job.lease_owner or "",
         "reason": job.reason,
     }
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def alert(row: Alert) -> dict[str, Any]:
+    """An alert as it is listed."""
     return {
-        "id": alert.id,
-        "kind": alert.kind,
-        "subject": alert.subject,
-        "detail": alert.detail,
-        "count": alert.count,
-        "opened_at": _time(alert.opened_at),
-        "last_at": _time(alert.last_at),
+        "id": row.id,
+        "kind": row.kind,
+        "subject": row.subject,
+        "detail": row.detail,
+        "count": row.count,
+        "opened_at": time(row.opened_at),
+        "last_at": time(row.last_at),
     }
 
 
-def _time(value: datetime | None) -> str | None:
+def time(value: datetime | None) -> str | None:
+    """A time as JSON has it: ISO 8601 to the second."""
     return None if value is None else value.isoformat(timespec="seconds")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Instance
+from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.system.files import sha256_of
 
 
@@ -92,6 +92,13 @@ def patient_id(dataset: Dataset) -> str:
 
 
 def count_instances(session: Session) -> int:
-    """The number of current instances that are on disk."""
-    kept = (Instance.is_current, Instance.purged_at.is_(None))
-    return session.scalar(select(func.count()).select_from(Instance).where(*kept)) or 0
+    """The number of current instances that are on disk.
+
+    It is taken from the counts of the studies: counting the rows of a million instances takes a second.
+    """
+    on_disk, number = Instance.purged_at.is_(None), select(func.count()).select_from(Instance)
+    has_study = exists().where(StudyRow.study_uid == Instance.study_uid)
+    in_studies = session.scalar(select(func.sum(StudyRow.files))) or 0
+    alone = session.scalar(number.where(Instance.is_own_result, on_disk, ~has_study)) or 0
+    replaced = session.scalar(number.where(~Instance.is_current, on_disk)) or 0
+    return int(in_studies) + alone - replaced

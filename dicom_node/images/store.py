@@ -289,6 +289,7 @@ class InstanceStore:
                 study = studies.image_arrived(session, identity.study_uid, now)
                 study.stored_images += 1
                 study.stored_bytes += target.stat().st_size
+            studies.count_file(session, identity.study_uid)
         return True
 
     def _whole_again(self, session: Session, row: Instance, target: Path) -> bool:
@@ -297,6 +298,8 @@ class InstanceStore:
             # Retention has deleted the new file together with the old one: try once more.
             return False
         close_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid)
+        if row.purged_at is not None:
+            studies.count_file(session, row.study_uid)
         row.purged_at = None
         if row.is_current and not row.is_own_result:
             studies.image_arrived(session, row.study_uid, utc_now())

@@ -58,6 +58,7 @@ def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
             last_received_at=now,
             stored_images=0,
             stored_bytes=0,
+            files=_own_results(session, study_uid),
         )
         session.add(study)
     else:
@@ -69,6 +70,17 @@ def image_arrived(session: Session, study_uid: str, now: datetime) -> StudyRow:
     study.released_at = None
     session.flush()
     return study
+
+
+def _own_results(session: Session, study_uid: str) -> int:
+    """How many of our own results came back before any image of their study."""
+    mine = (Instance.study_uid == study_uid, Instance.is_own_result, Instance.purged_at.is_(None))
+    return session.scalar(select(func.count()).select_from(Instance).where(*mine)) or 0
+
+
+def count_file(session: Session, study_uid: str) -> None:
+    """Count one more file on disk; our own results may come back to a node that does not know their study."""
+    session.execute(update(StudyRow).where(StudyRow.study_uid == study_uid).values(files=StudyRow.files + 1))
 
 
 def close(study: StudyRow) -> None:

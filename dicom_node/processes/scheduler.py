@@ -19,6 +19,7 @@ from dicom_node.system.loops import attempt
 
 _COMPLETION_EVERY_S = 1.0
 _CLOCK_EVERY_S = 1.0
+_CHECKPOINT_EVERY_S = 300.0
 # A step back of this size (seconds) is more than NTP's slewing makes.
 _SET_BACK_S = 0.5
 
@@ -43,6 +44,7 @@ class Scheduler:
         reclaim_every = min(10.0, self._settings.worker.lease_s / 4)
         self.every(_COMPLETION_EVERY_S, self.complete_studies)
         self.every(reclaim_every, self.reclaim_leases)
+        self.every(_CHECKPOINT_EVERY_S, self._database.checkpoint)
         self._timer.start()
         self._clock_watch.start()
 

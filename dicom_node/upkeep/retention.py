@@ -76,12 +76,8 @@ class Retention:
 
     def older_than(self, days: float) -> list[str]:
         """The studies with images on disk that received none for ``days`` days, oldest first."""
-        on_disk = select(Instance.study_uid).where(Instance.purged_at.is_(None))
-        query = (
-            select(StudyRow.study_uid)
-            .where(StudyRow.last_received_at <= utc_now() - timedelta(days=days), StudyRow.study_uid.in_(on_disk))
-            .order_by(StudyRow.last_received_at)
-        )
+        long_ago = StudyRow.last_received_at <= utc_now() - timedelta(days=days)
+        query = select(StudyRow.study_uid).where(long_ago, StudyRow.files > 0).order_by(StudyRow.last_received_at)
         with self._database.read() as session:
             return list(session.scalars(query))
 
@@ -94,13 +90,15 @@ class Retention:
         """Delete the images of a study, if the evidence allows it at this moment."""
         study = self._audit.study(self._database, study_uid)
         with self._database.write() as session:
-            session.get(StudyRow, study_uid, with_for_update=True)
+            study_row = session.get(StudyRow, study_uid, with_for_update=True)
             verdict = self._judge(session, study_uid)
             if verdict.kept_because:
                 return verdict
             rows = _on_disk(session, study_uid)
             for row in rows:
                 row.purged_at = utc_now()
+            if study_row is not None:
+                study_row.files -= len(rows)
             job = jobs.newest(session, study_uid)
             assert job is not None
             jobs.note_purge(

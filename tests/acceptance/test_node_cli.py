@@ -201,6 +201,38 @@ def test_what_is_not_there__exits_1(
     assert says in capsys.readouterr().err
 
 
+_DESTINATION = '\n[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 104\n'
+
+
+@pytest.mark.parametrize("command", ["flush", "pause", "resume"])
+def test_unknown_destination__exits_2_and_names_the_known_ones(
+    config: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(config.read_text() + _DESTINATION)
+    assert run(command, "pax", "--config", str(config)) == 2
+    assert "'pax' must name one of [[destinations]] (there are: pacs)" in capsys.readouterr().err
+
+
+def test_pause_and_resume__are_told_and_audited(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config.write_text(config.read_text() + _DESTINATION)
+    settings = load_settings(config)
+    told = []
+    for command in ("pause", "pause", "status", "flush", "resume", "resume"):
+        name = [] if command == "status" else ["pacs"]
+        assert run(command, *name, "--config", str(config)) == 0
+        told.append(capsys.readouterr().out)
+    assert "pacs is paused" in told[0]
+    assert "paused already" in told[1]
+    assert "paused_since" in told[2]
+    assert "0 objects" in told[3]
+    assert "no longer paused" in told[4]
+    assert "was not paused" in told[5]
+    alerts = [audit.detail(m, "Alert Description").split(" /")[0] for m in audit.messages(settings.data_dir)]
+    assert alerts == [
+        f"{what} destination pacs" for what in ("pause of", "pause of", "flush of", "resuming", "resuming")
+    ]
+
+
 def test_audit__says_who_gave_which_command_and_whether_it_was_carried_out(config: Path) -> None:
     settings = load_settings(config)
     with open_database(settings.database).write() as session:

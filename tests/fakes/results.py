@@ -54,6 +54,7 @@ def add_result(
                 )
             )  # fmt: skip
         session.flush()
-        files = session.scalars(select(ResultFile).order_by(ResultFile.role.desc())).all()
+        mine = select(ResultFile).where(ResultFile.result_id == row.id)
+        files = session.scalars(mine.order_by(ResultFile.role.desc())).all()
         outbox.enqueue(session, files, study, destinations)
     return datasets

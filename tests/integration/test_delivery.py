@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import OutboxRow
-from dicom_node.delivery import outbox
+from dicom_node.delivery import outbox, pauses
 from dicom_node.delivery.channel import Outcome
 from dicom_node.delivery.deliverer import Delivery
 from dicom_node.delivery.store_scu import Sender, classify
@@ -255,6 +255,74 @@ def test_deliver__an_unreachable_pacs_waits_visibly_and_gets_it_later(
         deliver(settings, database)
     assert states(database) == ["sent", "sent"]
     assert kinds_of_alerts(database, settings) == []
+
+
+def wait_out_a_long_pause(database: Database, *, status: int | None = None) -> None:
+    """Everything that waits does so for another half an hour, after an answer of this status, or none."""
+    with database.write() as session:
+        for row in session.scalars(select(OutboxRow).where(OutboxRow.state == "waiting")):
+            row.next_attempt_at, row.attempts, row.last_status = utc_now() + timedelta(minutes=30), 9, status
+
+
+def patient_settings(settings: NodeSettings) -> NodeSettings:
+    """Settings whose pauses are long enough to see whether they are waited out."""
+    rules = settings.delivery.model_dump() | {"retry_first_s": 60, "retry_max_s": 1800}
+    return NodeSettings(**{**settings.model_dump(), "delivery": rules})
+
+
+def test_deliver__a_destination_that_is_back_gets_all_that_waits(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    settings = patient_settings(settings)
+    wait_out_a_long_pause(database)
+    deliver(settings, database)
+    assert states(database) == ["waiting", "waiting"]
+    add_result(database, settings, "1.2.9", ["pacs"])
+    deliver(settings, database)
+    assert states(database) == ["waiting", "waiting", "sent", "sent"]
+    deliver(settings, database)
+    assert states(database) == ["sent"] * 4
+
+
+def test_deliver__what_the_destination_itself_put_off_waits_on(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    settings = patient_settings(settings)
+    wait_out_a_long_pause(database, status=0xA700)
+    add_result(database, settings, "1.2.9", ["pacs"])
+    for _ in range(2):
+        deliver(settings, database)
+    assert states(database) == ["waiting", "waiting", "sent", "sent"]
+    with database.write() as session:
+        assert outbox.wake(session, "second") == 0
+        assert outbox.wake(session, "pacs") == 2
+    deliver(settings, database)
+    assert states(database) == ["sent"] * 4
+
+
+def test_deliver__nothing_goes_to_a_paused_destination(
+    settings: NodeSettings, database: Database, result: list[Dataset], pacs: FakePacs
+) -> None:
+    asked: list[str] = []
+    with database.write() as session:
+        assert pauses.pause(session, "pacs")
+        assert not pauses.pause(session, "pacs")
+    delivery = Delivery(settings, database, prove=lambda destination, stop: asked.append(destination.name))
+    stop = StopFlag()
+    runner = threading.Thread(target=delivery.run, args=(stop,))
+    runner.start()
+    until(lambda: "second" in asked)
+    assert (states(database), pacs.associations) == (["waiting", "waiting"], 0)
+    assert "pacs" not in asked
+    with database.write() as session:
+        (shown, other) = overview.status(session, settings)["destinations"]
+        assert shown["paused_since"]
+        assert other["paused_since"] is None
+        assert pauses.resume(session, "pacs")
+        assert not pauses.resume(session, "pacs")
+    until(lambda: states(database) == ["sent", "sent"] and "pacs" in asked)
+    stop.set()
+    runner.join()
 
 
 def test_deliver__goes_on_when_the_clock_was_set_back(

@@ -244,4 +244,4 @@ def test_newest__of_a_study_and_in_a_state(database: Database) -> None:
         assert (newest and newest.id, done and done.id) == (second, first)
         assert jobs.newest(session, "1.3", state=JobState.DONE) is None
         assert jobs.newest(session, "1.4") is None
-        assert set(session.scalars(jobs.newest_ids())) == {second, other}
+        assert set(session.scalars(select(Job.id).where(Job.is_newest))) == {second, other}
