@@ -57,11 +57,19 @@ def detect(
         messages.print(f"left out: {item.path}: {item.why}", markup=False)
     if not studies:
         raise typer.BadParameter("no DICOM file among the paths")
-    for files in studies.values():
-        reading = detector.read_study(files)
+    failed = False
+    for study_uid, files in studies.items():
+        try:
+            reading = detector.read_study(files)
+        except Exception as error:  # one study must not end the others
+            messages.print(f"failed: study {study_uid}: {type(error).__name__}: {error}", markup=False)
+            failed = True
+            continue
         print(reading.detection.dumps()) if as_json else _print_reading(reading)
         if png and reading.volume is not None:
             _write_png(png, reading)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _write_png(folder: Path, reading: StudyReading) -> None:

@@ -66,6 +66,11 @@ class Reason(StrEnum):
         Stage.BEFORE_ANALYSIS,
         "the images of the chosen series are larger than the analysis can hold",
     )
+    FIELD_OF_VIEW_TOO_SMALL = (
+        "field_of_view_too_small",
+        Stage.BEFORE_ANALYSIS,
+        "the images of the chosen series are too small to show five lumbar levels",
+    )
     LEVELS_INCOMPLETE = "levels_incomplete", Stage.AFTER_ANALYSIS, "not all ten levels L1 to L5-S1 were found"
     LEVELS_IMPLAUSIBLE = (
         "levels_implausible",
@@ -188,7 +193,8 @@ class Detection:
 
     ``analysed`` carries exactly the ten findings of ``anatomy.READING_ORDER``, in that order, and the slice they lie on
     (``frame_number`` counts from 1 and is None for single-frame images); ``not_analysable`` carries a reason and none.
-    ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen. ``ood_score``, in [0, 1], says how
+    ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen. ``series_uids`` are those of all
+    slices of the stack (one stack may lie under several); that of the analysed slice alone where not given. ``ood_score``, in [0, 1], says how
     little the pictures look like what the model was made for; also of a refusal, where it was measured before.
     """
 
@@ -203,8 +209,13 @@ class Detection:
     frame_number: int | None = None
     ood_score: float | None = None
     warnings: tuple[str, ...] = field(default=())
+    series_uids: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
+        if not self.series_uids and self.series_uid:
+            object.__setattr__(self, "series_uids", (self.series_uid,))
+        if self.series_uid and self.series_uid not in self.series_uids:
+            raise InvalidFindingError(f"the series of the slice, {self.series_uid!r}, is none of the stack's")
         if self.status is Status.ANALYSED:
             self._check_analysed()
         else:
@@ -236,6 +247,7 @@ class Detection:
         detail: str = "",
         *,
         series_uid: str = "",
+        series_uids: Sequence[str] = (),
         warnings: Sequence[str] = (),
         ood_score: float | None = None,
     ) -> Detection:
@@ -243,6 +255,7 @@ class Detection:
         return cls(
             study_uid=study_uid,
             series_uid=series_uid,
+            series_uids=tuple(series_uids),
             sop_instance_uid="",
             model=model,
             status=Status.NOT_ANALYSABLE,
@@ -262,6 +275,7 @@ class Detection:
         return {
             "study_uid": self.study_uid,
             "series_uid": self.series_uid,
+            "series_uids": list(self.series_uids),
             "sop_instance_uid": self.sop_instance_uid,
             "frame_number": self.frame_number,
             "model": self.model.to_json(),
@@ -282,6 +296,7 @@ class Detection:
         return cls(
             study_uid=data["study_uid"],
             series_uid=data["series_uid"],
+            series_uids=tuple(data.get("series_uids", ())),
             sop_instance_uid=data["sop_instance_uid"],
             model=ModelIdentity(**data["model"]),
             status=Status(data["status"]),

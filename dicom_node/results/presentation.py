@@ -100,7 +100,7 @@ def _image_reference(source: SliceSource) -> Dataset:
 def _add_relationship(state: Dataset, volume: SagittalVolume, source: SliceSource) -> None:
     """Presentation State Relationship (PS3.3 C.11.11)."""
     series = Dataset()
-    series.SeriesInstanceUID = volume.series_uid
+    series.SeriesInstanceUID = source.series_uid or volume.series_uid
     series.ReferencedImageSequence = Sequence([_image_reference(source)])
     state.ReferencedSeriesSequence = Sequence([series])
 

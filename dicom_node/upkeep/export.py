@@ -120,7 +120,8 @@ class Exporter:
             raise ExportError(f"not analysable: {result.reason}")
         findings: dict[str, Any] = json.loads(result.findings)
         rows, _ = of_newest_patient(rows, self._data_dir)
-        rows = [row for row in rows if row.series_uid == findings["series_uid"]]
+        series_uids = findings.get("series_uids") or [findings["series_uid"]]
+        rows = [row for row in rows if row.series_uid in series_uids]
         if not any(row.sop_instance_uid == findings["sop_instance_uid"] for row in rows):
             raise ExportError("its images are not on disk any more (retention)")
         if not all(is_intact(row, self._data_dir) for row in rows):
@@ -158,6 +159,7 @@ class Exporter:
             "patient": patient,
             "study_uid": pseudonym(findings["study_uid"]),
             "series_uid": pseudonym(findings["series_uid"]),
+            "series_uids": [pseudonym(uid) for uid in findings.get("series_uids") or [findings["series_uid"]]],
             "sop_instance_uid": pseudonym(findings["sop_instance_uid"]),
             "frame_number": findings.get("frame_number"),
             "model": findings["model"],

@@ -109,13 +109,15 @@ class Detector:
                 found.error.reason,
                 found.error.detail,
                 series_uid=volume.series_uid,
+                series_uids=volume.series_uids,
                 warnings=notes,
                 ood_score=found.ood_score,
             )
         source = volume.sources[found.prepared.slice_index]
         return Detection(
             study_uid=volume.study_uid,
-            series_uid=volume.series_uid,
+            series_uid=volume.series_uid_of(found.prepared.slice_index),
+            series_uids=volume.series_uids,
             sop_instance_uid=source.sop_instance_uid,
             frame_number=source.frame_number,
             model=self.identity,

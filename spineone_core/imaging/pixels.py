@@ -47,7 +47,7 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
         if dataset.file_meta.TransferSyntaxUID == RLELossless:
             # Otherwise pydicom falls back on a native decoder, which may abort on data that pydicom's own refuses.
             dataset.pixel_array_options(decoding_plugin="pydicom")
-        pixels = np.asarray(dataset.pixel_array)
+        pixels = _aligned(dataset)
     except NotAnalysable:
         raise
     except Exception as error:  # decoders raise many types on corrupt data
@@ -55,6 +55,27 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
             Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {type(error).__name__}"
         ) from error
     return pixels[None] if pixels.ndim == 2 else pixels
+
+
+def _aligned(dataset: Dataset) -> NDArray[Any]:
+    """The decoded values; where High Bit is not the last of the bits stored, they are moved down to bit 0 (PS3.5 8.1.1).
+
+    pydicom takes the lowest bits whatever High Bit says. Bits above and below those stored (overlays, noise) are dropped.
+    """
+    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    high = int(dataset.get("HighBit", stored - 1))
+    if high == stored - 1:
+        return np.asarray(dataset.pixel_array)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and syntax != RLELossless:
+        detail = f"High Bit {high} with {stored} bits stored cannot be told in compressed pixel data"
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, detail)
+    dataset.BitsStored, dataset.HighBit = allocated, allocated - 1
+    try:
+        pixels = np.array(dataset.pixel_array)
+    finally:
+        dataset.BitsStored, dataset.HighBit = stored, high
+    return (pixels << (allocated - 1 - high)) >> (allocated - stored)
 
 
 def _check_pixel_module(dataset: Dataset) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +16,23 @@ from spineone_core.imaging.files import read_dataset
 from spineone_core.imaging.headers import FrameHeader
 from spineone_core.imaging.isolation import DecoderError, decode_isolated
 from spineone_core.imaging.pixels import decode_file
+from spineone_core.imaging.stacks import Stack, build_stacks
+from spineone_core.imaging.steps import SAME_POSITION_MM
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
-
-# Two slices closer than this (mm along the normal) are the same position.
-SAME_POSITION_MM = 0.05
-# Directions are one orientation where the cosine between them is larger than this (about 2.5 degrees).
-SAME_ORIENTATION_COSINE = 0.999
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Frames of one series that share matrix, orientation, spacing and echo."""
+    """Frames of one stack (see `spineone_core.imaging.stacks`), which may lie under one SeriesInstanceUID or several.
+
+    ``copies`` are equal to one of the frames in all that is read of a header but the SOP Instance UID. ``notes`` are what a reader
+    of the result should know of how the stack was made. ``fault`` says why it cannot be read; then it has only its first frame.
+    """
 
     frames: tuple[FrameHeader, ...]
+    copies: tuple[FrameHeader, ...] = ()
+    notes: tuple[str, ...] = ()
+    fault: str = ""
 
     @property
     def first(self) -> FrameHeader:
@@ -39,7 +41,7 @@ class Series:
 
     @property
     def uid(self) -> str:
-        """Series Instance UID."""
+        """Series Instance UID of the first frame."""
         return self.first.series_uid
 
     def __len__(self) -> int:
@@ -47,59 +49,42 @@ class Series:
 
 
 def group_series(headers: Iterable[FrameHeader]) -> list[Series]:
-    """Split frames into series that share matrix, spacing, orientation and echo; within one UID the largest comes first.
-
-    Studies often mix a scout and the diagnostic slices, or two echoes, under one UID.
-    """
-    groups: dict[tuple[Any, ...], list[FrameHeader]] = defaultdict(list)
-    orientations: list[FloatArray] = []
-    for header in headers:
-        spacing = tuple(round(v, 4) for v in header.pixel_spacing) if header.pixel_spacing else None
-        echo = None if header.echo_time is None else round(header.echo_time)
-        orientation = _orientation_index(header, orientations)
-        groups[header.series_uid, header.rows, header.columns, spacing, echo, orientation].append(header)
-    series = [Series(tuple(frames)) for frames in groups.values()]
-    return sorted(series, key=lambda s: (s.first.series_number or 0, s.uid, -len(s)))
+    """Frames as stacks. Within one UID the largest comes first, of those as large the later acquisition."""
+    stacks = sorted(build_stacks(headers), key=_rank)
+    return [Series(stack.frames, stack.copies, stack.notes, stack.fault) for stack in stacks]
 
 
-def _orientation_index(header: FrameHeader, known: list[FloatArray]) -> int | None:
-    if header.orientation is None:
-        return None
-    cosines = np.asarray(header.orientation)
-    for index, other in enumerate(known):
-        if min(cosines[:3] @ other[:3], cosines[3:] @ other[3:]) > SAME_ORIENTATION_COSINE:
-            return index
-    known.append(cosines)
-    return len(known) - 1
+def _rank(stack: Stack) -> tuple[object, ...]:
+    first = stack.frames[0]
+    number, moment = stack.latest
+    return first.series_number or 0, first.series_uid, -len(stack.frames), -number, -moment, first.sop_instance_uid
 
 
 def order_frames(series: Series) -> tuple[list[FrameHeader], list[str]]:
-    """Frames ordered by position along the normal, never by InstanceNumber. Of several at one position the first is kept.
+    """Frames ordered by position along the normal, never by InstanceNumber; and what is to be said of their steps.
 
     Raises
     ------
     NotAnalysable
-        ``invalid_geometry`` if a frame has no orientation, position or spacing.
+        ``invalid_geometry`` if a frame has no orientation, position or spacing, or two are at one position.
     """
+    if series.fault:
+        raise NotAnalysable(Reason.INVALID_GEOMETRY, f"a series {series.fault}")
     for name in ("orientation", "position", "pixel_spacing"):
         if any(getattr(frame, name) is None for frame in series.frames):
             raise NotAnalysable(Reason.INVALID_GEOMETRY, f"{name.replace('_', ' ')} is missing or not a number")
     normal = series.first.normal
     assert normal is not None
-    placed = sorted(series.frames, key=lambda f: (float(np.dot(f.position, normal)), f.sop_instance_uid))  # type: ignore[arg-type]
-    kept: list[FrameHeader] = []
-    for frame in placed:
-        if kept and float(np.dot(np.subtract(frame.position, kept[-1].position), normal)) < SAME_POSITION_MM:  # type: ignore[arg-type]
-            continue
-        kept.append(frame)
-    warnings = [] if len(kept) == len(placed) else [f"{len(placed) - len(kept)} slices at duplicate positions left out"]
-    return kept, warnings + _step_warnings(kept, normal)
+    placed = sorted(dict.fromkeys(series.frames), key=lambda f: float(np.dot(f.position, normal)))  # type: ignore[arg-type]
+    steps = np.diff([float(np.dot(f.position, normal)) for f in placed])  # type: ignore[arg-type]
+    if (steps < SAME_POSITION_MM).any():
+        raise NotAnalysable(Reason.INVALID_GEOMETRY, "several slices at one position")
+    return placed, _step_warnings(steps)
 
 
-def _step_warnings(frames: list[FrameHeader], normal: FloatArray) -> list[str]:
-    if len(frames) < 3:
+def _step_warnings(steps: FloatArray) -> list[str]:
+    if len(steps) < 2:
         return []
-    steps = np.diff([float(np.dot(f.position, normal)) for f in frames])  # type: ignore[arg-type]
     return ["slices are missing or unevenly spaced"] if steps.max() > 1.5 * np.median(steps) else []
 
 
@@ -119,6 +104,7 @@ def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
     """
     frames, warnings = order_frames(series)
     voxels = _decode(frames, isolate)
+    _check_copies(series, frames, voxels, isolate)
     first = frames[0]
     assert first.orientation is not None
     assert first.pixel_spacing is not None
@@ -128,12 +114,26 @@ def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
         row_direction=np.array(first.orientation[:3]),
         column_direction=np.array(first.orientation[3:]),
         pixel_spacing=first.pixel_spacing,
-        sources=tuple(SliceSource(f.path, f.sop_instance_uid, f.sop_class_uid, f.frame_number) for f in frames),
+        sources=tuple(
+            SliceSource(f.path, f.sop_instance_uid, f.sop_class_uid, f.frame_number, f.series_uid) for f in frames
+        ),
         study_uid=first.study_uid,
         series_uid=first.series_uid,
         window=first.window,
-        warnings=tuple(warnings),
+        warnings=(*series.notes, *warnings),
     )
+
+
+def _check_copies(series: Series, frames: list[FrameHeader], voxels: NDArray[np.float32], isolate: bool) -> None:
+    """Headers that are equal do not prove that the pictures are."""
+    if not series.copies:
+        return
+    places = {frame.position: index for index, frame in enumerate(frames)}
+    for copy, picture in zip(series.copies, _decode(list(series.copies), isolate), strict=True):
+        if not np.array_equal(picture, voxels[places[copy.position]]):
+            raise NotAnalysable(
+                Reason.INVALID_GEOMETRY, "different pictures at one position that no attribute tells apart"
+            )
 
 
 def _decode(frames: list[FrameHeader], isolate: bool) -> NDArray[np.float32]:

@@ -16,12 +16,16 @@ from spineone_core.findings import NotAnalysable, Reason
 
 @dataclass(frozen=True, slots=True)
 class SliceSource:
-    """Where a slice of a volume comes from. ``frame_number`` counts from 1; None for single-frame images."""
+    """Where a slice of a volume comes from. ``frame_number`` counts from 1; None for single-frame images.
+
+    ``series_uid`` is empty where it is that of the volume.
+    """
 
     path: Path
     sop_instance_uid: str
     sop_class_uid: str
     frame_number: int | None
+    series_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,6 +73,15 @@ class SagittalVolume:
         _check_directions(self.row_direction, self.column_direction)
         if not np.isfinite(self.origins).all():
             raise NotAnalysable(Reason.INVALID_GEOMETRY, "ImagePositionPatient is not finite")
+
+    @property
+    def series_uids(self) -> tuple[str, ...]:
+        """The Series Instance UIDs of all slices, each once."""
+        return tuple(dict.fromkeys(source.series_uid or self.series_uid for source in self.sources))
+
+    def series_uid_of(self, slice_index: int) -> str:
+        """The Series Instance UID of one slice."""
+        return self.sources[slice_index].series_uid or self.series_uid
 
     @property
     def normal(self) -> FloatArray:

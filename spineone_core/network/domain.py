@@ -19,6 +19,8 @@ from spineone_core.backbones.deeplab import conv_bn_relu
 SHRINK = 2
 # Halvings of the resolution inside the network.
 STAGES = 5
+# A picture with a shorter side (pixels at the detector's spacing) would shrink to nothing.
+MIN_SIDE = SHRINK * 2**STAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,8 +41,10 @@ _CORE_DETECTION_LEVELS = "spineone_core/detection/levels.py"
 _CORE_DETECTION_MODEL_PACKAGE = "spineone_core/detection/model_package.py"
 _CORE_DETECTION_VIEWS = "spineone_core/detection/views.py"
 _CORE_DRAWING_SLICES = "spineone_core/drawing/slices.py"
+_CORE_IMAGING_ACQUISITIONS = "spineone_core/imaging/acquisitions.py"
 _CORE_IMAGING_HEADERS = "spineone_core/imaging/headers.py"
 _CORE_IMAGING_ISOLATION = "spineone_core/imaging/isolation.py"
+_CORE_IMAGING_KINDS = "spineone_core/imaging/kinds.py"
 _CORE_IMAGING_PIXELS = "spineone_core/imaging/pixels.py"
 _CORE_IMAGING_SELECTION = "spineone_core/imaging/selection.py"
 _CORE_IMAGING_SERIES = "spineone_core/imaging/series.py"
@@ -423,14 +425,15 @@ PROTECTIONS: tuple[Protection, ...] = (
     ),
     _of(
         33,
-        "of duplicate positions the first stays",
-        (
-            _CORE_IMAGING_SERIES,
-            "< SAME_POSITION_MM:  # type: ignore[arg-type]\n            continue",
-            "< -1:  # type: ignore[arg-type]\n            continue",
-        ),
+        "pictures at one position that nothing tells apart are no stack",
+        (_CORE_IMAGING_ACQUISITIONS, "return [Volume(slices, NOTHING_TELLS_APART, ", "return [Volume(slices[:1], '', "),
     ),
-    _of(33, "skewed orientations are two series", (_CORE_IMAGING_SERIES, "> SAME_ORIENTATION_COSINE:", "> 0.5:")),
+    _of(
+        33,
+        "copies of a slice have its picture",
+        (_CORE_IMAGING_SERIES, "    _check_copies(series, frames, voxels, isolate)\n", ""),
+    ),
+    _of(33, "skewed orientations are two series", (_CORE_IMAGING_KINDS, "> SAME_ORIENTATION_COSINE)", "> 0.5)")),
     _of(34, "the range of the rescale slope", (_CORE_IMAGING_PIXELS, " and 1e-6 < abs(slope) < 1e6 else", " else")),
     _of(
         34,

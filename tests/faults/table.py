@@ -251,7 +251,8 @@ ROWS: tuple[Row, ...] = (
         (
             f"{_SERIES}impossible_geometry_is_refused",
             f"{_SERIES}numbers_that_are_none_are_refused",
-            f"{_SERIES}duplicates_at_one_position_are_left_out",
+            f"{_SERIES}duplicates_with_another_header_are_refused",
+            f"{_SERIES}duplicates_with_another_picture_are_refused",
             f"{_SERIES}one_uid_with_slices_askew_is_split",
         ),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dicom_node.receiving.contexts import supported_contexts, transfer_syntaxes
 from dicom_node.results import codes, kinds
 from dicom_node.settings.sections import ListenerRules, ResultsRules
 from spineone_core.anatomy import READING_ORDER
+from spineone_core.imaging import kinds as kinds_of_picture
+from spineone_core.imaging import steps
 
 TEXT = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
 KINDS = {
@@ -112,3 +115,26 @@ def test_sites() -> None:
 def test_codes(code: object) -> None:
     value, scheme, meaning = code.value, code.scheme_designator, code.meaning  # type: ignore[attr-defined]
     assert f'({value}, {scheme}, "{meaning}")' in TEXT
+
+
+def test_tolerances_of_a_stack() -> None:
+    """The section's numbers are those of the code."""
+    section = TEXT.split("What is one stack\n", 1)[1].split("\n### ", 1)[0]
+    rows = {name: apart for name, apart, _ in table("what decides, in this order")}
+
+    def numbers(row: str) -> list[float]:
+        return [float(number) for number in re.findall(r"\d+\.?\d*", rows[row])]
+
+    assert numbers("Pixel Spacing") == [kinds_of_picture.SAME_SPACING_SHARE * 100]
+    assert numbers("Image Orientation, and so the direction of travel") == [kinds_of_picture.SAME_ORIENTATION_DEGREES]
+    assert numbers("Echo Time, Inversion Time") == [
+        kinds_of_picture.SAME_TIME_MS,
+        kinds_of_picture.SAME_TIME_SHARE * 100,
+    ]
+    assert numbers("first pixel within the plane") == [steps.SAME_LINE_MM, math.degrees(math.atan(steps.MAX_SLANT))]
+    assert numbers("distance along the normal") == [steps.MAX_STEP_MM]
+    assert numbers("steps") == [steps.CLOSE_STEP_SHARE * 100]
+    text = " ".join(section.split())
+    assert f"within {steps.EVEN_STEP_SHARE:.0%}".replace("%", " %") in text
+    assert f"at most {steps.MISSING_SHARE:.0%}".replace("%", " %") in text
+    assert text.count(f"nearer than {steps.CLOSE_STEP_SHARE:.0%}".replace("%", " %")) == 2

@@ -141,6 +141,17 @@ def test_json_of_a_detection_comes_back(detection: Detection) -> None:
     assert Detection.from_json(json.loads(line)) == detection
 
 
+def test_series_uids_of_a_detection() -> None:
+    """One stack may lie under several series; results of before that have only the slice's."""
+    several = analysed(series_uids=("1.2.2", "1.2.3"))
+    assert several.to_json()["series_uids"] == ["1.2.2", "1.2.3"]
+    assert Detection.from_json(several.to_json()) == several
+    assert analysed().to_json()["series_uids"] == ["1.2.3"]
+    old = {key: value for key, value in analysed().to_json().items() if key != "series_uids"}
+    assert Detection.from_json(old).series_uids == ("1.2.3",)
+    assert refused().to_json()["series_uids"] == []
+
+
 def test_json_keys_of_a_detection() -> None:
     contract = {
         "study_uid", "series_uid", "sop_instance_uid", "model", "status", "reason", "findings", "ood_score", "warnings",
@@ -159,6 +170,7 @@ def test_json_keys_of_a_detection() -> None:
         {"findings": (*ten_findings()[:9], ten_findings()[0])},
         {"reason": Reason.NOT_LUMBAR},
         {"series_uid": ""},
+        {"series_uids": ("1.2.9",)},
         {"sop_instance_uid": ""},
     ],
 )
@@ -204,6 +216,7 @@ def test_every_reason_shows_before_or_after_the_detector_ran() -> None:
         "unreadable_pixels",
         "invalid_geometry",
         "field_of_view_too_large",
+        "field_of_view_too_small",
     }
     assert {reason.stage for reason in Reason} == set(Stage)
 

@@ -94,7 +94,8 @@ def _annotated_slice(folder: Path, review: dict[str, Any]) -> tuple[SagittalVolu
     """The series of the reviewed slice as a volume, and the index of the slice in it."""
     headers, unreadable = read_headers(p for p in folder.rglob("*") if p.is_file() and p.name != FILE)
     wanted = str(review["sop_instance_uid"]), review.get("frame_number")
-    for series in group_series(h for h in headers if h.series_uid == str(review["series_uid"])):
+    uids = [str(uid) for uid in review.get("series_uids") or [review["series_uid"]]]
+    for series in group_series(h for h in headers if h.series_uid in uids):
         if any((f.sop_instance_uid, f.frame_number) == wanted for f in series.frames):
             volume = load_volume(series)
             sources = [(s.sop_instance_uid, s.frame_number) for s in volume.sources]

@@ -161,11 +161,35 @@ def test_middle_is_by_position_not_by_count(tmp_path: Path) -> None:
     assert "missing or unevenly" in volume.warnings[0]
 
 
-def test_duplicates_at_one_position_are_left_out(tmp_path: Path) -> None:
-    volume = load(write(tmp_path, *[image(k) for k in range(3)], image(7, x=10.0), image(8, x=10.0 - 0.01)))
-    assert len(volume.voxels) == 3
-    assert volume.sources[0].sop_instance_uid == "2.25.7000"
-    assert any("2 slices at duplicate positions" in w for w in volume.warnings)
+def test_a_slice_sent_again_under_another_uid_is_left_out(tmp_path: Path) -> None:
+    again = image(7, x=10.0, pixels=picture(0))
+    volume = load(write(tmp_path, *[image(k) for k in range(3)], again))
+    assert [s.sop_instance_uid for s in volume.sources] == ["2.25.7000", "2.25.7001", "2.25.7002"]
+    assert volume.warnings == ("1 copies of slices (equal but for their UID) left out",)
+
+
+def test_duplicates_with_another_picture_are_refused(tmp_path: Path) -> None:
+    """Their headers are equal, their pictures are not: nothing tells which belongs to the volume."""
+    error = refusal(write(tmp_path, *[image(k) for k in range(3)], image(7, x=10.0)))
+    assert error.reason is Reason.INVALID_GEOMETRY
+    assert "different pictures" in error.detail
+
+
+def test_duplicates_with_another_header_are_refused(tmp_path: Path) -> None:
+    error = refusal(
+        write(tmp_path, *[image(k) for k in range(3)], image(8, x=10.0 - 0.01, WindowCenter=5, WindowWidth=9))
+    )
+    assert error.reason is Reason.INVALID_GEOMETRY
+    assert "no attribute tells apart" in error.detail
+
+
+def test_slices_of_two_series_make_one_volume(tmp_path: Path) -> None:
+    volume = load(
+        write(tmp_path, *[image(k, SeriesInstanceUID=f"2.25.9{k % 2}", SliceThickness="4") for k in range(5)])
+    )
+    assert volume.series_uids == ("2.25.90", "2.25.91")
+    assert [volume.series_uid_of(k) for k in range(5)] == [f"2.25.9{k % 2}" for k in range(5)]
+    assert volume.warnings == ("the series is put together from 2 Series Instance UIDs",)
 
 
 def test_evenly_spaced_series_has_no_warning(tmp_path: Path) -> None:
@@ -236,7 +260,8 @@ def sizes(folder: Path) -> list[int]:
 
 
 def test_one_uid_with_two_orientations_is_split(tmp_path: Path) -> None:
-    axial = [image(k + 50, ImageOrientationPatient=[1.0, 0, 0, 0, 1.0, 0]) for k in range(2)]
+    turned: dict[str, Any] = {"ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0]}
+    axial = [image(k + 50, ImagePositionPatient=[0.0, -80.0, 4.4 * k], **turned) for k in range(2)]
     assert sizes(write(tmp_path, *[image(k) for k in range(5)], *axial)) == [2, 5]
 
 
@@ -342,6 +367,40 @@ def test_monochrome1_slices_stay_comparable(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"PhotometricInterpretation": "MONOCHROME1", "BitsStored": 12, "HighBit": 11}
     volume = load(write(tmp_path, image(0, pixels=dark, **changes), image(1, pixels=bright, **changes)))
     assert volume.voxels[0].mean() - volume.voxels[1].mean() == pytest.approx(990)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("high", [11, 13, 15])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless])
+def test_bits_stored_are_taken_from_where_high_bit_says(tmp_path: Path, signed: bool, high: int, syntax: str) -> None:
+    """12 bits at any place in 16; the other bits hold overlays and noise (PS3.5 8.1.1). A sign bit need not be extended."""
+    values = picture(3).astype("<i4") - (600 if signed else 0)
+    other = np.random.default_rng(5).integers(0, 2**16, values.shape)
+    low = high - 11
+    mask = 0xFFF << low
+    stored = ((values & 0xFFF) << low) & mask | other & 0xFFFF & ~mask
+    bits: dict[str, Any] = {"BitsStored": 12, "HighBit": high, "PixelRepresentation": int(signed)}
+    dataset = image(3, pixels=stored.astype("<u2"), **bits)
+    if syntax == RLELossless:
+        dataset.compress(syntax, generate_instance_uid=False)
+    np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], values)
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED)
+def test_overlay_bits_are_no_part_of_compressed_values(tmp_path: Path, syntax: str) -> None:
+    dataset = image(3, pixels=picture(3) | np.uint16(1 << 15 | 1 << 13), BitsStored=12, HighBit=11)
+    dataset.compress(syntax, generate_instance_uid=False)
+    np.testing.assert_array_equal(load(write(tmp_path, dataset)).voxels[0], picture(3))
+
+
+@pytest.mark.parametrize("syntax", COMPRESSED[1:])
+def test_bits_at_another_place_in_compressed_data_are_refused(tmp_path: Path, syntax: str) -> None:
+    dataset = image(3)
+    dataset.compress(syntax, generate_instance_uid=False)
+    dataset.BitsStored = 12
+    error = refusal(write(tmp_path, dataset))
+    assert error.reason is Reason.UNREADABLE_PIXELS
+    assert "High Bit 15 with 12 bits stored" in error.detail
 
 
 def test_eight_bits(tmp_path: Path) -> None:
