@@ -12,11 +12,12 @@ from spineone_core.detection.devices import choose_device, compile_network, gpu_
 from spineone_core.detection.keypoints import FoundKeypoints, Refusal, find_keypoints
 from spineone_core.detection.mid_sagittal import distance_from_middle_mm
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
+from spineone_core.detection.second_choice import Attempt, read_best
 from spineone_core.detection.views import InferenceOptions
 from spineone_core.findings import Detection, Finding, ModelIdentity, NotAnalysable, Reason, Status
 from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import Selection, select_series
-from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.imaging.series import Series, group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume
 
 # A view that lies farther from the result than this is worth a warning. It is the distance within which the paper counts a hit.
@@ -25,7 +26,10 @@ SPREAD_MM = 6.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyReading:
-    """What reading a study gave: the detection, its volume (None where none was chosen), and how it was chosen."""
+    """What reading a study gave: the detection, its volume (None where none could be read), and how it was chosen.
+
+    ``selection.chosen`` is the series that was analysed in the end, or the first one tried where none was.
+    """
 
     detection: Detection
     volume: SagittalVolume | None
@@ -65,7 +69,7 @@ class Detector:
         return gpu_memory(self.device)
 
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> StudyReading:
-        """Choose the sagittal T2 series among the DICOM files of one study and analyse it.
+        """Choose the sagittal T2 series among the DICOM files of one study and analyse it, or the next best where it cannot be.
 
         Nothing in the files makes this raise: a study that cannot be analysed gives a detection with the reason.
         """
@@ -75,16 +79,21 @@ class Detector:
         if selection.chosen is None:
             reason = selection.reason or Reason.NO_SAGITTAL_T2
             return StudyReading(self._refusal(study_uid, reason, selection.detail), None, selection)
-        series = selection.chosen
+        left_out = [f"{len(unreadable)} files could not be read as images"] if unreadable else []
+        read, selection = read_best(
+            selection,
+            lambda series, warnings: self._read_series(series, (*warnings, *left_out)),
+            None if self._domain is None else self._domain.config.limit,
+        )
+        return StudyReading(read.detection, read.volume, selection)
+
+    def _read_series(self, series: Series, warnings: Sequence[str]) -> Attempt:
         try:
             volume = load_volume(series)
         except NotAnalysable as error:
-            refusal = self._refusal(study_uid, error.reason, error.detail, series.uid)
-            return StudyReading(refusal, None, selection)
-        warnings = [*selection.warnings]
-        if unreadable:
-            warnings.append(f"{len(unreadable)} files could not be read as images")
-        return StudyReading(self.detect(volume, warnings), volume, selection)
+            refusal = self._refusal(series.first.study_uid, error.reason, error.detail, series.uid, warnings)
+            return Attempt(refusal, None)
+        return Attempt(self.detect(volume, warnings), volume)
 
     def detect(self, volume: SagittalVolume, warnings: Sequence[str] = ()) -> Detection:
         """Analyse one volume; refuses rather than guesses."""

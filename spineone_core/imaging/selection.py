@@ -9,33 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
-from spineone_core.findings import NotAnalysable, Reason
-from spineone_core.imaging.headers import MR_IMAGES, FrameHeader
-from spineone_core.imaging.series import Series, order_frames
-from spineone_core.imaging.weighting import Weighting, mentions, plain_text, read_weighting
-
-# A plane is sagittal where its normal's x exceeds this (up to 37 degrees of obliquity, as with scoliosis).
-SAGITTAL_COSINE = 0.8
-# More slices than this make no series better. A field of view outside this range is not a single lumbar view.
-ENOUGH_SLICES = 11
-USUAL_VIEW_MM = (180.0, 450.0)
-# A series is a localiser if it has at most so many slices, more than so far apart.
-LOCALISER_SLICES, LOCALISER_GAP_MM = 5, 12.0
-# Each keyword is a whole word (or a marked beginning) of the text with its separators turned into spaces:
-# "FS" is not in "FSE", "IR" not in "FIRST", "LOC" not in "BLOCK".
-_LOCALISER = (
-    r"\b(LOC|LOCS|LOCA|LOCALI[SZ]\w*|\w*SCOUT|SURVEY|PLANNING|PLAN|PLANSCAN|PILOT|3PL\w*|3 ?PLANE|TRI ?PLANE)\b"
-)
-_LUMBAR = r"LUMB|\bL ?SP(INE)?\b|\bLSP\w*|\b(LWS|LWK|LS|LSS|LENDEN\w*|LOMB\w*)\b"
-_OTHER_REGION = (
-    r"CERVI|\bC ?SP(INE)?\b|\b(HWS|HWK|NECK|BRAIN|HEAD|KOPF|SKULL|CRANI\w*|KNEE|KNIE|HIP|SHOULDER|ANKLE|WRIST|ELBOW|LIVER"
-    r"|PROSTATE|HEART|BREAST|PITUITARY|ORBIT\w*)\b|THORA[CK]|\bT ?SP(INE)?\b|\b(BWS|BWK|DORSAL)\b"
-)
-_SIDE_REGION = r"SACR|\b(ISG|SIJ|SI ?JOINTS?|COCCYX|PELVIS|WHOLE|TOTAL|GANZ\w*|COMPOSED|TL ?SPINE)\b"
+from spineone_core.findings import Reason
+from spineone_core.imaging.judgement import JudgedSeries, is_mr_image, judge
+from spineone_core.imaging.ranking import lost, rank
+from spineone_core.imaging.regions import Region
+from spineone_core.imaging.series import Series
+from spineone_core.imaging.stations import stations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +35,10 @@ class Selection:
         What a reader of the result should know about the chosen series.
     candidates
         Every series that the rules accept, the best first; empty where none is chosen.
+    judged
+        What each series was taken for, in the order given.
+    min_slices
+        As `select_series` was told.
     """
 
     chosen: Series | None
@@ -62,16 +47,29 @@ class Selection:
     explanations: tuple[str, ...]
     warnings: tuple[str, ...] = field(default=())
     candidates: tuple[Series, ...] = field(default=())
+    judged: tuple[JudgedSeries, ...] = field(default=())
+    min_slices: int = 1
 
+    def judgement(self, series: Series) -> JudgedSeries:
+        """What one of the series was taken for."""
+        return next(one for one in self.judged if one.series is series)
 
-@dataclass(frozen=True, slots=True)
-class _JudgedSeries:
-    series: Series
-    excluded: str | None
-    weighting: Weighting
-    slices: int
-    step: float
-    placed: bool
+    def instead(self, series: Series, refused: Sequence[tuple[Series, Reason]]) -> Selection:
+        """The same study with another candidate chosen, because those before it turned out not to be analysable."""
+        best = self.judgement(series)
+        reasons = {id(one): reason for one, reason in refused}
+        lines = tuple(
+            f"{one.label}: not chosen: {one.describe()}, but refused: {reasons[id(one.series)]}"
+            if id(one.series) in reasons
+            else f"{one.label}: {_outcome(one, best, self.min_slices)}"
+            for one in self.judged
+        )
+        before = (f"{self.judgement(one).label} was tried before and refused: {reason}" for one, reason in refused)
+        warnings = (*before, *_warnings(best, self._accepted()))
+        return replace(self, chosen=series, detail=best.describe(), explanations=lines, warnings=warnings)
+
+    def _accepted(self) -> list[JudgedSeries]:
+        return [self.judgement(one) for one in self.candidates]
 
 
 def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection:
@@ -87,9 +85,10 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     Returns
     -------
     Selection
-        In this order, plain T2 is preferred to fat-suppressed, a lumbar description to none, contrast from the description to
-        contrast from AcquisitionContrast and that to contrast from TE and TR, more slices to fewer, finer pixels to coarser,
-        and the later series to the earlier one (a series is repeated where the patient moved).
+        The accepted series in the order of `spineone_core.imaging.ranking.CRITERIA`: plain T2 is preferred to fat-suppressed, a
+        lumbar description to none, of several stations the lowest, contrast from the description to contrast from
+        AcquisitionContrast and that to contrast from TE and TR, more slices to fewer, finer pixels to coarser, and the later
+        series to the earlier one (a series is repeated where the patient moved).
 
     Raises
     ------
@@ -98,192 +97,71 @@ def select_series(series: Sequence[Series], *, min_slices: int = 1) -> Selection
     """
     if min_slices < 1:
         raise ValueError(f"min_slices {min_slices} must be at least 1")
-    candidates = [_judge(one, series) for one in series]
-    usable = sorted((c for c in candidates if c.excluded is None), key=lambda c: _rank(c, min_slices), reverse=True)
+    judged = _with_stations([judge(one, series) for one in series])
+    usable = sorted((c for c in judged if c.excluded is None), key=lambda c: rank(c, min_slices), reverse=True)
     if not usable:
-        return _none_found(candidates)
+        return _none_found(judged, min_slices)
     best = usable[0]
     if best.slices < min_slices:
         detail = f"the best sagittal T2 series has {best.slices} slices; {min_slices} are needed"
-        lines = tuple(_line(c, f"not chosen: {c.excluded or 'too few slices'}") for c in candidates)
-        return Selection(None, Reason.TOO_FEW_SLICES, detail, lines)
-    lines = tuple(_line(c, _outcome(c, best, min_slices)) for c in candidates)
-    accepted = tuple(c.series for c in usable if c.slices >= min_slices)
-    return Selection(best.series, None, _describe(best), lines, _warnings(best), accepted)
+        lines = tuple(f"{c.label}: not chosen: {c.excluded or 'too few slices'}" for c in judged)
+        return Selection(None, Reason.TOO_FEW_SLICES, detail, lines, judged=tuple(judged), min_slices=min_slices)
+    lines = tuple(f"{c.label}: {_outcome(c, best, min_slices)}" for c in judged)
+    accepted = [c for c in usable if c.slices >= min_slices]
+    candidates = tuple(c.series for c in accepted)
+    warnings = _warnings(best, accepted)
+    return Selection(best.series, None, best.describe(), lines, warnings, candidates, tuple(judged), min_slices)
 
 
-def _none_found(candidates: list[_JudgedSeries]) -> Selection:
-    lines = tuple(_line(c, f"not chosen: {c.excluded}") for c in candidates)
-    if not any(_is_mr_image(c.series.first) for c in candidates):
-        return Selection(None, Reason.NO_IMAGES, "no MR image among the files", lines)
-    counts = Counter(c.excluded for c in candidates)
-    summary = ", ".join(f"{number} {why}" for why, number in counts.most_common())
-    return Selection(None, Reason.NO_SAGITTAL_T2, f"{len(candidates)} series: {summary}", lines)
+def _with_stations(judged: list[JudgedSeries]) -> list[JudgedSeries]:
+    """With the heights of the accepted series; one of the sacrum may lie below the lumbar one and counts for no station."""
+    accepted = [
+        i for i, one in enumerate(judged) if one.excluded is None and Region.SACRAL.value not in one.region.text
+    ]
+    found = stations([judged[i].series for i in accepted])
+    places = dict(zip(accepted, found, strict=True))
+    return [
+        replace(one, station=places[i][0], above_mm=places[i][1]) if i in places else one
+        for i, one in enumerate(judged)
+    ]
 
 
-# ---------------------------------------------------------------- one series
+def _none_found(judged: list[JudgedSeries], min_slices: int) -> Selection:
+    lines = tuple(f"{c.label}: not chosen: {c.excluded}" for c in judged)
+    if not any(is_mr_image(c.series.first) for c in judged):
+        reason, detail = Reason.NO_IMAGES, "no MR image among the files"
+    else:
+        counts = Counter(c.excluded for c in judged)
+        summary = ", ".join(f"{number} {why}" for why, number in counts.most_common())
+        reason, detail = Reason.NO_SAGITTAL_T2, f"{len(judged)} series: {summary}"
+    return Selection(None, reason, detail, lines, judged=tuple(judged), min_slices=min_slices)
 
 
-def _judge(series: Series, study: Sequence[Series]) -> _JudgedSeries:
-    weighting = read_weighting(series.first)
-    slices, step, placed = _stack(series)
-    excluded = _exclusion(series, weighting, slices, step, study)
-    return _JudgedSeries(series, excluded, weighting, slices, step, placed)
-
-
-def _exclusion(series: Series, weighting: Weighting, slices: int, step: float, study: Sequence[Series]) -> str | None:
-    """Why a series cannot be chosen, or None."""
-    first = series.first
-    if not _is_mr_image(first):
-        return "not an MR image"
-    if kind := _picture_kind(first):
-        return kind
-    if first.orientation is None:
-        return "without image orientation"
-    if plane_of(first) != "sagittal":
-        return plane_of(first)
-    if _is_localiser(series, slices, step, study):
-        return "a localiser"
-    if mentions(_OTHER_REGION, plain_text(first.series_description)) and not mentions(
-        _LUMBAR, plain_text(first.series_description)
-    ):
-        return "described as another region"
-    # A stack that cannot be told is named as such only where it would have been read.
-    return (series.fault or None) if weighting.kind == "T2" else _contrast_text(weighting)
-
-
-def _contrast_text(weighting: Weighting) -> str:
-    return "of unknown contrast" if weighting.kind == "unknown" else f"{weighting.kind} by {weighting.source}"
-
-
-def _is_mr_image(header: FrameHeader) -> bool:
-    """Whether modality and SOP class say MR; one of them may be empty, but not both."""
-    if header.modality.upper() not in ("MR", "") or (header.sop_class_uid and header.sop_class_uid not in MR_IMAGES):
-        return False
-    return bool(header.modality or header.sop_class_uid)
-
-
-def _picture_kind(header: FrameHeader) -> str | None:
-    values = {value.strip().upper() for value in header.image_type}
-    if "LOCALIZER" in values:
-        return "a localiser"
-    if values & {"MPR", "REFORMATTED", "PROJECTION IMAGE", "MIP", "MAX_IP", "MIN_IP", "SUBTRACTION"}:
-        return "a reformatted or derived picture"
-    if [v.strip().upper() for v in header.image_type[:2]] == ["DERIVED", "SECONDARY"]:
-        return "a derived secondary picture"
-    return None
-
-
-def plane_of(header: FrameHeader) -> str:
-    """ "sagittal", "coronal", "axial", "oblique" or "unknown", from the normal of the image plane."""
-    normal = header.normal
-    if normal is None or not np.isfinite(normal).all() or np.linalg.norm(normal) < 0.5:
-        return "unknown"
-    cosines = np.abs(normal) / np.linalg.norm(normal)
-    axis = int(np.argmax(cosines))
-    return ("sagittal", "coronal", "axial")[axis] if cosines[axis] > SAGITTAL_COSINE else "oblique"
-
-
-def _stack(series: Series) -> tuple[int, float, bool]:
-    """Number of slices at distinct positions, largest step in mm, and whether the geometry is complete."""
-    try:
-        frames, _ = order_frames(series)
-    except NotAnalysable:
-        return len(series), 0.0, False
-    normal = frames[0].normal
-    places = [float(np.dot(f.position, normal)) for f in frames]  # type: ignore[arg-type]
-    return len(frames), float(max(np.diff(places), default=0.0)), True
-
-
-def _is_localiser(series: Series, slices: int, step: float, study: Sequence[Series]) -> bool:
-    first = series.first
-    text = " ".join((plain_text(first.series_description), plain_text(first.protocol_name)))
-    if mentions(_LOCALISER, text) or (1 < slices <= LOCALISER_SLICES and step > LOCALISER_GAP_MM):
-        return True
-    siblings = [s for s in study if s.uid == series.uid and s.uid and len(s) <= LOCALISER_SLICES]
-    planes = {plane_of(s.first) for s in siblings}
-    return slices <= LOCALISER_SLICES and len(planes - {"unknown"}) >= 3
-
-
-# ---------------------------------------------------------------- rank and words
-
-
-def _rank(candidate: _JudgedSeries, min_slices: int) -> tuple[object, ...]:
-    """Greater is better."""
-    first = candidate.series.first
-    rows_mm, columns_mm = first.pixel_spacing or (0.0, 0.0)
-    view = first.rows * rows_mm
-    finest = -max(rows_mm, columns_mm) if rows_mm else -99.0
-    return (
-        candidate.placed,
-        candidate.slices >= min_slices,
-        not candidate.weighting.fat_suppressed,
-        _region(first),
-        USUAL_VIEW_MM[0] <= view <= USUAL_VIEW_MM[1],
-        {"description": 3, "protocol name": 2, "AcquisitionContrast": 1}.get(candidate.weighting.source, 0),
-        min(candidate.slices, ENOUGH_SLICES),
-        round(finest, 2),
-        candidate.slices,
-        first.series_number or 0,
-        first.series_uid,
-    )
-
-
-def _region(header: FrameHeader) -> int:
-    text = " ".join((plain_text(header.series_description), plain_text(header.protocol_name)))
-    if mentions(_LUMBAR, text):
-        return 2
-    return 0 if mentions(_SIDE_REGION, text) or mentions(_OTHER_REGION, text) else 1
-
-
-def _describe(candidate: _JudgedSeries) -> str:
-    fat = "fat-suppressed " if candidate.weighting.fat_suppressed else ""
-    slices = "1 slice" if candidate.slices == 1 else f"{candidate.slices} slices"
-    return f"sagittal, {fat}T2 by {candidate.weighting.source}, {slices}"
-
-
-def _outcome(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
+def _outcome(candidate: JudgedSeries, best: JudgedSeries, min_slices: int) -> str:
     if candidate is best:
-        return f"chosen: {_describe(candidate)}"
+        return f"chosen: {candidate.describe()}"
     if candidate.excluded:
         return f"not chosen: {candidate.excluded}"
-    return f"not chosen: {_describe(candidate)}, but {_lost(candidate, best, min_slices)}"
+    return f"not chosen: {candidate.describe()}, but {lost(candidate, best, min_slices)}"
 
 
-def _lost(candidate: _JudgedSeries, best: _JudgedSeries, min_slices: int) -> str:
-    """In what respect the chosen series is better."""
-    reasons = (
-        "its geometry is incomplete",
-        "it has too few slices",
-        "a series without fat suppression is preferred",
-        "another is described as lumbar",
-        "its field of view is unusual",
-        "another's contrast is surer",
-        "another has more slices",
-        "another has finer pixels",
-        "another has more slices",
-        "a later series is preferred",
-        "another came first",
-    )
-    pairs = zip(_rank(candidate, min_slices), _rank(best, min_slices), reasons, strict=True)
-    return next((why for mine, theirs, why in pairs if mine != theirs), "another came first")
-
-
-def _line(candidate: _JudgedSeries, outcome: str) -> str:
-    first = candidate.series.first
-    number = "without number" if first.series_number is None else str(first.series_number)
-    return f"series {number} (…{first.series_uid[-12:]}): {outcome}"
-
-
-def _warnings(candidate: _JudgedSeries) -> tuple[str, ...]:
-    first = candidate.series.first
+def _warnings(candidate: JudgedSeries, accepted: Sequence[JudgedSeries]) -> tuple[str, ...]:
+    weighting, region = candidate.weighting, candidate.region
     warnings = []
     if candidate.slices == 1:
         warnings.append("only one slice: side-to-side information is missing")
-    if candidate.weighting.fat_suppressed:
+    if weighting.fat_suppressed:
         warnings.append("the series is fat-suppressed; the model was made for plain T2")
-    if _region(first) == 0:
+    if candidate.derived:
+        warnings.append("the pictures are marked as derived; taken as acquired by their sequence parameters")
+    if region.rank == 0:
         warnings.append("the description names another or a larger region than the lumbar spine")
-    if candidate.weighting.source not in ("description", "protocol name"):
-        warnings.append(f"no description says T2; taken as T2 by {candidate.weighting.source}")
-    return tuple(warnings)
+    elif region.rank == 1 and region.body_part < 0:
+        warnings.append("BodyPartExamined names another region than the lumbar spine")
+    if region.rank < 2 and any(one.station != candidate.station for one in accepted):
+        warnings.append(
+            "no description names the lumbar spine; among several stations it was chosen by height or BodyPartExamined"
+        )
+    if weighting.source not in ("description", "protocol name"):
+        warnings.append(f"no description says T2; taken as T2 by {weighting.source}")
+    return (*warnings, *weighting.notes)

@@ -43,10 +43,10 @@ _CORE_DETECTION_VIEWS = "spineone_core/detection/views.py"
 _CORE_DRAWING_SLICES = "spineone_core/drawing/slices.py"
 _CORE_IMAGING_ACQUISITIONS = "spineone_core/imaging/acquisitions.py"
 _CORE_IMAGING_HEADERS = "spineone_core/imaging/headers.py"
+_CORE_IMAGING_JUDGEMENT = "spineone_core/imaging/judgement.py"
 _CORE_IMAGING_ISOLATION = "spineone_core/imaging/isolation.py"
 _CORE_IMAGING_KINDS = "spineone_core/imaging/kinds.py"
 _CORE_IMAGING_PIXELS = "spineone_core/imaging/pixels.py"
-_CORE_IMAGING_SELECTION = "spineone_core/imaging/selection.py"
 _CORE_IMAGING_SERIES = "spineone_core/imaging/series.py"
 _CORE_IMAGING_VOLUME = "spineone_core/imaging/volume.py"
 _DATABASE_CONNECTION = "dicom_node/database/connection.py"
@@ -444,18 +444,18 @@ PROTECTIONS: tuple[Protection, ...] = (
             "if True:",
         ),
     ),
-    _of(35, "localisers", (_CORE_IMAGING_SELECTION, "if _is_localiser(series, slices, step, study):", "if False:")),
-    _of(35, "the plane", (_CORE_IMAGING_SELECTION, 'if plane_of(first) != "sagittal":', "if False:")),
+    _of(35, "localisers", (_CORE_IMAGING_JUDGEMENT, "if _is_localiser(series, slices, step, study):", "if False:")),
+    _of(35, "the plane", (_CORE_IMAGING_JUDGEMENT, 'if plane_of(first) != "sagittal":', "if False:")),
     _of(
         35,
         "the contrast",
         (
-            _CORE_IMAGING_SELECTION,
+            _CORE_IMAGING_JUDGEMENT,
             'return None if weighting.kind == "T2" else _contrast_text(weighting)',
             "return None",
         ),
     ),
-    _of(35, "MR only", (_CORE_IMAGING_SELECTION, "    if not _is_mr_image(first):\n", "    if False:\n")),
+    _of(35, "MR only", (_CORE_IMAGING_JUDGEMENT, "    if not is_mr_image(first):\n", "    if False:\n")),
     _of(
         35,
         "own results are not analysed",

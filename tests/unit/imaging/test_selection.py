@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from spineone_core.findings import Reason
+from spineone_core.imaging.fat import Fat
 from spineone_core.imaging.headers import FrameHeader
-from spineone_core.imaging.selection import Selection, plane_of, select_series
+from spineone_core.imaging.judgement import plane_of
+from spineone_core.imaging.selection import Selection, select_series
 from spineone_core.imaging.series import Series, group_series
 from spineone_core.imaging.weighting import read_weighting
 
@@ -130,13 +132,17 @@ def test_plain_t2_descriptions(description: str) -> None:
         "T2 SPIR SAG",
         "T2 IR SAG",
         "t2_tse_dixon_sag_W",
-        "T2 DIXON FAT",
         "SAG T2 IDEAL WATER",
     ],
 )
 def test_fat_suppressed_t2_descriptions(description: str) -> None:
     weighting = read_weighting(header(description))
     assert (weighting.kind, weighting.fat_suppressed) == ("T2", True)
+
+
+def test_the_fat_part_of_a_dixon_series_is_not_read() -> None:
+    assert read_weighting(header("T2 DIXON FAT")).fat is Fat.ONLY
+    assert outcome(stack("T2 DIXON FAT")).chosen is None
 
 
 def test_dixon_in_phase_is_plain() -> None:

@@ -13,7 +13,8 @@ from pydicom.pixels import get_encoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from spineone_core.imaging.headers import read_headers
-from spineone_core.imaging.selection import Selection, plane_of, select_series
+from spineone_core.imaging.judgement import plane_of
+from spineone_core.imaging.selection import Selection, select_series
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.phantom.config import PhantomConfig
 from spineone_core.phantom.dicom import WrittenExam, write_exam
