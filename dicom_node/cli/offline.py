@@ -15,6 +15,7 @@ from dicom_node.cli.printing import print_analysis
 from dicom_node.errors import NodeError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
+from spineone_core.findings import Reason
 
 
 def process(
@@ -34,11 +35,15 @@ def process(
     if not found.studies:
         raise NodeError("there is no DICOM study among the files")
     detector = load_detector(settings)
+    failed = 0
     for study_uid, inputs in sorted(found.studies.items()):
         analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
         print_analysis(analysis, out / study_uid)
+        failed += analysis.detection.reason is Reason.ANALYSIS_FAILED
         if config is not None:
             audit_offline(settings, study_uid, inputs, analysis, out)
+    if failed:
+        raise NodeError(f"the analysis of {failed} of {len(found.studies)} studies ended in an error of the software")
 
 
 def demo(

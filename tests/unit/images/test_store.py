@@ -150,7 +150,7 @@ def test_receive__a_uid_of_65_characters_is_refused(store: InstanceStore, databa
     assert len(files(store.data_dir / "quarantine")) == 1
 
 
-@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
 def test_receive__a_missing_uid_is_refused_and_kept_in_quarantine(
     store: InstanceStore, database: Database, keyword: str
 ) -> None:
