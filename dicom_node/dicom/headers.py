@@ -58,6 +58,11 @@ def is_valid_uid(value: object) -> bool:
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
+def shown_uid(value: object) -> str:
+    """A UID for logs and alerts; what has not the form of one may be a name and is not repeated."""
+    return str(value) if is_valid_uid(value) else "(malformed UID)"
+
+
 def read_header(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
     """Read an encoded data set (without file meta) up to its pixel data, and check that it is complete.
 
