@@ -719,7 +719,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the form of an AE title",
         (_SETTINGS_TYPES, "if not _AE_TITLE.fullmatch(value) or value != value.strip():", "if False:"),
     ),
-    _of(49, "all errors at once", (_SETTINGS_READING, "for e in error.errors()]", "for e in error.errors()[:1]]")),
+    _of(49, "all errors at once", (_SETTINGS_READING, "found = error.errors()\n", "found = error.errors()[:1]\n")),
     _of(
         50,
         "an exception's message is not logged",

@@ -65,8 +65,8 @@ def region(meaning: str, value: str = "421060004") -> Sequence:
     [
         "MUELLER", "mueller", "MULLER", "Mu\u0308ller", "müller", "Gabriele", "GABRIELEMUELLER", "MüllerGabriele", "annmuller",
         "Lee", "LEEIAN", "for Ian", "HOSP0047111", "hosp 0047111", "0047111", "47111", "no. 0047-111", "ACC20240017",
-        "1961-03-24", "24.03.1961", "03/24/1961", "24MAR1961", "24. März 1961", "March 24, 1961", "19610324", "240361", "61-03-24",
-        "2024-03-15", "St Elsewhere-Clinic", "MUELLER_G",
+        "1961-03-24", "24.03.1961", "03/24/1961", "24MAR1961", "24. März 1961", "March 24, 1961", "19610324", "240361",
+        "61-03-24", "2024-03-15", "St Elsewhere-Clinic", "MUELLER_G",
     ],
 )  # fmt: skip
 def test_free_text_that_holds_a_trace_is_refused(tmp_path: Path, hidden: str) -> None:
@@ -163,7 +163,8 @@ ORDINARY: tuple[dict[str, Any], ...] = (
     },
     {
         "Manufacturer": "Philips Medical Systems", "ManufacturerModelName": "Ingenia", "SeriesNumber": 301,
-        "ImageType": ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"], "AcquisitionNumber": 3, "EchoTime": "100", "WindowCenter": "1070",
+        "ImageType": ["ORIGINAL", "PRIMARY", "M_SE", "M", "SE"], "AcquisitionNumber": 3, "EchoTime": "100",
+        "WindowCenter": "1070",
     },
     {
         "Manufacturer": "GE MEDICAL SYSTEMS", "ManufacturerModelName": "DISCOVERY MR750w", "SeriesNumber": 3, "InstanceNumber": 7,
