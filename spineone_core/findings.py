@@ -79,6 +79,12 @@ class Reason(StrEnum):
     )
     NOT_LUMBAR = "not_lumbar", Stage.AFTER_ANALYSIS, "the images do not look like a sagittal T2 lumbar spine"
     INVALID_OUTPUT = "invalid_output", Stage.AFTER_ANALYSIS, "the detector's output was not finite"
+    UNWRITABLE = (
+        "unwritable",
+        Stage.AFTER_ANALYSIS,
+        "no DICOM object can be made of the result: an attribute of patient or study breaks its rules",
+    )
+    ANALYSIS_FAILED = "analysis_failed", Stage.AFTER_ANALYSIS, "the analysis ended in an error of the software"
 
     def __new__(cls, code: str, *stage_and_text: Any) -> Reason:
         # As one parameter, because `Reason(code)` looks a member up; a row that lacks one fails at import.

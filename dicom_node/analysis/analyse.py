@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pydicom.dataset import Dataset
+
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Headers, Input, used_inputs
 from dicom_node.analysis.products import History, Material, Product, make_products
 from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.results.envelope import departures, unwritable
 from dicom_node.settings.node import NodeSettings
 from spineone_core.findings import Detection, Reason
 from spineone_core.imaging.headers import MR_IMAGES
@@ -20,11 +23,15 @@ from spineone_core.imaging.volume import SagittalVolume
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A detection and everything that was made from it."""
+    """A detection and everything that was made from it.
+
+    ``departures`` says in words, without values, what of patient and study the products do not repeat as it came.
+    """
 
     detection: Detection
     key: ResultKey
     products: tuple[Product, ...]
+    departures: tuple[str, ...] = ()
 
 
 def settings_digest(settings: NodeSettings, *, salt: str = "") -> str:
@@ -54,6 +61,10 @@ def analyse(
     history
         Says which reports the new ones replace.
 
+    Returns
+    -------
+    Where the patient cannot stand in a DICOM object, a refusal whose only file are the findings.
+
     Raises
     ------
     RefusedByGateError
@@ -66,9 +77,22 @@ def analyse(
         detector.identity.digest,
         settings_digest(settings, salt=salt),
     )
+    headers = Headers(used)
     detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
-    material = Material(detection, volume, Headers(used), key, created.astimezone(), settings, history)
-    return Analysis(detection, key, make_products(material))
+    detection, departing = _with_patient(detection, headers.patient(detection.sop_instance_uid))
+    material = Material(detection, volume, headers, key, created.astimezone(), settings, history)
+    return Analysis(detection, key, make_products(material), departing)
+
+
+def _with_patient(detection: Detection, header: Dataset) -> tuple[Detection, tuple[str, ...]]:
+    """The detection with a warning for each thing that a result cannot repeat of patient and study, or a refusal.
+
+    ``header`` is the image from which patient and study are taken.
+    """
+    if why := unwritable(header):
+        return Detection.refused(detection.model, detection.study_uid, Reason.UNWRITABLE, why), (why,)
+    departing = departures(header)
+    return replace(detection, warnings=(*detection.warnings, *departing)), departing
 
 
 def _detect(

@@ -11,15 +11,18 @@ from pathlib import Path
 from dicom_node.analysis.analyse import Analysis, analyse
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
+from dicom_node.analysis.products import Product, RefusedByGateError
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog, patient_in
 from dicom_node.audit.message import DESTINATION, SOURCE, AuditedStudy
 from dicom_node.audit.people import person
 from dicom_node.dicom.headers import is_valid_uid
-from dicom_node.dicom.identifiers import is_own_result
-from dicom_node.results.kinds import ALTERNATIVES
+from dicom_node.dicom.identifiers import ResultKey, is_own_result
+from dicom_node.results.kinds import ALTERNATIVES, FINDINGS
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, safe_path, sha256_of
+from dicom_node.system.log import describe, get_logger
+from spineone_core.findings import Detection, Reason
 from spineone_core.imaging.files import find_files, read_dataset
 
 
@@ -43,6 +46,9 @@ def find_studies(paths: Sequence[Path]) -> Found:
         except (ValueError, OSError) as error:
             found.skipped.append((path, str(error)))
             continue
+        except Exception as error:  # a header may be broken in many ways; the other files do not suffer from it
+            found.skipped.append((path, f"cannot be read: {describe(error)}"))
+            continue
         seen.add(entry.sop_instance_uid)
         found.studies.setdefault(study_uid, []).append(entry)
     return found
@@ -63,9 +69,21 @@ def process_study(
 ) -> Analysis:
     """Analyse one study and write its files to ``out/<study uid>``.
 
-    The time of the run is written into the objects, so their UIDs depend on it: every run makes new ones.
+    The time of the run is written into the objects, so their UIDs depend on it: every run makes new ones. Whatever is
+    wrong with a study, it ends in a result or in a refusal with a coded reason, whose only file are the findings.
+
+    Raises
+    ------
+    OSError
+        If the files cannot be written.
     """
-    analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+    try:
+        analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+    except RefusedByGateError as error:
+        analysis = _failed(detector, study_uid, inputs, Reason.UNWRITABLE, str(error))
+    except Exception as error:  # one study must not end the batch
+        get_logger().exception("analysis_failed", study_uid=study_uid)
+        analysis = _failed(detector, study_uid, inputs, Reason.ANALYSIS_FAILED, describe(error))
     folder = safe_path(out, study_uid)
     make_folder(folder.resolve())
     for product in analysis.products:
@@ -73,6 +91,14 @@ def process_study(
         if product.role not in ALTERNATIVES.values():
             safe_path(folder, product.name).write_bytes(product.data)
     return analysis
+
+
+def _failed(detector: StudyReader, study_uid: str, inputs: Sequence[Input], reason: Reason, detail: str) -> Analysis:
+    """A refusal of which there is nothing but the findings."""
+    detection = Detection.refused(detector.identity, study_uid, reason, detail)
+    key = ResultKey(study_uid, tuple((i.sop_instance_uid, i.sha256) for i in inputs), detector.identity.digest, "")
+    findings = Product(FINDINGS.role, FINDINGS.file_name, (detection.dumps() + "\n").encode())
+    return Analysis(detection, key, (findings,))
 
 
 def audit_offline(

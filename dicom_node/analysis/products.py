@@ -29,7 +29,7 @@ from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.types import code_parts
 from spineone_core.anatomy import Structure
-from spineone_core.findings import Detection
+from spineone_core.findings import Detection, Reason
 from spineone_core.imaging.volume import SagittalVolume
 
 
@@ -171,7 +171,8 @@ def _always(material: Material) -> bool:
 
 
 def _wants_report(material: Material) -> bool:
-    return material.settings.results.structured_report
+    is_writable = material.detection.reason is not Reason.UNWRITABLE
+    return material.settings.results.structured_report and is_writable
 
 
 def _wants_overlay(material: Material) -> bool:

@@ -176,4 +176,8 @@ class Worker:
 
     def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
         """Store everything or nothing."""
+        if analysis.departures:
+            raise_alert(session, AlertKind.IDENTIFIER, claim.study_uid, "; ".join(analysis.departures))
+        else:
+            close_alert(session, AlertKind.IDENTIFIER, claim.study_uid)
         store_result(session, claim, analysis, folder, self._settings)

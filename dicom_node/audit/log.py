@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydicom import dcmread
 from sqlalchemy import func, select
 
 from dicom_node.audit import message as audit_message
@@ -33,6 +32,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 from dicom_node.system.files import sync_folder
 from dicom_node.system.log import get_logger
+from spineone_core.imaging.files import read_dataset
 
 FOLDER = "audit"
 # Facility 10 (security), severity 5 (notice) and the MSGID are those that PS3.15 A.6.1 asks for.
@@ -150,7 +150,7 @@ class AuditLog:
 def patient_in(path: Path) -> Patient | None:
     """The patient of a DICOM file; None if the file cannot be read."""
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "PatientName"])
+        header = read_dataset(path, pixels=False)
         return Patient(str(header.get("PatientID") or ""), str(header.get("PatientName") or ""))
     except Exception:  # a header may be broken in many ways; the event matters even without the patient
         return None

@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.cli import act, find, keep, look, offline, run, set_up
-from dicom_node.errors import NodeError
-from dicom_node.system.log import describe
+from dicom_node.database.connection import DAMAGED
+from dicom_node.errors import DatabaseError, NodeError
+from dicom_node.system.log import describe, printable
 from spineone_core.version import add_version_option
 
 # The commands, in the order in which the help lists them.
@@ -66,11 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=None if arguments is None else list(arguments))
     except NodeError as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {printable(line, 10_000)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
         sys.exit(1)
+    except (SQLAlchemyError, UnicodeDecodeError) as error:
+        # Text that is no UTF-8 comes from a damaged database: everything else decodes with care.
+        print(f"error: the database cannot be used ({describe(error)}): {DAMAGED}", file=sys.stderr)
+        sys.exit(DatabaseError.exit_code)
     except Exception as error:  # its message may hold patient data, so it is shown only on request
         if os.environ.get("SPINEONE_DEBUG"):
             raise

@@ -75,7 +75,7 @@ def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption 
         return
     events = detail.pop("events")
     for key, value in detail.items():
-        print(f"{key:12} {'' if value is None else value}")
+        print_lines(f"{key:12} {'' if value is None else value}")
     print_table("events", events)
 
 

@@ -13,8 +13,9 @@ from dicom_node.analysis.detector import load_detector
 from dicom_node.cli.options import log_errors_only
 from dicom_node.cli.printing import print_analysis
 from dicom_node.errors import NodeError
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.reading import load_settings
+from dicom_node.settings.reading import default_settings, load_settings
+from dicom_node.system.log import printable
+from spineone_core.findings import Reason
 
 
 def process(
@@ -27,18 +28,22 @@ def process(
     from dicom_node.analysis.offline import audit_offline, find_studies, process_study
 
     log_errors_only()
-    settings = load_settings(config) if config is not None else NodeSettings()
+    settings = load_settings(config) if config is not None else default_settings()
     found = find_studies(paths)
     for path, why in found.skipped:
-        print(f"skipped: {path}: {why}", file=sys.stderr)
+        print(f"skipped: {printable(path, 1000)}: {printable(why, 1000)}", file=sys.stderr)
     if not found.studies:
         raise NodeError("there is no DICOM study among the files")
     detector = load_detector(settings)
+    failed = 0
     for study_uid, inputs in sorted(found.studies.items()):
         analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
         print_analysis(analysis, out / study_uid)
+        failed += analysis.detection.reason is Reason.ANALYSIS_FAILED
         if config is not None:
             audit_offline(settings, study_uid, inputs, analysis, out)
+    if failed:
+        raise NodeError(f"the analysis of {failed} of {len(found.studies)} studies ended in an error of the software")
 
 
 def demo(

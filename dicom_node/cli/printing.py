@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.system.log import printable
+
 if TYPE_CHECKING:  # this module loads what only the worker needs
     from dicom_node.analysis.analyse import Analysis
 
 # Wide enough for a UID beside a reason, even if the output is a pipe.
 _TABLE_WIDTH = 160
+_LONGEST = 10_000
+
+
+def _shown(value: object) -> str:
+    """A value as one line without control characters: what a peer or a file says must not steer the terminal."""
+    return printable(value, _LONGEST)
 
 
 def print_json(value: Any) -> None:
@@ -25,7 +33,7 @@ def print_lines(*lines: str) -> None:
     """Print lines that the terminal may wrap, without markup: reasons and subjects may hold brackets."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in lines:
-        console.print(line)
+        console.print(_shown(line))
 
 
 def print_list(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -46,7 +54,7 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     for key in rows[0]:
         table.add_column(key, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if value is None else _shown(value) for value in row.values()))
     Console(highlight=False, markup=False, width=max(_TABLE_WIDTH, Console().width)).print(table)
 
 
@@ -54,13 +62,13 @@ def print_analysis(analysis: Analysis, folder: Path) -> None:
     """Print the findings of one study, its warnings, and the files written into ``folder``."""
     detection = analysis.detection
     if detection.reason is not None:
-        print(f"{detection.study_uid}: not analysable: {detection.reason.value}: {detection.reason_detail}")
+        print(_shown(f"{detection.study_uid}: not analysable: {detection.reason.value}: {detection.reason_detail}"))
     else:
         print(f"{detection.study_uid}: analysed")
     for finding in detection.findings:
         grade = finding.grade.value if finding.decided else f"undecided ({finding.grade.value})"
         print(f"  {finding.level:6} {finding.structure.value:9} {grade:24} {finding.probability:.2f}")
     for warning in detection.warnings:
-        print(f"  warning: {warning}")
+        print(_shown(f"  warning: {warning}"))
     for product in analysis.products:
         print(f"  {folder / product.name}")

@@ -22,6 +22,8 @@ from dicom_node.errors import DatabaseError
 # How long a writer waits for another one before it fails (and the peer is told to try again), in seconds.
 BUSY_TIMEOUT_S = 30
 
+DAMAGED = "if it is damaged, restore a backup (docs/operations.md)"
+
 # No wait is endless: not for a connection (seconds), nor for another writer's lock or for a server that has vanished
 # (milliseconds).
 _POSTGRESQL = {
@@ -134,5 +136,8 @@ def _explained(url: str) -> Iterator[None]:
         shown = make_url(url).render_as_string(hide_password=True)
         why = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
         raise DatabaseError(f"database {shown} cannot be used: {why}") from None
+    except UnicodeDecodeError:
+        # The schema itself holds bytes that are no text; the driver fails before SQLAlchemy can wrap it.
+        raise DatabaseError(f"database {make_url(url).render_as_string(hide_password=True)}: {DAMAGED}") from None
     except ModuleNotFoundError as error:
         raise DatabaseError(f"the database driver {error.name} is not installed (extra `postgresql`)") from None

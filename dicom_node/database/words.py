@@ -82,6 +82,10 @@ class AlertKind(StrEnum):
         "the sender's archive has more images of a study than came; it was analysed as it is",
     )
     TWO_PATIENTS = "two_patients", "a study holds images of two Patient IDs; only those of the newest are analysed"
+    IDENTIFIER = (
+        "identifier",
+        "an identifier of a study does not fit its attribute in the result; the detail says what became of it",
+    )
     JOB_FAILED = "job_failed", "an analysis was given up"
     DELIVERY_FAILED = "delivery_failed", "a destination refuses a result for good"
     NOT_KEPT = "not_kept", "a destination does not have what it had acknowledged; it is sent again"

@@ -6,12 +6,13 @@ import re
 import zlib
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from dicom_node.dicom.layout import Layout
+from spineone_core.imaging.trailer import trailing_elements
 
 # Components may have leading zeros: real devices write them.
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -57,13 +58,19 @@ def is_valid_uid(value: object) -> bool:
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
+def shown_uid(value: object) -> str:
+    """A UID for logs and alerts; what has not the form of one may be a name and is not repeated."""
+    return str(value) if is_valid_uid(value) else "(malformed UID)"
+
+
 def read_header(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
     """Read an encoded data set (without file meta) up to its pixel data, and check that it is complete.
 
     Raises
     ------
     HeaderError
-        If it is truncated, is nested too deeply, inflates too much or cannot be parsed.
+        If it is truncated, is nested too deeply, inflates too much, cannot be parsed, or has an element at its top level
+        twice with different values.
     """
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
         data = inflate(data)
@@ -99,28 +106,45 @@ def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
     implicit = transfer_syntax_uid == ImplicitVRLittleEndian
     little = transfer_syntax_uid != ExplicitVRBigEndian
     stream = BytesIO(data)
-    dataset = read_dataset(stream, implicit, little, stop_when=lambda tag, vr, length: int(tag) in _PIXEL_DATA)
+    layout = Layout(data)
+
+    def stop(tag: int, vr: str | None, length: int) -> bool:
+        if int(tag) in _PIXEL_DATA:
+            return True
+        layout.note(int(tag), vr, length, stream.tell())
+        return False
+
+    dataset = read_dataset(stream, implicit, little, stop_when=stop)
     stopped = stream.tell()
-    _check_last_element(dataset, data, stopped)
+    implicit = bool(dataset.original_encoding[0])
+    _check_elements(layout, dataset, stopped, implicit=implicit)
     pixel_bytes = data[stopped:]
     if pixel_bytes:
         _check_pixel_element(pixel_bytes, implicit=implicit, little=little)
+        _add_trailing(dataset, stream, implicit=implicit, little=little)
     # Every value is converted once, here, so that a bad one is found before the object is accepted.
     for keyword in (*_IDENTITY, *PIXEL_KEYWORDS):
         _ = dataset.get(keyword)
     return InstanceHeader(dataset, pixel_bytes)
 
 
-def _check_last_element(dataset: Dataset, data: bytes, stopped: int) -> None:
-    """Check that the header is complete: pydicom accepts bytes that end early, but the last element shows it."""
+def _check_elements(layout: Layout, dataset: Dataset, stopped: int, *, implicit: bool) -> None:
+    """Check that the header is complete and says nothing twice. Its order does not matter (PS3.5 7.1 demands one)."""
     if not len(dataset):
         raise HeaderError("is empty")
-    last: Any = dataset.get_item(max(dataset.keys()))
-    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED_LENGTH:
-        return
-    end = last.value_tell + last.length
-    if end > stopped or data[end:stopped].strip(b"\0"):
+    if layout.is_cut(stopped, set(map(int, dataset.keys()))):
         raise HeaderError("is truncated in its header")
+    if layout.contradicts_itself(stopped, implicit=implicit):
+        raise HeaderError("has an element twice, with different values")
+
+
+def _add_trailing(dataset: Dataset, stream: BytesIO, *, implicit: bool, little: bool) -> None:
+    """Add what stands after the pixel data, at which the stream stands; it must not contradict the header."""
+    trailing = trailing_elements(stream, implicit=implicit, little=little)
+    for tag in list(trailing.keys()):
+        if tag in dataset and dataset[tag].value != trailing[tag].value:
+            raise HeaderError("has an element twice, with different values")
+    dataset.update(trailing)
 
 
 def _check_pixel_element(data: bytes, *, implicit: bool, little: bool) -> None:

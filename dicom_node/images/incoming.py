@@ -14,6 +14,7 @@ from pydicom.filewriter import write_file_meta_info
 from dicom_node.dicom.headers import PIXEL_KEYWORDS, InstanceHeader, is_valid_uid
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from dicom_node.images.records import patient_id
+from spineone_core.imaging.files import complete
 
 # C-STORE statuses (PS3.4 B.2.3).
 SUCCESS = 0x0000
@@ -92,6 +93,8 @@ def encode_file_meta(incoming: Incoming) -> bytes:
 def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
     """Check the UIDs of the command and of the data set against each other and against the rules.
 
+    A SOP Class UID that the data set lacks is the command's; it is filled in, in the parsed header only.
+
     Raises
     ------
     RefusedError
@@ -99,6 +102,7 @@ def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
     """
     if not is_valid_uid(incoming.sop_instance_uid):
         raise RefusedError(MISMATCH, "SOP Instance UID of the request is malformed")
+    complete(header.dataset, incoming.sop_class_uid)
     values = {}
     for keyword in ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
         value = str(header.dataset.get(keyword) or "")

@@ -13,7 +13,7 @@ from dicom_node.alerts.record import raise_alert
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
 from dicom_node.database.words import AlertKind
-from dicom_node.dicom.headers import HeaderError
+from dicom_node.dicom.headers import HeaderError, shown_uid
 from dicom_node.images.folders import check_name, files_below
 from dicom_node.images.incoming import OUT_OF_RESOURCES, incoming_from_file
 from dicom_node.images.records import delete_purged
@@ -77,7 +77,9 @@ class _Reconciliation:
             self._store.alert(AlertKind.QUARANTINE, target.stem, why)
             return
         status = self._store.receive(incoming)
-        get_logger().info("instance_adopted", sop_instance_uid=incoming.sop_instance_uid, status=f"0x{status:04X}")
+        get_logger().info(
+            "instance_adopted", sop_instance_uid=shown_uid(incoming.sop_instance_uid), status=f"0x{status:04X}"
+        )
         with self._database.read() as session:
             name = str(path.relative_to(self._data_dir))
             if session.scalar(select(Instance.id).where(Instance.path == name)) is None and status != OUT_OF_RESOURCES:

@@ -20,7 +20,7 @@ from dicom_node.alerts.record import close_alert, raise_alert, try_to_raise
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
-from dicom_node.dicom.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
+from dicom_node.dicom.headers import HeaderError, InstanceHeader, is_valid_uid, read_header, shown_uid
 from dicom_node.images import studies
 from dicom_node.images.folders import instance_path, prepare_folders
 from dicom_node.images.incoming import (
@@ -96,12 +96,12 @@ class InstanceStore:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
         except (OSError, SQLAlchemyError):
-            get_logger().exception("store_failed", sop_instance_uid=printable(incoming.sop_instance_uid))
+            get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
 
     def refuse_too_large(self, sop_instance_uid: object, calling_ae: str) -> int:
         """Refuse an object that is over a limit and was not kept; returns the status to answer."""
-        uid = printable(sop_instance_uid)
+        uid = shown_uid(sop_instance_uid)
         get_logger().warning("instance_refused", sop_instance_uid=uid, calling_ae=calling_ae, why="too large")
         detail = f"{uid}: over max_object_mb of [listener], or max_memory_mb with all that came at the same time"
         try_to_raise(self._database, AlertKind.REFUSED, f"{calling_ae}: an object is too large", detail)
@@ -319,7 +319,7 @@ class InstanceStore:
             raise_alert(session, kind, subject, detail)
 
     def _log(self, event: str, incoming: Incoming, **fields: str) -> None:
-        uid = printable(incoming.sop_instance_uid)
+        uid = shown_uid(incoming.sop_instance_uid)
         get_logger().info(
             f"instance_{event}", sop_instance_uid=uid, calling_ae=printable(incoming.calling_ae), **fields
         )

@@ -22,6 +22,7 @@ from dicom_node.audit.transfers import Receiving
 from dicom_node.commitment import messages
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
+from dicom_node.dicom.headers import shown_uid
 from dicom_node.dicom.pynetdicom_setup import application_entity
 from dicom_node.images import studies
 from dicom_node.images.incoming import CANNOT_UNDERSTAND, SUCCESS, Incoming
@@ -185,7 +186,7 @@ class StorageListener:
         dimse.is_storing = True
         try:
             status, study_uid = self._receive(event)
-            calling, sop_class = title(event.assoc.requestor.ae_title), str(event.request.AffectedSOPClassUID)
+            calling, sop_class = title(event.assoc.requestor.ae_title), shown_uid(event.request.AffectedSOPClassUID)
             self._audit.stored(event.assoc, calling, study_uid, sop_class, status)
             if status == SUCCESS and study_uid:
                 self.note_study(event.assoc, study_uid)

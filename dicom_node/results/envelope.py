@@ -2,7 +2,8 @@
 
 Patient and study values are copied as bytes with the source's Specific Character Set, so that a name in any script
 survives exactly. A value that breaks its VR (PS3.5 6.2) is not repeated, except the patient's identity and the UIDs:
-those stay as they are, and the gate refuses the object.
+a name that is too long is cut, and everything else stays as it is, so that the gate refuses the object. `departures`
+says in words what was cut or left out, and `unwritable` why a patient cannot stand in a result at all.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from io import BytesIO
 from typing import Any
 
 import pydicom
-from pydicom.charset import convert_encodings, python_encoding
+from pydicom.charset import convert_encodings, decode_bytes, python_encoding
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.valuerep import validate_value
+from pydicom.valuerep import PN_DELIMS, validate_value
 
 from dicom_node.dicom.identifiers import (
     IMPLEMENTATION_CLASS_UID,
@@ -38,6 +42,7 @@ from dicom_node.dicom.identifiers import (
     model_device_uid,
 )
 from dicom_node.results.kinds import ObjectKind
+from dicom_node.results.person_name import is_too_long, shortened
 from spineone_core.findings import RESEARCH_USE, ModelIdentity
 
 # Type 1 or 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): always present, but empty if the source has no
@@ -52,6 +57,13 @@ REQUIRED = (
     "StudyID",
 )
 _IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID")
+# Identifiers by which others file a result: they are never cut, and never missing without a word.
+_IDENTIFIERS = {
+    "AccessionNumber": "Accession Number",
+    "StudyID": "Study ID",
+    "IssuerOfPatientID": "Issuer of Patient ID",
+}
+_REPLACEMENT = "\ufffd"
 _OPTIONAL = (
     "TimezoneOffsetFromUTC",
     "StudyDescription",
@@ -175,11 +187,107 @@ def copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     target.set_original_encoding(False, True, convert_encodings(terms or [""]))
     for keyword in _IDENTITY:
         _copy(source, target, keyword, required=True, checked=False)
+    if name := _cut_name(source):
+        target.PatientName = name
     for keyword in REQUIRED:
         _copy(source, target, keyword, required=True, checked=True)
     for keyword in _OPTIONAL:
         _copy(source, target, keyword, required=False, checked=True)
     _settle_deidentification(target)
+
+
+def departures(source: Dataset) -> tuple[str, ...]:
+    """In words, without any value: which identifiers of the source a result cannot repeat as they are."""
+    said = []
+    if _cut_name(source):
+        said.append("the patient's name has more than the 64 characters that a name may have; it is cut")
+    for keyword, name in _IDENTIFIERS.items():
+        if not _fits(source, keyword):
+            where = (
+                "; the report's content has it whole"
+                if keyword == "AccessionNumber" and unfit_accession(source)
+                else ""
+            )
+            said.append(f"the {name} of the images does not fit its attribute, which is left empty{where}")
+    return tuple(said)
+
+
+def unfit_accession(source: Dataset) -> str:
+    """The whole Accession Number where the attribute cannot hold it (more than 16 characters, a backslash).
+
+    It is empty if the attribute holds it, or if it is no text that the source's character set can write.
+    """
+    text = _whole(source, "AccessionNumber")
+    if not text or _fits(source, "AccessionNumber"):
+        return ""
+    return text if _can_be_written(source, text, "UT") else ""
+
+
+def unwritable(source: Dataset) -> str:
+    """Why the patient of a source cannot stand in a result, without any value; empty if it can."""
+    for keyword in ("PatientID", "PatientName"):
+        text = _whole(source, keyword)
+        if "\\" in text:
+            return f"{keyword} has a backslash, which separates two values"
+        if keyword == "PatientName":
+            text = _cut_name(source) or text
+        if not _is_valid(text, keyword, dictionary_VR(keyword)):
+            return f"{keyword} does not conform to VR {dictionary_VR(keyword)}"
+    return ""
+
+
+def _cut_name(source: Dataset) -> str:
+    """The patient's name cut to what the attribute can hold; empty if it need not or cannot be cut."""
+    text = _whole(source, "PatientName")
+    if not is_too_long(text):
+        return ""
+    name = shortened(text)
+    return name if _can_be_written(source, name, "PN") else ""
+
+
+def _fits(source: Dataset, keyword: str) -> bool:
+    tag = Tag(keyword)
+    return tag not in source or _is_valid(_decoded(source, _view(source), tag), keyword, dictionary_VR(keyword))
+
+
+def _view(source: Dataset) -> Dataset:
+    """An empty data set in the character set of a source."""
+    view = Dataset()
+    view.set_original_encoding(False, True, convert_encodings(character_set(source) or [""]))
+    return view
+
+
+def _whole(source: Dataset, keyword: str) -> str:
+    """The text of an attribute as one value; a byte of a Japanese or Chinese character may look like a backslash."""
+    raw = source.get_item(keyword) if keyword in source else None
+    if raw is None:
+        return ""
+    if isinstance(raw, RawDataElement):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            encodings = convert_encodings(character_set(source) or [""])
+            return decode_bytes(raw.value or b"", encodings, PN_DELIMS).strip(" \0")
+    value = source[keyword].value
+    values = value if isinstance(value, MultiValue | list) else [value]
+    return "\\".join("" if v is None else str(v) for v in values).strip(" \0")
+
+
+def _can_be_written(source: Dataset, text: str, vr: str) -> bool:
+    """Whether a text was decoded without loss, and the source's character set can write it."""
+    charset = character_set(source)
+    if _REPLACEMENT in text or has_control_characters(text) or not (charset or text.isascii()):
+        return False
+    written = Dataset()
+    written.SpecificCharacterSet = charset
+    keyword = "PatientName" if vr == "PN" else "TextValue"
+    setattr(written, keyword, text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, False
+        write_dataset(buffer, written)
+        buffer.seek(0)
+        return str(read_dataset(buffer, False, True).get(keyword)) == text
 
 
 def character_set(source: Dataset) -> list[str]:

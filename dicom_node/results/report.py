@@ -29,6 +29,7 @@ from highdicom.sr import (
     QualitativeEvaluation,
     RelationshipTypeValues,
     SourceImageForRegion,
+    TextContentItem,
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
@@ -53,7 +54,7 @@ from dicom_node.results.codes import (
     TITLE,
     UNDETERMINED,
 )
-from dicom_node.results.envelope import plain, processing_equipment, settled, start_result
+from dicom_node.results.envelope import plain, processing_equipment, settled, start_result, unfit_accession
 from dicom_node.results.image_library import frame_of_reference, image_library
 from dicom_node.results.kinds import REPORT, ObjectKind
 from dicom_node.results.sr_document import (
@@ -62,6 +63,7 @@ from dicom_node.results.sr_document import (
     add_document,
     observer,
     predecessor_reference,
+    procedure_context,
     sop_class_of,
 )
 from dicom_node.results.wording import comments
@@ -122,7 +124,8 @@ def build_report(
         report.PredecessorDocumentsSequence = DicomSequence([predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
     frame = frame_of_reference(slice_header) if in_space and kind is REPORT else ""
-    content = _content(detection, slice_header, sources, predecessor is not None, degenerative, frame)
+    context = procedure_context(unfit_accession(header))
+    content = _content(detection, slice_header, sources, context, predecessor is not None, degenerative, frame)
     add_content(report, content)
     return settled(report)
 
@@ -151,6 +154,7 @@ def _content(
     detection: Detection,
     slice_header: Dataset | None,
     sources: list[Dataset],
+    context: list[TextContentItem],
     superseding: bool,
     degenerative: Mapping[Structure, CodedConcept],
     frame_of_reference: str,
@@ -159,6 +163,7 @@ def _content(
     items = ContentSequence()
     items.extend(LanguageOfContentItemAndDescendants(LANGUAGE))
     items.extend(observer(detection.model))
+    items.extend(context)
     items.append(
         CodeContentItem(
             name=codes.DCM.ProcedureReported,

@@ -9,6 +9,8 @@ from highdicom.sr import (
     DeviceObserverIdentifyingAttributes,
     ObservationContext,
     ObserverContext,
+    RelationshipTypeValues,
+    TextContentItem,
 )
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
@@ -106,6 +108,19 @@ def observer(model: ModelIdentity) -> ObservationContext:
     )
     device = ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=attributes)
     return ObservationContext(observer_device_context=device)
+
+
+def procedure_context(accession: str) -> list[TextContentItem]:
+    """TID 1005, as far as it differs from the General Study module: an Accession Number that its attribute cannot hold."""
+    if not accession:
+        return []
+    return [
+        TextContentItem(
+            name=codes.DCM.AccessionNumber,
+            value=accession,
+            relationship_type=RelationshipTypeValues.HAS_OBS_CONTEXT,
+        )
+    ]
 
 
 def sop_class_of(image: Dataset) -> str:

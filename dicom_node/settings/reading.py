@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dicom_node.errors import SettingsError
+from dicom_node.settings.environment import problems_of
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.types import base_folder
 
@@ -27,11 +29,41 @@ def load_settings(path: Path) -> NodeSettings:
     values = _read_toml(path)
     token = base_folder.set(path.parent.resolve())
     try:
-        return NodeSettings(**values)
-    except ValidationError as error:
-        raise SettingsError([f"{path}: {_plain(e)}" for e in error.errors()]) from None
+        return _settings(values, f"{path}: ")
     finally:
         base_folder.reset(token)
+
+
+def default_settings() -> NodeSettings:
+    """The settings without a file: defaults, and what the environment says.
+
+    Raises
+    ------
+    SettingsError
+        If the environment says something wrong.
+    """
+    return _settings({}, "")
+
+
+def _settings(values: dict[str, Any], where: str) -> NodeSettings:
+    problems = problems_of(os.environ, NodeSettings)
+    if any("JSON" in problem for problem in problems):
+        # Nothing else can be checked: pydantic gives up at the first such variable.
+        raise SettingsError(problems)
+    try:
+        settings = NodeSettings(**values)
+    except ValidationError as error:
+        raise SettingsError([*problems, *_new(error, where, problems)]) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _new(error: ValidationError, where: str, problems: list[str]) -> list[str]:
+    """What a validation found besides the problems of the environment, whose misspelt keys it sees too."""
+    named = {problem.split()[2].rstrip(":") for problem in problems}
+    found = error.errors()
+    return [where + _plain(e) for e in found if "SPINEONE_" + "__".join(map(str, e["loc"])).upper() not in named]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

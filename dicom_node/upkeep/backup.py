@@ -109,9 +109,7 @@ def _restore(tar: tarfile.TarFile, folder: Path) -> tuple[Summary, Path]:
     make_folder(folder)
     config = folder / CONFIG_NAME
     if not config.exists():
-        with config.open("xb") as file:
-            shutil.copyfileobj(_member(tar, CONFIG_NAME), file)
-        config.chmod(0o600)
+        _restore_settings(tar, config)
     settings = load_settings(config)
     database = _sqlite_file(settings, must_exist=False)
     if database.exists():
@@ -124,6 +122,32 @@ def _restore(tar: tarfile.TarFile, folder: Path) -> tuple[Summary, Path]:
     _extract(tar, DATABASE, database, manifest["database_sha256"])
     prepare_database(settings.database).close()
     return _summary(manifest), config
+
+
+def _restore_settings(tar: tarfile.TarFile, config: Path) -> None:
+    """Write the backup's settings, unless they would lead out of their folder: a backup may come from anywhere.
+
+    A person who wants the data elsewhere puts a node.toml there first, or says so in the environment.
+    """
+    with config.open("xb") as file:
+        shutil.copyfileobj(_member(tar, CONFIG_NAME), file)
+    config.chmod(0o600)
+    try:
+        settings = load_settings(config)
+        inside = config.parent.resolve()
+        places = {
+            "SPINEONE_DATA_DIR": settings.data_dir,
+            "SPINEONE_DATABASE_URL": _sqlite_file(settings, must_exist=False),
+        }
+        for variable, place in places.items():
+            if variable not in os.environ and not place.resolve().is_relative_to(inside):
+                raise BackupError(
+                    f"the backup's settings put data in {place}, outside {inside}: "
+                    f"write {config} yourself first, then it decides"
+                )
+    except BackupError:
+        config.unlink()
+        raise
 
 
 # ---------------------------------------------------------------- parts

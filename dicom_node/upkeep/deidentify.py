@@ -1,41 +1,46 @@
 """De-identifying MR images: Basic Application Level Confidentiality Profile (PS3.15 E.2), by a list of what may stay.
 
-Everything that is not on the list is removed, in every sequence, including private attributes and dates. Keyed hashes
-(HMAC-SHA-256) replace UIDs and the patient's identity: they are the same for every image and every export of a site,
-and without the key nobody can compute them from a guess. Pixels are decoded and written again, so that nothing is
-carried along in unused bits, in comments of codestreams or after the image. The output is then searched for everything
-that identified the original; a single hit refuses the image.
+Everything that is not on the list is removed, in every sequence, including private attributes and dates. Coded
+attributes keep known terms only (`closed_values`). Keyed hashes (HMAC-SHA-256) replace UIDs and the patient's identity:
+they are the same for every image and every export of a site, and without the key nobody can compute them from a guess.
+Pixels are decoded and written again, so that nothing is carried along in unused bits, in comments of codestreams or
+after the image. The output is then searched for everything that identified the original (`traces`); a single hit
+refuses the image.
 """
 
 from __future__ import annotations
 
 import hmac
-import re
 import uuid
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from highdicom.sr import CodedConcept
 from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, SOFTWARE_VERSION
-from dicom_node.errors import NodeError
 from dicom_node.results.envelope import REQUIRED, to_bytes
+from dicom_node.upkeep.closed_values import CLOSED, closed
+from dicom_node.upkeep.traces import (
+    STANDARD_ROOT,
+    IdentifyingError,
+    Traces,
+    check_bytes,
+    identifiers_of,
+    readable,
+    texts_of,
+)
 from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.files import read_dataset
 from spineone_core.imaging.headers import MR_IMAGES
 from spineone_core.imaging.pixels import stored_values
 
 KEY_BYTES = 32
-_STANDARD_ROOT = "1.2.840.10008."
 
 
 def _words(text: str) -> frozenset[str]:
@@ -43,7 +48,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 # Scanner, sequence, geometry and pixels: what training, its splits and its figures by scanner need.
-_KEPT = _words(
+KEPT = _words(
     """
     SOPClassUID SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID ImageType Modality
     Manufacturer ManufacturerModelName MagneticFieldStrength ImagingFrequency ImagedNucleus ResonantNucleus
@@ -68,33 +73,12 @@ _KEPT = _words(
     CodeValue CodingSchemeDesignator CodeMeaning
     """
 )
-_KEPT_TAGS = frozenset(tag for keyword in _KEPT if (tag := tag_for_keyword(keyword)) is not None)
+_KEPT_TAGS = frozenset(tag for keyword in KEPT if (tag := tag_for_keyword(keyword)) is not None)
 # Type 2 like `REQUIRED`, but only in the classes that have them: they stay present, but empty.
 _EMPTIED_WHERE_PRESENT = ("ScanOptions", "PositionReferenceIndicator")
 # Free text among the attributes that stay. It is emptied if it repeats something about the patient, who may be called
 # Siemens.
 _FREE_TEXT = ("Manufacturer", "ManufacturerModelName")
-# Attributes whose whole values point to a person, a visit or a place, besides names, dates and UIDs, which their VR
-# tells.
-_IDENTIFYING = _words(
-    """
-    PatientID IssuerOfPatientID OtherPatientIDs PatientAddress PatientTelephoneNumbers PatientTelecomInformation
-    PatientComments MedicalRecordLocator MilitaryRank CountryOfResidence RegionOfResidence PatientInsurancePlanCodeSequence
-    AccessionNumber StudyID AdmissionID ServiceEpisodeID RequestedProcedureID ScheduledProcedureStepID
-    PerformedProcedureStepID PlacerOrderNumberImagingServiceRequest FillerOrderNumberImagingServiceRequest
-    InstitutionName InstitutionAddress InstitutionalDepartmentName StationName DeviceSerialNumber DeviceUID
-    OperatorIdentificationSequence PersonAddress PersonTelephoneNumbers ReferringPhysicianAddress
-    ReferringPhysicianTelephoneNumbers StudyComments ImageComments AdditionalPatientHistory
-    """
-)
-_TEXT_VR = _words("AE AS CS DA DT LO LT PN SH ST TM UC UI UR UT")
-# Shorter values occur everywhere by chance.
-_SHORTEST_IN_TEXT, _SHORTEST_IN_BYTES = 4, 6
-_WORD = re.compile(r"[^\W_]+")
-
-
-class IdentifyingError(NodeError):
-    """The study cannot be de-identified; none of it was written. The message names the attribute, never its value."""
 
 
 class Pseudonyms:
@@ -120,7 +104,7 @@ class Pseudonyms:
 
     def uid(self, original: str) -> str:
         """The replacement of a UID (PS3.5 B.2); UIDs that the standard defines stay."""
-        if original.startswith(_STANDARD_ROOT):
+        if original.startswith(STANDARD_ROOT):
             return original
         return f"2.25.{uuid.UUID(bytes=self._hash('uid', original)[:16], version=4).int}"
 
@@ -143,10 +127,7 @@ def deidentify(path: Path, pseudonyms: Pseudonyms) -> bytes:
     _check_class(original)
     image = _kept(original, pseudonyms)
     known = identifiers_of(original)
-    for keyword in _FREE_TEXT:
-        if keyword in image and _repeated(image[keyword], known):
-            image[keyword].value = ""
-    _check_texts(known, image)
+    _check_values(Traces(known), image)
     image.PatientName = image.PatientID = pseudonyms.patient(original)
     for keyword in REQUIRED:
         setattr(image, keyword, "")
@@ -167,6 +148,22 @@ def deidentify(path: Path, pseudonyms: Pseudonyms) -> bytes:
     return written
 
 
+def _check_values(traces: Traces, image: Dataset) -> None:
+    """Empty the free texts that repeat what identified the original.
+
+    Raises
+    ------
+    IdentifyingError
+        If another attribute does.
+    """
+    for keyword in _FREE_TEXT:
+        if keyword in image and traces.repeated_by(image[keyword]):
+            image[keyword].value = ""
+    for element in image.iterall():
+        if repeated := traces.repeated_by(element):
+            raise IdentifyingError(f"{element.keyword} of an image repeats {repeated}; it cannot be exported")
+
+
 def _check_class(original: Dataset) -> None:
     if str(original.get("SOPClassUID")) not in MR_IMAGES:
         raise IdentifyingError("only MR images are exported: other objects may have text burned in")
@@ -182,27 +179,18 @@ def _check_class(original: Dataset) -> None:
 def _kept(dataset: Dataset, pseudonyms: Pseudonyms) -> Dataset:
     """What may stay from a data set or an item."""
     kept = Dataset()
-    for element in _readable(dataset):
+    for element in readable(dataset):
         if element.tag not in _KEPT_TAGS:
             continue
         if element.VR == "SQ":
             kept.add_new(element.tag, "SQ", Sequence([_kept(item, pseudonyms) for item in element.value]))
         elif element.VR == "UI":
             kept.add_new(element.tag, "UI", _mapped(element.value, pseudonyms))
+        elif element.keyword in CLOSED:
+            kept.add_new(element.tag, element.VR, closed(element.keyword, texts_of(element)))
         else:
             kept.add_new(element.tag, element.VR, element.value)
     return kept
-
-
-def _readable(dataset: Dataset) -> Iterator[DataElement]:
-    """The elements outside the pixel data whose values can be read; the others are not worth keeping."""
-    for tag in list(dataset.keys()):
-        if tag.group == 0x7FE0:
-            continue
-        try:
-            yield dataset[tag]
-        except Exception:  # a value that cannot be parsed fails in many ways
-            continue
 
 
 def _mapped(value: Any, pseudonyms: Pseudonyms) -> Any:
@@ -240,103 +228,3 @@ def _set_pixels(image: Dataset, original: Dataset) -> None:
     data = values.astype(kind).tobytes()
     image.PixelData = data + b"\0" * (len(data) % 2)
     image["PixelData"].VR = "OW" if allocated == 16 else "OB"
-
-
-# ---------------------------------------------------------------- the check
-
-
-@dataclass(frozen=True, slots=True)
-class Identifier:
-    """A value that must not be found again, and the attribute that it came from."""
-
-    keyword: str
-    text: str
-    # Whether this is a part of a person's name, which is searched for as a word.
-    is_word: bool = False
-
-
-def identifiers_of(dataset: Dataset) -> set[Identifier]:
-    """Everything in a data set that points to a person, a visit, a place or a day."""
-    found: set[Identifier] = set()
-    for element in _readable(dataset):
-        name = element.keyword or f"{element.tag}"
-        if element.VR == "SQ":
-            for item in element.value:
-                found |= identifiers_of(item)
-        elif element.VR == "PN":
-            words = {w for text in _texts(element) for w in _WORD.findall(text.casefold()) if len(w) > 1}
-            found |= {Identifier(name, word, is_word=True) for word in words}
-            found |= {Identifier(name, text) for text in _texts(element)}
-        elif element.VR in ("DA", "DT") or element.keyword in _IDENTIFYING:
-            found |= {Identifier(name, text) for text in _texts(element)}
-        elif element.VR == "UI":
-            found |= {Identifier(name, text) for text in _texts(element) if not text.startswith(_STANDARD_ROOT)}
-    return found
-
-
-def _check_texts(known: set[Identifier], image: Dataset) -> None:
-    """Search what stayed from the original for what identified it.
-
-    Raises
-    ------
-    IdentifyingError
-        If something is found.
-    """
-    for element in image.iterall():
-        repeated = _repeated(element, known)
-        if repeated:
-            raise IdentifyingError(f"{element.keyword} of an image repeats {repeated}; it cannot be exported")
-
-
-def _repeated(element: DataElement, known: Iterable[Identifier]) -> str:
-    """The attribute of the original that an element repeats; empty if it repeats none."""
-    if element.VR not in _TEXT_VR:
-        return ""
-    texts, is_code = _texts(element), element.VR == "CS"
-    found = (i.keyword for i in known if any(_shows(text, i, is_code=is_code) for text in texts))
-    return next(found, "")
-
-
-def check_bytes(known: Iterable[Identifier], written: bytes) -> None:
-    """Search bytes for identifiers that are too long to occur by chance.
-
-    Raises
-    ------
-    IdentifyingError
-        If one is found.
-    """
-    for identifier in known:
-        for form in {identifier.text.encode(code, "ignore") for code in ("utf-8", "latin-1")}:
-            long_enough = len(form) >= _SHORTEST_IN_BYTES and not identifier.is_word
-            if long_enough and _stands_alone(form, written, joins="."):
-                raise IdentifyingError(f"{identifier.keyword} is found in what would be written; it cannot be exported")
-
-
-def _stands_alone(form: bytes, written: bytes, joins: str = "") -> bool:
-    """Whether bytes occur on their own, not only in a longer number or word (``joins``: signs that belong to one)."""
-    start = written.find(form)
-    while start >= 0:
-        around = written[start - 1 : start] + written[start + len(form) : start + len(form) + 1]
-        if not any(chr(c).isalnum() or chr(c) in joins for c in around if c < 128):
-            return True
-        start = written.find(form, start + 1)
-    return False
-
-
-def _shows(text: str, identifier: Identifier, *, is_code: bool) -> bool:
-    """Whether a text repeats an identifier.
-
-    Codes (CS) are short words such as SE and MR, so short names do not count as a match there.
-    """
-    if identifier.is_word:
-        shortest = _SHORTEST_IN_TEXT if is_code else 2
-        return len(identifier.text) >= shortest and identifier.text in _WORD.findall(text.casefold())
-    if len(identifier.text) < _SHORTEST_IN_TEXT:
-        return False
-    return _stands_alone(identifier.text.casefold().encode(), text.casefold().encode())
-
-
-def _texts(element: DataElement) -> list[str]:
-    value = element.value
-    values = value if isinstance(value, MultiValue | list) else [value]
-    return [text for v in values if v is not None and (text := str(v).strip(" \0"))]

@@ -35,15 +35,8 @@ from dicom_node.errors import NodeError
 from dicom_node.images.records import inputs_of, is_intact, of_newest_patient
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, sync_folder
-from dicom_node.upkeep.deidentify import (
-    KEY_BYTES,
-    Identifier,
-    IdentifyingError,
-    Pseudonyms,
-    check_bytes,
-    deidentify,
-    identifiers_of,
-)
+from dicom_node.upkeep.deidentify import KEY_BYTES, Pseudonyms, deidentify
+from dicom_node.upkeep.traces import Identifier, IdentifyingError, check_bytes, identifiers_of
 from spineone_core.findings import Status
 from spineone_core.imaging.files import read_dataset
 

@@ -8,7 +8,21 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
+
+from spineone_core.imaging.trailer import trailing_elements
+
+# Classes whose Modality can only be one (PS3.3 C.8.3.1, C.8.13.1).
+_MODALITY_OF = dict.fromkeys((MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage), "MR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +45,9 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def read_dataset(path: Path, *, pixels: bool) -> Dataset:
-    """Read one file; it may lack the preamble or the file meta group.
+    """Read one file; it may lack the preamble or the file meta group, and its elements may stand in any order.
+
+    SOP Class UID and Modality that the data set lacks are those of the file meta group.
 
     Raises
     ------
@@ -39,7 +55,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         If the file is not DICOM.
     """
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
+        dataset = _read(path, pixels=pixels)
         has_uid = "SOPInstanceUID" in dataset
     except Exception as error:  # pydicom raises many types on hostile bytes
         raise ValueError(f"not readable as DICOM: {type(error).__name__}") from error
@@ -47,7 +63,29 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         raise ValueError("not a DICOM image: no SOPInstanceUID")
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _syntax_found(dataset)
+    complete(dataset, str(dataset.file_meta.get("MediaStorageSOPClassUID") or ""))
     return dataset
+
+
+def _read(path: Path, *, pixels: bool) -> Dataset:
+    if pixels:
+        return pydicom.dcmread(path, force=True)
+    with path.open("rb") as file:
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            # pydicom has inflated it elsewhere; the file stands at its end.
+            return dataset
+        implicit, little = dataset.original_encoding
+        dataset.update(trailing_elements(file, implicit=bool(implicit), little=little is not False))
+    return dataset
+
+
+def complete(dataset: Dataset, sop_class_uid: str) -> None:
+    """Fill in SOP Class UID and Modality where a data set lacks them, from the class that its envelope names."""
+    if sop_class_uid and not dataset.get("SOPClassUID"):
+        dataset.SOPClassUID = sop_class_uid
+    if not dataset.get("Modality") and (modality := _MODALITY_OF.get(UID(str(dataset.get("SOPClassUID") or "")))):
+        dataset.Modality = modality
 
 
 def _syntax_found(dataset: Dataset) -> UID:

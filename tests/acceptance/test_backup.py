@@ -16,6 +16,7 @@ from dicom_node.health.overview import status
 from dicom_node.images.reconcile import reconcile
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.reading import load_settings
+from dicom_node.upkeep.backup import write_backup
 from tests.fakes.datasets import STUDY, incoming, mr_image
 
 
@@ -115,6 +116,28 @@ def test_restore__leaves_a_node_that_is_there_alone(
     assert run("restore", tmp_path / "b.tar", "--dir", tmp_path / "node") == 1
     assert "there is a database" in capsys.readouterr().err
     assert (tmp_path / "node" / "data" / "node.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["data_dir", "database_url"])
+def test_restore__writes_nothing_outside_its_folder(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """The settings in the backup name a place outside; a node.toml that is there already decides instead."""
+    elsewhere = tmp_path / "elsewhere"
+    value = str(elsewhere) if where == "data_dir" else f"sqlite:///{elsewhere}/node.db"
+    original = config.read_text()
+    backup = tmp_path / "b.tar"
+    lines = [line for line in original.splitlines() if not line.startswith((f"{where} ", f"# {where} "))]
+    other = tmp_path / "other.toml"
+    other.write_text("\n".join([f'{where} = "{value}"', *lines]))
+    write_backup(load_settings(config), other, backup, with_files=True)
+    assert run("restore", backup, "--dir", tmp_path / "again") == 1
+    assert "outside" in capsys.readouterr().err
+    assert not elsewhere.exists()
+    assert list((tmp_path / "again").iterdir()) == []
+    (tmp_path / "again" / "node.toml").write_text(original)
+    assert run("restore", backup, "--dir", tmp_path / "again") == 0
+    assert (tmp_path / "again" / "data" / "node.db").is_file()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "no tar"])

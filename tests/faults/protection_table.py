@@ -31,17 +31,22 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
     return Protection(row, name, tuple(Patch(*patch) for patch in patches))
 
 
+_ANALYSIS_ANALYSE = "dicom_node/analysis/analyse.py"
 _ANALYSIS_COMPLETION = "dicom_node/analysis/completion.py"
 _ANALYSIS_DETECTOR = "dicom_node/analysis/detector.py"
 _ANALYSIS_JOBS = "dicom_node/analysis/jobs.py"
 _ANALYSIS_LEASE = "dicom_node/analysis/lease.py"
+_ANALYSIS_OFFLINE = "dicom_node/analysis/offline.py"
 _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
+_CLI_APP = "dicom_node/cli/app.py"
+_CLI_PRINTING = "dicom_node/cli/printing.py"
 _COMMITMENT_EVIDENCE = "dicom_node/commitment/evidence.py"
 _CORE_DETECTION_LEVELS = "spineone_core/detection/levels.py"
 _CORE_DETECTION_MODEL_PACKAGE = "spineone_core/detection/model_package.py"
 _CORE_DETECTION_VIEWS = "spineone_core/detection/views.py"
 _CORE_DRAWING_SLICES = "spineone_core/drawing/slices.py"
 _CORE_IMAGING_ACQUISITIONS = "spineone_core/imaging/acquisitions.py"
+_CORE_IMAGING_FILES = "spineone_core/imaging/files.py"
 _CORE_IMAGING_HEADERS = "spineone_core/imaging/headers.py"
 _CORE_IMAGING_JUDGEMENT = "spineone_core/imaging/judgement.py"
 _CORE_IMAGING_ISOLATION = "spineone_core/imaging/isolation.py"
@@ -66,12 +71,17 @@ _RECEIVING_ADMISSION = "dicom_node/receiving/admission.py"
 _RECEIVING_PDUS = "dicom_node/receiving/pdus.py"
 _RECEIVING_SERVER = "dicom_node/receiving/server.py"
 _RESULTS_ENVELOPE = "dicom_node/results/envelope.py"
+_RESULTS_REPORT = "dicom_node/results/report.py"
+_SETTINGS_ENVIRONMENT = "dicom_node/settings/environment.py"
 _SETTINGS_READING = "dicom_node/settings/reading.py"
 _SETTINGS_TYPES = "dicom_node/settings/types.py"
 _SYSTEM_FILES = "dicom_node/system/files.py"
 _SYSTEM_LIFECYCLE = "dicom_node/system/lifecycle.py"
 _SYSTEM_LOG = "dicom_node/system/log.py"
 _SYSTEM_TLS = "dicom_node/system/tls.py"
+_UPKEEP_BACKUP = "dicom_node/upkeep/backup.py"
+_UPKEEP_DEIDENTIFY = "dicom_node/upkeep/deidentify.py"
+_UPKEEP_TRACES = "dicom_node/upkeep/traces.py"
 _WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
@@ -712,7 +722,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the form of an AE title",
         (_SETTINGS_TYPES, "if not _AE_TITLE.fullmatch(value) or value != value.strip():", "if False:"),
     ),
-    _of(49, "all errors at once", (_SETTINGS_READING, "for e in error.errors()]", "for e in error.errors()[:1]]")),
+    _of(49, "all errors at once", (_SETTINGS_READING, "found = error.errors()\n", "found = error.errors()[:1]\n")),
     _of(
         50,
         "an exception's message is not logged",
@@ -729,6 +739,132 @@ PROTECTIONS: tuple[Protection, ...] = (
         (_SYSTEM_LOG, 'event["event"] = describe(record.msg)', 'event["event"] = str(record.msg)'),
     ),
     _of(50, "nor that of a thread", (_SYSTEM_LOG, "    threading.excepthook = _log_thread_exception\n", "")),
+    _of(
+        71,
+        "the end of a header",
+        (_DICOM_HEADERS, "    if layout.is_cut(stopped,", "    if False and layout.is_cut(stopped,"),
+    ),
+    _of(
+        71,
+        "an element twice must say the same",
+        (_DICOM_HEADERS, "    if layout.contradicts_itself(", "    if False and layout.contradicts_itself("),
+    ),
+    _of(
+        71,
+        "what stands behind the pixels, when it is received",
+        (_DICOM_HEADERS, "        _add_trailing(dataset, stream, implicit=implicit, little=little)\n", ""),
+    ),
+    _of(
+        71,
+        "what stands behind the pixels, when it is analysed",
+        (
+            _CORE_IMAGING_FILES,
+            "        dataset.update(trailing_elements(file, implicit=bool(implicit), little=little is not False))\n",
+            "",
+        ),
+    ),
+    _of(
+        71,
+        "class and modality from the file meta",
+        (
+            _CORE_IMAGING_FILES,
+            '    complete(dataset, str(dataset.file_meta.get("MediaStorageSOPClassUID") or ""))\n',
+            "",
+        ),
+    ),
+    _of(
+        72,
+        "a name that is too long is cut",
+        (_RESULTS_ENVELOPE, "    if name := _cut_name(source):\n        target.PatientName = name\n", ""),
+    ),
+    _of(72, "the accession number in the content", (_RESULTS_REPORT, "    items.extend(context)\n", "")),
+    _of(
+        72,
+        "an alert",
+        (_ANALYSIS_WORKER, "        if analysis.departures:\n", "        if False:\n"),
+    ),
+    _of(
+        73,
+        "the look at the patient before anything is made",
+        (_ANALYSIS_ANALYSE, "    if why := unwritable(header):\n", "    if (why := unwritable(header)) and False:\n"),
+    ),
+    _of(
+        74,
+        "an error ends one study only",
+        (
+            _ANALYSIS_OFFLINE,
+            "    except Exception as error:  # one study must not end the batch\n",
+            "    except ZeroDivisionError as error:\n",
+        ),
+    ),
+    _of(
+        75,
+        "coded attributes keep known terms",
+        (_UPKEEP_DEIDENTIFY, "        elif element.keyword in CLOSED:\n", "        elif False:\n"),
+    ),
+    _of(75, "accents and case", (_UPKEEP_TRACES, 'unicodedata.normalize("NFKD", text.casefold()', "(text.lower()")),
+    _of(
+        75,
+        "umlauts as two letters",
+        (_UPKEEP_TRACES, '_TWO_LETTERS = re.compile(r"([aou])e")', '_TWO_LETTERS = re.compile(r"(a)ae")'),
+    ),
+    _of(
+        75,
+        "joined names",
+        (
+            _UPKEEP_TRACES,
+            "for pair, keyword in self._pairs.items() if pair in whole",
+            "for pair, keyword in self._pairs.items() if False",
+        ),
+    ),
+    _of(75, "days in several writings", (_UPKEEP_TRACES, "for day in _days_in(folded(text))", "for day in ()")),
+    _of(75, "digits of an identifier", (_UPKEEP_TRACES, "if len(n) > _SHORTEST_NUMBER and n in digits", "if False")),
+    _of(
+        75,
+        "numbers",
+        (_UPKEEP_TRACES, "element.VR if element.VR in _NUMBER_VR else", "element.VR if False else"),
+    ),
+    _of(
+        76,
+        "a variable that names no setting",
+        (_SETTINGS_READING, "    problems = problems_of(os.environ, NodeSettings)\n", "    problems: list[str] = []\n"),
+    ),
+    _of(
+        76,
+        "broken JSON",
+        (
+            _SETTINGS_ENVIRONMENT,
+            "    except ValueError:\n        return False\n",
+            "    except ValueError:\n        return True\n",
+        ),
+    ),
+    _of(
+        76,
+        "no truth value for a number",
+        (_SETTINGS_TYPES, "if isinstance(value, bool) and kind is not bool", "if False and kind is not bool"),
+    ),
+    _of(
+        77,
+        "the look at where a backup's settings lead",
+        (_UPKEEP_BACKUP, "not place.resolve().is_relative_to(inside)", "False"),
+    ),
+    _of(
+        78,
+        "values are made printable",
+        (_CLI_PRINTING, "    return printable(value, _LONGEST)\n", "    return str(value)\n"),
+    ),
+    _of(78, "so are errors", (_CLI_APP, "{printable(line, 10_000)}", "{line}")),
+    _of(
+        79,
+        "a schema that is no text",
+        (_DATABASE_CONNECTION, "    except UnicodeDecodeError:\n", "    except ZeroDivisionError:\n"),
+        (_CLI_APP, "(SQLAlchemyError, UnicodeDecodeError)", "ZeroDivisionError"),
+    ),
+    _of(
+        80,
+        "only what has the form of a UID is shown",
+        (_DICOM_HEADERS, 'return str(value) if is_valid_uid(value) else "(malformed UID)"', "return str(value)"),
+    ),
 )
 
 # Faults against which the protection is a library's or the system's; the row's tests hold it all the same.

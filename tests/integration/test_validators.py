@@ -27,6 +27,7 @@ from tests.unit.synthetic import (
     NAMES,
     STUDY,
     analysed,
+    as_sent,
     classic,
     enhanced,
     named,
@@ -57,6 +58,8 @@ CASES = {
         analysed(),
         classic(PatientName="", PatientBirthDate="", PatientIdentityRemoved="YES", DeidentificationMethod="node test"),
     ),
+    "long accession": Case(analysed(), as_sent(AccessionNumber="HOSPITAL-2026-0000123")),
+    "long name": Case(analysed(), as_sent(PatientName=f"{'Family-' * 8}Name^{'Given ' * 6}", StudyID="S" * 20)),
     "refused": Case(refused(), classic()),
     "refused after analysis": Case(refused(Reason.LEVELS_IMPLAUSIBLE, chosen=True), enhanced()),
     "refused poor": Case(refused(Reason.NO_IMAGES), poor()),
@@ -245,6 +248,17 @@ def validated_by_pixelmed(path: Path) -> list[str]:
 @pytest.mark.parametrize("name", ["refused", "refused after analysis"])
 def test_pixelmed_accepts_refusals(name: str, tmp_path: Path) -> None:
     assert validated_by_pixelmed(_report_file(name, tmp_path)) == []
+
+
+@pytest.mark.pixelmed
+def test_pixelmed_accepts_an_accession_number_in_the_content(tmp_path: Path) -> None:
+    """In a refusal, since its template is checked in a third of the time."""
+    header = CASES["long accession"].header
+    report = build_report(detection=refused(), header=header, slice_header=None, key=KEY, created=CREATED)
+    path = tmp_path / "report.dcm"
+    path.write_bytes(to_bytes(report))
+    assert b"HOSPITAL-2026-0000123" in path.read_bytes()
+    assert validated_by_pixelmed(path) == []
 
 
 def test_cases_are_of_one_study() -> None:

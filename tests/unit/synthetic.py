@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
@@ -57,6 +60,14 @@ def classic(**changes: Any) -> Dataset:
     image.FrameOfReferenceUID = "2.25.1009"
     image.Rows, image.Columns, image.PixelSpacing = 320, 256, [0.8, 0.8]
     return _changed(image, changes)
+
+
+def as_sent(**values: str) -> Dataset:
+    """A classic header with values that the standard does not allow."""
+    image = classic()
+    for keyword, value in values.items():
+        image[keyword] = DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE)
+    return image
 
 
 def _changed(image: Dataset, changes: dict[str, Any]) -> Dataset:

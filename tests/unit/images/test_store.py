@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dicom_node.images.reconcile import reconcile
 from dicom_node.images.records import inputs_of
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.log import configure_logging
 from dicom_node.upkeep import verify
 from tests.fakes.datasets import STUDY, encode, incoming, mr_image, save
 
@@ -150,7 +152,7 @@ def test_receive__a_uid_of_65_characters_is_refused(store: InstanceStore, databa
     assert len(files(store.data_dir / "quarantine")) == 1
 
 
-@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
 def test_receive__a_missing_uid_is_refused_and_kept_in_quarantine(
     store: InstanceStore, database: Database, keyword: str
 ) -> None:
@@ -163,6 +165,17 @@ def test_receive__a_missing_uid_is_refused_and_kept_in_quarantine(
     assert alerts(database)[0].subject == request.sop_instance_uid
     assert f"{keyword} is missing" in alerts(database)[0].detail
     assert len(files(store.data_dir / "quarantine")) == 1
+
+
+def test_receive__a_name_sent_as_a_uid_is_not_repeated(
+    store: InstanceStore, database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("debug", process="test", stream=sys.stdout)
+    assert store.receive(incoming(mr_image(), sop_instance_uid="DOE^JANE")) == MISMATCH
+    assert store.refuse_too_large("DOE^JANE", "TEST") == OUT_OF_RESOURCES
+    assert "instance_refused" in (written := capfd.readouterr().out)
+    assert "DOE" not in written
+    assert "DOE" not in "".join(f"{alert.subject} {alert.detail}" for alert in alerts(database))
 
 
 @pytest.mark.parametrize("change", [{"sop_instance_uid": "1.2.3"}, {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.2"}])

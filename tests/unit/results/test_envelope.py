@@ -11,7 +11,17 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.results.envelope import copy_patient_and_study, plain, settled, start_result, to_bytes
+from dicom_node.gate.every_object import values
+from dicom_node.results.envelope import (
+    copy_patient_and_study,
+    departures,
+    plain,
+    settled,
+    start_result,
+    to_bytes,
+    unfit_accession,
+    unwritable,
+)
 from dicom_node.results.kinds import OVERLAY
 from tests.unit.synthetic import CREATED, KEY, NAMES, classic, named, poor
 
@@ -125,6 +135,112 @@ def test_invalid_values_are_not_repeated_but_identity_is(keyword: str, value: st
     result = _start(_file(source, ExplicitVRLittleEndian))
     found = result.get(keyword)
     assert (None if found is None else str(found)) == written
+
+
+LONG_FAMILY = "Wolfeschlegelsteinhausenbergerdorff-Hohenzollern-Sigmaringen"
+
+
+def _with_bytes(header: Dataset, keyword: str, value: bytes) -> Dataset:
+    """The header from disk, with these bytes in one attribute."""
+    source = _file(header, ExplicitVRLittleEndian)
+    padded = value + b" " * (len(value) % 2)
+    source[keyword] = source.get_item(keyword)._replace(value=padded, length=len(padded))
+    return source
+
+
+@pytest.mark.parametrize(
+    ("terms", "codec", "name", "written"),
+    [
+        ("ISO_IR 192", "utf-8", f"{LONG_FAMILY}^Maximilian^Anton Emil", LONG_FAMILY),
+        ("ISO_IR 192", "utf-8", f"Müller^Anna^{'von ' * 20}^Dr", "Müller^Anna"),
+        ("ISO_IR 192", "utf-8", "é" * 70 + "^A", "é" * 64),
+        ("ISO_IR 192", "utf-8", "e\u0301" * 40, "e\u0301" * 32),
+        ("ISO_IR 192", "utf-8", "x" * 63 + "e\u0301" * 2, "x" * 63),
+        ("ISO_IR 192", "utf-8", f"Wang^XiaoDong=王^{'小' * 70}=", "Wang^XiaoDong=王"),
+        ("ISO_IR 100", "latin-1", f"Müller^{'ü' * 70}", "Müller"),
+        ("GB18030", "gb18030", f"Wang^XiaoDong=王^{'东' * 65}", "Wang^XiaoDong=王"),
+    ],
+)
+def test_a_name_that_is_too_long_is_cut_and_the_result_says_so(terms: str, codec: str, name: str, written: str) -> None:
+    source = _with_bytes(classic(SpecificCharacterSet=terms), "PatientName", name.encode(codec))
+    result = settled(_start(source))
+    assert str(result.PatientName) == written
+    assert check_values(result) == []
+    (said,) = departures(source)
+    assert "name" in said
+    assert name[:6] not in said
+    assert unwritable(source) == ""
+
+
+def check_values(result: Dataset) -> list[str]:
+    return [problem for problem in values(result) if "Patient" in problem]
+
+
+@pytest.mark.parametrize("name", ["DOE^JOHN^^^^^", "DOE^JOHN", "x" * 64, "", "Ab^C=王^小=" + "z" * 64])
+def test_a_name_that_fits_stays(name: str) -> None:
+    source = _with_bytes(classic(), "PatientName", name.encode())
+    assert str(_start(source).PatientName) == name
+    assert departures(source) == ()
+    assert unwritable(source) == ""
+
+
+@pytest.mark.parametrize(
+    ("terms", "value"),
+    [
+        # In both, a byte of one character is that of a backslash (PS3.5 6.1.2.3): it separates nothing.
+        (["", "ISO 2022 IR 87"], b"Yamada=\x1b$BJ\\\x1b(B"),
+        ("GB18030", "Wang=\u4e57".encode("gb18030")),
+    ],
+)
+def test_a_character_that_holds_the_byte_of_a_backslash_is_no_second_value(terms: Any, value: bytes) -> None:
+    assert b"\\" in value
+    assert unwritable(_with_bytes(classic(SpecificCharacterSet=terms), "PatientName", value)) == ""
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "why"),
+    [
+        ("PatientID", b"DOM\\4711", "backslash"),
+        ("PatientName", b"DOE^JOHN\\ROE^JANE", "backslash"),
+        ("PatientID", b"P" * 65, "VR LO"),
+        ("PatientID", b"two\nlines", "VR LO"),
+        ("PatientName", b"a=b=c=d", "VR PN"),
+        ("PatientName", b"M\xfcller" * 12, "VR PN"),
+    ],
+)
+def test_a_patient_who_cannot_stand_in_a_result(keyword: str, value: bytes, why: str) -> None:
+    source = _with_bytes(classic(), keyword, value)
+    assert keyword in unwritable(source)
+    assert why in unwritable(source)
+    assert "DOE" not in unwritable(source)
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        (b"A" * 16, ""),
+        (b"HOSPITAL-2026-0000123", "HOSPITAL-2026-0000123"),
+        (b"A1\\A2", "A1\\A2"),
+        ("ÄÖ-2026-03-04-00017".encode(), "ÄÖ-2026-03-04-00017"),
+        (b"two\nlines", ""),
+        (b"\xff" * 20, ""),
+        (b"", ""),
+    ],
+)
+def test_an_accession_number_is_whole_or_absent(value: bytes, whole: str) -> None:
+    source = _with_bytes(classic(), "AccessionNumber", value)
+    assert unfit_accession(source) == whole
+    kept = value.decode() if len(value) <= 16 and b"\\" not in value and b"\n" not in value else ""
+    assert str(_start(source).AccessionNumber or "") == kept
+    assert bool(departures(source)) is (kept == "" and bool(value))
+
+
+@pytest.mark.parametrize("keyword", ["StudyID", "IssuerOfPatientID"])
+def test_other_identifiers_are_never_missing_without_a_word(keyword: str) -> None:
+    source = _with_bytes(classic(IssuerOfPatientID="Clinic"), keyword, b"x" * 70)
+    assert not _start(source).get(keyword)
+    (said,) = departures(source)
+    assert "left empty" in said
 
 
 def test_null_padding_of_text_is_mended() -> None:

@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from dicom_node.upkeep.deidentify import IdentifyingError, Pseudonyms, deidentify
+from dicom_node.upkeep.deidentify import Pseudonyms, deidentify
+from dicom_node.upkeep.traces import IdentifyingError
 from spineone_core.imaging.files import find_files
 from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.series import group_series, load_volume
@@ -188,10 +189,6 @@ def _screen(image: Dataset) -> None:
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def _name_in_a_code(image: Dataset) -> None:
-    image.BodyPartExamined = "SMITHSON"
-
-
 def _number_in_a_code(image: Dataset) -> None:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "HOSP-0047111", "99X", "spine"
@@ -218,7 +215,6 @@ def _cut(image: Dataset) -> None:
         (_burned_in, "BurnedInAnnotation"),
         (_capture, "secondary capture"),
         (_screen, "only MR images"),
-        (_name_in_a_code, "BodyPartExamined of an image repeats PatientName"),
         (_number_in_a_code, "CodeValue of an image repeats PatientID"),
         (_date_in_pixels, "PatientBirthDate is found"),
         (_name_in_a_coded_meaning, "CodeMeaning of an image repeats"),
