@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date as date_of
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _FACTS = tuple(field.name for field in fields(FrameHeader) if field.name not in 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """Slices of one acquisition, by position; ``fault`` says why they are none. ``copies`` are equal to slices but for the UID."""
+    """Slices of one acquisition, by position; ``fault`` says why they are none. ``copies`` equal slices but for the UID."""
 
     slices: list[Placed]
     fault: str = ""
@@ -158,8 +158,8 @@ def in_succession(parts: list[list[Placed]], moments: Sequence[float] | None = N
     Parameters
     ----------
     moments
-        When each part was acquired, in s. Where a volume may end in several places, the longest pause decides; every pause between
-        volumes must be longer than all within them. Without moments each volume must have only one end.
+        When each part was acquired, in s. Where a volume may end in several places, the longest pause decides; every pause
+        between volumes must be longer than all within them. Without moments each volume must have only one end.
 
     Returns
     -------
@@ -196,13 +196,13 @@ def _ends(parts: Sequence[Sequence[Placed]]) -> list[int]:
 
 
 def seconds_of(text: str) -> float | None:
-    """An acquisition's date and time as seconds (of the day where there is no date); None where it is no time (PS3.5 6.2, TM, DT)."""
+    """Date and time of an acquisition in seconds (of the day where there is no date); None where it is no time (PS3.5 6.2)."""
     match = re.fullmatch(r"(\d{8})?(\d\d)(\d\d)(\d\d)(\.\d{1,6})?(?:[+-]\d{4})?", text.strip())
     if match is None:
         return None
     date, hours, minutes, seconds, fraction = match.groups()
     try:
-        days = datetime.strptime(date, "%Y%m%d").toordinal() if date else 0
+        days = date_of(int(date[:4]), int(date[4:6]), int(date[6:])).toordinal() if date else 0
     except ValueError:
         return None
     return days * 86400.0 + int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(fraction or 0)
