@@ -148,8 +148,9 @@ def _exclusion(series: Series, weighting: Weighting, slices: int, step: float, s
         _LUMBAR, plain_text(first.series_description)
     ):
         return "described as another region"
-    # A stack that cannot be told is named as such only where it would have been read.
-    return (series.fault or None) if weighting.kind == "T2" else _contrast_text(weighting)
+    if series.fault and weighting.kind == "T2":
+        return series.fault
+    return None if weighting.kind == "T2" else _contrast_text(weighting)
 
 
 def _contrast_text(weighting: Weighting) -> str:
