@@ -104,7 +104,7 @@ def _by_facts(slices: list[Placed]) -> list[list[Placed]] | None:
 def _by_number(slices: list[Placed]) -> list[list[Placed]] | None:
     """Apart by Acquisition Number; acquisitions in succession that fill one another's gaps are together."""
     classes = _classes(slices, lambda f: f.acquisition_number)
-    if len(classes) < 2:
+    if len(classes) < 2 or _count_two_things(classes):
         return None
     classes.sort(key=lambda part: -1 if (n := part[0].frame.acquisition_number) is None else n)
     parts: list[list[Placed]] = []
@@ -130,9 +130,15 @@ def _by_moment(slices: list[Placed]) -> list[list[Placed]] | None:
     classes = sorted(
         _classes(slices, lambda f: seconds_of(f.acquired_at)), key=lambda part: moments[id(part[0])] or 0.0
     )
-    if len(classes) < 2 or not all(all_apart(part) for part in classes):
+    if len(classes) < 2 or _count_two_things(classes) or not all(all_apart(part) for part in classes):
         return None
     return in_succession(classes, [moments[id(part[0])] or 0.0 for part in classes])
+
+
+def _count_two_things(classes: Sequence[Sequence[Placed]]) -> bool:
+    """Whether a value is that of one slice here and that of a volume there; then a slice may be counted with the volume."""
+    alone = sum(len(part) == 1 for part in classes)
+    return alone >= ENOUGH_FOR_STEPS and max(map(len, classes)) >= ENOUGH_FOR_STEPS
 
 
 _FACTS_OF_A_VOLUME: tuple[Callable[[FrameHeader], Hashable], ...] = (
