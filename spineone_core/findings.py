@@ -200,8 +200,8 @@ class Detection:
     ``analysed`` carries exactly the ten findings of ``anatomy.READING_ORDER``, in that order, and the slice they lie on
     (``frame_number`` counts from 1 and is None for single-frame images); ``not_analysable`` carries a reason and none.
     ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen. ``series_uids`` are those of all
-    slices of the stack (one stack may lie under several); that of the analysed slice alone where not given. ``ood_score``, in [0, 1], says how
-    little the pictures look like what the model was made for; also of a refusal, where it was measured before.
+    slices of the stack (one stack may lie under several); that of the analysed slice alone where not given. ``ood_score``, in
+    [0, 1], says how little the pictures look like what the model was made for; also of a refusal, where it was measured before.
     """
 
     study_uid: str

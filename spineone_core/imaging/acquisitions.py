@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date as date_of
 
 import numpy as np
 
@@ -33,7 +33,7 @@ _FACTS = tuple(field.name for field in fields(FrameHeader) if field.name not in 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """Slices of one acquisition, by position; ``fault`` says why they are none. ``copies`` are equal to slices but for the UID."""
+    """Slices of one acquisition, by position; ``fault`` says why they are none. ``copies`` equal slices but for the UID."""
 
     slices: list[Placed]
     fault: str = ""
@@ -104,7 +104,7 @@ def _by_facts(slices: list[Placed]) -> list[list[Placed]] | None:
 def _by_number(slices: list[Placed]) -> list[list[Placed]] | None:
     """Apart by Acquisition Number; acquisitions in succession that fill one another's gaps are together."""
     classes = _classes(slices, lambda f: f.acquisition_number)
-    if len(classes) < 2:
+    if len(classes) < 2 or _count_two_things(classes):
         return None
     classes.sort(key=lambda part: -1 if (n := part[0].frame.acquisition_number) is None else n)
     parts: list[list[Placed]] = []
@@ -130,9 +130,15 @@ def _by_moment(slices: list[Placed]) -> list[list[Placed]] | None:
     classes = sorted(
         _classes(slices, lambda f: seconds_of(f.acquired_at)), key=lambda part: moments[id(part[0])] or 0.0
     )
-    if len(classes) < 2 or not all(all_apart(part) for part in classes):
+    if len(classes) < 2 or _count_two_things(classes) or not all(all_apart(part) for part in classes):
         return None
     return in_succession(classes, [moments[id(part[0])] or 0.0 for part in classes])
+
+
+def _count_two_things(classes: Sequence[Sequence[Placed]]) -> bool:
+    """Whether a value is that of one slice here and that of a volume there; then a slice may be counted with the volume."""
+    alone = sum(len(part) == 1 for part in classes)
+    return alone >= ENOUGH_FOR_STEPS and max(map(len, classes)) >= ENOUGH_FOR_STEPS
 
 
 _FACTS_OF_A_VOLUME: tuple[Callable[[FrameHeader], Hashable], ...] = (
@@ -158,8 +164,8 @@ def in_succession(parts: list[list[Placed]], moments: Sequence[float] | None = N
     Parameters
     ----------
     moments
-        When each part was acquired, in s. Where a volume may end in several places, the longest pause decides; every pause between
-        volumes must be longer than all within them. Without moments each volume must have only one end.
+        When each part was acquired, in s. Where a volume may end in several places, the longest pause decides; every pause
+        between volumes must be longer than all within them. Without moments each volume must have only one end.
 
     Returns
     -------
@@ -196,13 +202,13 @@ def _ends(parts: Sequence[Sequence[Placed]]) -> list[int]:
 
 
 def seconds_of(text: str) -> float | None:
-    """An acquisition's date and time as seconds (of the day where there is no date); None where it is no time (PS3.5 6.2, TM, DT)."""
+    """Date and time of an acquisition in seconds (of the day where there is no date); None where it is no time (PS3.5 6.2)."""
     match = re.fullmatch(r"(\d{8})?(\d\d)(\d\d)(\d\d)(\.\d{1,6})?(?:[+-]\d{4})?", text.strip())
     if match is None:
         return None
     date, hours, minutes, seconds, fraction = match.groups()
     try:
-        days = datetime.strptime(date, "%Y%m%d").toordinal() if date else 0
+        days = date_of(int(date[:4]), int(date[4:6]), int(date[6:])).toordinal() if date else 0
     except ValueError:
         return None
     return days * 86400.0 + int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(fraction or 0)

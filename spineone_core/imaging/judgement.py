@@ -112,8 +112,9 @@ def _exclusion(
         return "described as another region"
     if weighting.kind == "T2" and weighting.fat in (Fat.ONLY, Fat.OPPOSED):
         return f"{weighting.fat.value} of a Dixon series"
-    # A stack that cannot be told is named as such only where it would have been read.
-    return (series.fault or None) if weighting.kind == "T2" else _contrast_text(weighting)
+    if series.fault and weighting.kind == "T2":
+        return series.fault
+    return None if weighting.kind == "T2" else _contrast_text(weighting)
 
 
 def _contrast_text(weighting: Weighting) -> str:

@@ -1,4 +1,4 @@
-"""Which frames of a series are the same kind of picture: what their headers say of matrix, plane, image type, echo and time point.
+"""Which frames of a series are one kind of picture, by what headers say of matrix, plane, image type, echo and time point.
 
 Frames of two kinds never make one stack, whatever their SeriesInstanceUID says.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,27 @@ SAME_ORIENTATION_COSINE = math.cos(math.radians(SAME_ORIENTATION_DEGREES))
 
 # Values of Image Type that name a kind of picture wherever they stand (PS3.3 C.8.3.1.1.1 and what vendors write):
 # parts of a complex image, and what Dixon methods make.
-KIND_WORDS = frozenset(
-    "M P R I MAGNITUDE PHASE REAL IMAGINARY W F IP OP WATER FAT IN_PHASE OUT_PHASE OPP_PHASE OPPOSED_PHASE INPHASE OPPHASE IN OUT"
-    " OPP FF WF FAT_FRACTION WATER_FRACTION R2_STAR T2_STAR".split()
+_PARTS_OF_A_COMPLEX_IMAGE = frozenset({"M", "P", "R", "I", "MAGNITUDE", "PHASE", "REAL", "IMAGINARY"})
+_DIXON_KINDS = frozenset(
+    {
+        "W",
+        "F",
+        "IP",
+        "OP",
+        "WATER",
+        "FAT",
+        "IN_PHASE",
+        "OUT_PHASE",
+        "OPP_PHASE",
+        "OPPOSED_PHASE",
+        "INPHASE",
+        "OPPHASE",
+        "IN",
+        "OUT",
+    }
+    | {"OPP", "FF", "WF", "FAT_FRACTION", "WATER_FRACTION", "R2_STAR", "T2_STAR"}
 )
+KIND_WORDS = _PARTS_OF_A_COMPLEX_IMAGE | _DIXON_KINDS
 _VALUES_THAT_COUNT = 4
 # More frames of reference than this in one series, and than a third of its frames, are one for each slice.
 _FRAMES_OF_REFERENCE = 4
@@ -148,7 +166,7 @@ def _by_number(value: Callable[[FrameHeader], float | None], tolerance: Callable
     def split(frames: list[FrameHeader]) -> list[list[FrameHeader]]:
         known = sorted({v for f in frames if (v := value(f)) is not None})
         group, groups = 0, dict.fromkeys(known[:1], 0)
-        for low, high in zip(known, known[1:], strict=False):
+        for low, high in pairwise(known):
             group += high - low > tolerance(low)
             groups[high] = group
         return _by(lambda f: None if (v := value(f)) is None else groups[v])(frames)

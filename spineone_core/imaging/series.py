@@ -25,8 +25,9 @@ from spineone_core.imaging.volume import SagittalVolume, SliceSource
 class Series:
     """Frames of one stack (see `spineone_core.imaging.stacks`), which may lie under one SeriesInstanceUID or several.
 
-    ``copies`` are equal to one of the frames in all that is read of a header but the SOP Instance UID. ``notes`` are what a reader
-    of the result should know of how the stack was made. ``fault`` says why it cannot be read; then it has only its first frame.
+    ``copies`` are equal to one of the frames in all that is read of a header but the SOP Instance UID. ``notes`` are what a
+    reader of the result should know of how the stack was made. ``fault`` says why it cannot be read; then only the first frame is
+    here.
     """
 
     frames: tuple[FrameHeader, ...]

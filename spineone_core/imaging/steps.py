@@ -1,9 +1,10 @@
-"""Where the slices of one kind lie: on which line through the patient, at which places on it, and whether the steps are a stack's."""
+"""Where the slices of one kind lie: on which line, at which places on it, and whether the steps are those of a stack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ MAX_STEP_MM = 50.0
 EVEN_STEP_SHARE = 0.1
 # ... and not more than this share of them are longer than one.
 MISSING_SHARE = 0.25
-# Steps shorter than this share of what the header says of the distance of slices (or of their thickness) are two stacks in one another.
+# Steps shorter than this share of the distance of slices (or thickness) that headers name are two stacks in one another.
 CLOSE_STEP_SHARE = 0.75
 # No two slices of a stack are nearer than this share of its usual (of two, the upper middle) step.
 NEAR_STEP_SHARE = 0.5
@@ -120,7 +121,7 @@ def _parallel_lines(slices: Sequence[Placed], slant: FloatArray) -> list[list[Pl
 
 def _cut_at_gaps(line: list[Placed]) -> list[list[Placed]]:
     parts = [line[:1]]
-    for before, after in zip(line, line[1:], strict=False):
+    for before, after in pairwise(line):
         if after.along - before.along > MAX_STEP_MM:
             parts.append([])
         parts[-1].append(after)
@@ -173,8 +174,8 @@ def is_stack(slices: Sequence[Placed]) -> bool:
 def is_joined_stack(parts: Sequence[Sequence[Placed]]) -> bool:
     """Whether parts of several acquisitions or series are one stack.
 
-    They are where all slices are apart, evenly spaced with no more than one missing in one place, on one line, and not nearer than
-    the header says of their distance, or else of their thickness. Where it says neither, the parts must not lie in one another.
+    They are where all slices are apart, evenly spaced with no more than one missing, on one line, and not nearer than headers say
+    of their distance, or else of their thickness. Where they say neither, the parts must not lie in one another.
     """
     slices = union_of(parts)
     if not (all_apart(slices) and on_one_line(slices)):
@@ -210,7 +211,7 @@ def _declared(slices: Sequence[Placed], *, thickness: bool) -> float | None:
 
 def _interleaved(parts: Sequence[Sequence[Placed]]) -> bool:
     spans = sorted((part[0].along, part[-1].along) for part in parts if len(part) > 1)
-    return any(low < before_high for (_, before_high), (low, _) in zip(spans, spans[1:], strict=False))
+    return any(low < before_high for (_, before_high), (low, _) in pairwise(spans))
 
 
 def split_by_lattice(slices: Sequence[Placed]) -> list[list[Placed]] | None:

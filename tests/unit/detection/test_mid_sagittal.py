@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from spineone_core.detection.mid_sagittal import distance_from_middle_mm, prepare_mid_sagittal
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
 from spineone_core.network.domain import DomainConfig, DomainNetwork
 
@@ -57,6 +59,26 @@ def test_prepare__takes_what_the_check_knows_within_reach_of_the_middle(
     assert score is not None
     assert (score < 0.5) is (striped == taken)
     assert distance_from_middle_mm(stack, prepared) == pytest.approx(4 * abs(taken - 5))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "spacing"), [(64, 64, 0.8), (16, 300, 0.7), (300, 16, 0.7), (1, 1, 1.0), (16, 16, 4.0)]
+)
+@pytest.mark.parametrize("spacing_mm", [CONFIG.spacing_mm, 4.0])
+def test_prepare__too_small_pictures_are_refused(
+    network: DomainNetwork, rows: int, columns: int, spacing: float, spacing_mm: float
+) -> None:
+    """Pooling would shrink them to nothing, which torch answers with a RuntimeError."""
+    stack = volume(5)
+    voxels = np.random.default_rng(1).random((11, rows, columns)).astype(np.float32)
+    small = replace(stack, voxels=voxels, pixel_spacing=(spacing, spacing))
+    config = replace(CONFIG, spacing_mm=spacing_mm)
+    if min(rows, columns) * spacing >= 60 and spacing_mm < 4:
+        assert prepare_mid_sagittal(small, config, network, CPU)[1] is not None
+        return
+    with pytest.raises(NotAnalysable) as error:
+        prepare_mid_sagittal(small, config, network, CPU)
+    assert error.value.reason is Reason.FIELD_OF_VIEW_TOO_SMALL
 
 
 def test_prepare__without_a_check_it_is_the_middle() -> None:

@@ -396,6 +396,17 @@ def test_a_fat_suppressed_series_is_taken_where_the_plain_one_is_too_short() -> 
     assert outcome(stack("T2 SAG", slices=3), stir, min_slices=5).chosen is stir
 
 
+def test_a_stack_that_cannot_be_told_is_not_chosen() -> None:
+    """One picture of it is known, and it would be sagittal T2."""
+    faulty = Series(
+        stack("T2 SAG").frames[:1], fault="with several pictures at one position that no attribute tells apart"
+    )
+    selection = outcome(faulty)
+    assert selection.reason is Reason.NO_SAGITTAL_T2
+    assert "no attribute tells apart" in selection.detail
+    assert outcome(faulty, stack("T2 SAG", number=2)).chosen is not None
+
+
 def test_duplicates_at_one_position_count_once() -> None:
     twice = stack("T2 SAG", slices=4)
     doubled = Series(twice.frames + twice.frames)

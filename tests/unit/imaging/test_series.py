@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import get_decoder, get_encoder
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -234,6 +236,40 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path, keyword: str, value: 
     if not unreadable:
         with pytest.raises(NotAnalysable):
             load_volume(group_series(headers)[0])
+
+
+def set_raw(dataset: Dataset, keyword: str, vr: str, value: str) -> None:
+    """An element as a device wrote it, whatever its VR allows."""
+    tag, content = Tag(keyword), value.encode().ljust(len(value) + len(value) % 2)
+    dataset[tag] = RawDataElement(tag, vr, len(content), content, 0, False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("SeriesNumber", "IS", "456115117112105110101"),
+        ("SeriesNumber", "IS", "3.5"),
+        ("SliceThickness", "DS", "4,0"),
+        ("EchoTime", "DS", "102,4"),
+        ("EchoTime", "IS", "102.4"),
+        ("WindowCenter", "DS", "500,5"),
+        ("AcquisitionNumber", "IS", "Amadeus"),
+        ("AcquisitionTime", "TM", "Amadeus"),
+        ("StudyDate", "DA", "Amadeus"),
+        ("ImagePositionPatient", "DS", "10.00000000000000\\-80.00000000000000\\120.0000000000000"),
+    ],
+)
+def test_numbers_that_break_their_vr_do_not_stop_a_series(tmp_path: Path, keyword: str, vr: str, value: str) -> None:
+    images = [image(k) for k in range(3)]
+    for one in images if keyword != "ImagePositionPatient" else images[:1]:
+        set_raw(one, keyword, vr, value)
+    assert len(load(write(tmp_path, *images)).voxels) == 3
+
+
+def test_spacing_with_a_decimal_comma_is_refused(tmp_path: Path) -> None:
+    dataset = image(0)
+    set_raw(dataset, "PixelSpacing", "DS", "0,6696\\0,6696")
+    assert refusal(write(tmp_path, dataset)).reason is Reason.INVALID_GEOMETRY
 
 
 def test_volume_refuses_inconsistent_parts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,16 +27,23 @@ KINDS = (
     ("ORIGINAL", "PRIMARY", "P", "ND"),
     ("DERIVED", "PRIMARY", "W", "W", "DERIVED"),
 )
-SHIFTS_MM = (0.0, 0.3, 1.3, 2.2, 70.0)
+# The last is wider than a stack and a gap.
+SHIFTS_MM = (0.0, 0.3, 1.3, 2.2, 130.0)
 OFFSETS_MM = (0.0, 9.0, 260.0)
 
 
 @cache
 def phantom(seed: int) -> tuple[FrameHeader, ...]:
     """Headers of a phantom's T2 series, from one side to the other."""
-    with TemporaryDirectory() as folder:
-        headers, _ = read_headers(write_exam(Path(folder), seed, companions=False).files["t2"])
+    headers, _ = read_headers(files_of(seed))
     return tuple(headers)
+
+
+@cache
+def files_of(seed: int) -> tuple[Path, ...]:
+    folder = TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return write_exam(Path(folder.name), seed, companions=False).files["t2"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,9 @@ def slices_of(one: Mixed, index: int, rng: Any) -> list[FrameHeader]:
         if k == one.missing:
             continue
         place, picture = places[k], pictures[k]
-        assert place.position is not None and place.orientation is not None and place.normal is not None
+        assert place.position is not None
+        assert place.orientation is not None
+        assert place.normal is not None
         moved = np.array(place.position) + one.shift * place.normal + one.offset * np.array(place.orientation[3:])
         frames.append(
             replace(
@@ -187,3 +197,49 @@ def test_no_mixture_is_one_stack(mixture: tuple[list[Mixed], list[FrameHeader]])
 @given(mixtures())
 def test_no_mixture_is_one_stack_in_2000(mixture: tuple[list[Mixed], list[FrameHeader]]) -> None:
     check(*mixture)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector.load(device="cpu")
+
+
+@pytest.mark.campaign
+@settings(QUICK, max_examples=20)
+@given(mixture=mixtures())
+def test_the_detector_reads_no_mixture(detector: Detector, mixture: tuple[list[Mixed], list[FrameHeader]]) -> None:
+    """The same on files: the volume that is analysed or refused has slices of one volume only, and its pictures."""
+    drawn, headers = mixture
+    with TemporaryDirectory() as name:
+        files = [write_slice(Path(name), drawn, frame) for frame in headers]
+        reading = detector.read_study(files)
+        if reading.volume is not None:
+            assert len({source.path.name.split("_")[0] for source in reading.volume.sources}) == 1
+            assert set(reading.detection.series_uids) == {
+                str(dcmread(s.path).SeriesInstanceUID) for s in reading.volume.sources
+            }
+
+
+def write_slice(folder: Path, drawn: Sequence[Mixed], frame: FrameHeader) -> Path:
+    """A phantom's slice under the header of the mixture."""
+    volume, number = int(frame.path.parent.name.removeprefix("volume")), int(frame.path.stem)
+    image = dcmread(files_of(drawn[volume].seed)[number])
+    rows, columns = image.pixel_array.shape
+    pixels = np.zeros((frame.rows, frame.columns), "<u2")
+    height, width = min(rows, frame.rows), min(columns, frame.columns)
+    pixels[:height, :width] = image.pixel_array[:height, :width]
+    image.PixelData, image.Rows, image.Columns = pixels.tobytes(), frame.rows, frame.columns
+    image.StudyInstanceUID, image.SeriesInstanceUID = frame.study_uid, frame.series_uid
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = frame.sop_instance_uid
+    image.FrameOfReferenceUID, image.SeriesDescription = frame.frame_of_reference_uid, frame.series_description
+    image.ImageType, image.EchoTime, image.EchoNumbers = list(frame.image_type), frame.echo_time, frame.echo_number
+    image.PixelSpacing = list(frame.pixel_spacing or ())
+    image.ImageOrientationPatient = [f"{v:.12f}" for v in frame.orientation or ()]
+    image.ImagePositionPatient = [f"{v:.6f}" for v in frame.position or ()]
+    image.SliceThickness, image.SpacingBetweenSlices = frame.slice_thickness, frame.spacing_between_slices
+    image.TemporalPositionIdentifier, image.AcquisitionNumber = frame.temporal_position, frame.acquisition_number
+    image.AcquisitionTime, image.InstanceNumber = frame.acquired_at, frame.instance_number
+    image.AcquisitionDate = ""
+    path = folder / f"volume{volume}_{number}.dcm"
+    image.save_as(path)
+    return path

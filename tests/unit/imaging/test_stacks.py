@@ -265,6 +265,13 @@ def test_what_nothing_tells_apart_is_no_stack(rule: Rule) -> None:
     assert "29 other images" in stack.notes[0]
 
 
+def test_numbers_of_acquisitions_and_of_slices_are_not_compared() -> None:
+    """Number 1 is the whole first acquisition, but only the first slice of the second, which would fill a gap of the first."""
+    first = volume("a", 7)[1:]
+    second = volume("b", rule=lambda k: {"acquisition_number": k + 1})
+    assert all(len({frame.path.parent for frame in stack.frames}) == 1 for stack in found(first, second))
+
+
 def test_a_slice_sent_again_is_a_copy() -> None:
     frames = volume("a")
     again = [replace(frames[k], sop_instance_uid=f"1.9.{k}", path=Path("a") / f"again{k}.dcm") for k in (2, 9)]
