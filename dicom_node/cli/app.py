@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from dicom_node.cli import act, keep, look, offline, run, set_up
+from dicom_node.cli import act, explain, keep, look, offline, run, set_up
 from dicom_node.errors import NodeError
 from dicom_node.system.log import describe
 from spineone_core.version import add_version_option
@@ -28,6 +28,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     run.deliver,
     run.web,
     offline.process,
+    explain.explain,
     offline.demo,
     look.status,
     look.jobs,
