@@ -17,6 +17,7 @@ from tests.unit.imaging.test_selection import header, stack
 NAMES = {
     "en": ("L-SPINE T2 SAG", "T-SPINE T2 SAG", "C-SPINE T2 SAG"),
     "en, words": ("Lumbar Spine sag T2", "Thoracic Spine sag T2", "Cervical Spine sag T2"),
+    "en, short": ("LUMB T2 SAG", "THOR T2 SAG", "CERV T2 SAG"),
     "de": ("LWS t2 sag", "BWS t2 sag", "HWS t2 sag"),
     "de, words": ("Lendenwirbelsäule T2", "Brustwirbelsäule T2", "Halswirbelsäule T2"),
     "fr": ("Rachis lombaire T2 sag", "Rachis dorsal T2 sag", "Rachis cervical T2 sag"),
