@@ -35,7 +35,7 @@ def study(tmp_path: Path) -> Path:
     write(folder, 2, "LWS T2 sag Doe^Jane", EchoTime="102", RepetitionTime="3500", ScanningSequence="SE")
     write(folder, 3, "SAG T2 Doe^Jane", EchoTime="15", RepetitionTime="500", ScanningSequence="GR")
     write(folder, 4, "STIR sag", BodyPartExamined="LSPINE", EchoTime="0.06")
-    write(folder, 5, "HWS t2 sag")
+    write(folder, 5, "颈椎 T2 矢状位")
     (folder / "readme.txt").write_text("no image")
     return folder
 
@@ -53,6 +53,7 @@ def test_explain__as_json(study: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert rows[4]["region"] == "lumbar spine by BodyPartExamined"
     assert rows[4]["notes"] == ["impossible echo time not used"]
     assert rows[4]["outcome"].endswith("a series without fat suppression is preferred")
+    assert rows[5]["region"] == "cervical spine by description"
     assert rows[5]["outcome"] == "not chosen: described as another region"
     assert json.loads(output)["no_images"] == [str(study / "readme.txt")]
     assert "doe" not in output.lower()
