@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.cli import act, find, keep, look, offline, run, set_up
+from dicom_node.cli import act, explain, find, keep, look, offline, run, set_up
 from dicom_node.database.connection import DAMAGED
 from dicom_node.errors import DatabaseError, NodeError
 from dicom_node.system.log import describe, printable
@@ -30,6 +30,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     run.deliver,
     run.web,
     offline.process,
+    explain.explain,
     offline.demo,
     look.status,
     look.jobs,

@@ -42,7 +42,7 @@ REGION_WORDS: dict[Region, tuple[str, ...]] = {
         r"腰|요추|요천추|허리",  # zh, ja; ko
     ),
     Region.CERVICAL: (
-        r"CERVI|SERVIK|\bC ?SP(INE)?\b|\b(HWS|HWK|CWK|NECK|NACKE\w*)\b",  # en, de, nl, fr, it, es, pt; tr
+        r"\bCERV|CERVI|SERVIK|\bC ?SP(INE)?\b|\b(HWS|HWK|CWK|NECK|NACKE\w*|NAKKE\w*)\b",  # en, de, nl, fr, it, es, pt; tr
         r"\bHALS\w*|\bKAULA\w*|\bNISKA\w*",  # de, nl, sv, da, no; fi
         r"\bSZYJN\w*|\bKRCN\w*|\bNYAKI\w*|\bVRATN\w*",  # pl, cs, sk, hu, hr
         r"\bШЕЙН\w*|\bШИЙН\w*|\bШЕ[ЯИЮ]\b|\b(ШОП|ШКОП)\b",  # ru, uk
@@ -50,8 +50,8 @@ REGION_WORDS: dict[Region, tuple[str, ...]] = {
         r"颈|頸|頚|경추|목뼈",  # zh, ja; ko
     ),
     Region.THORACIC: (
-        r"T[H]?ORA[CKX]|\b[TD] ?SP(INE)?\b|\b(BWS|BWK|TWK|DORSAL(E|ES|IS)?)\b",  # en, de, nl, tr, es, it, fr, pt
-        r"\bBRUSTWIRB\w*|\bBORSTWERV\w*|\bBROSTRYGG\w*|\bBRYSTRYGG\w*|\bBRYSTHV\w*|\bRINTA\w*",  # de, nl, sv, no, da; fi
+        r"TH?ORA[CKX]|\bTHOR\b|\b[TD] ?SP(INE)?\b|\b(BWS|BWK|TWK|DORSAL(E|ES|IS)?)\b",  # en, de, nl, tr, es, it, fr, pt
+        r"\bBRUSTWIRB\w*|\bBORSTWERV\w*|\bBROSTRYGG\w*|\bBRYSTRYG\w*|\bBRYSTHV\w*|\bRINTA\w*",  # de, nl, sv, no, da; fi
         r"\bPIERSIOW\w*|\bHRUDN\w*|\bHATI\b",  # pl, cs, sk, hu
         r"\bГРУДН\w*|\b(ГОП|ГКОП)\b",  # ru, uk
         r"\bΘΩΡΑΚ\w*|חזי|גבי|صدري|ظهري",  # el, he, ar

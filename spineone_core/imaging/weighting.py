@@ -129,7 +129,9 @@ def _judge(
         source = named.source if named.kind else "AcquisitionContrast"
         return ("T2", source, ()) if short is None else (short, "TE and TR", ())
     if named.kind is not None and by_times == "T2" and coded in (None, "T2") and _overruled(header, facts, named):
-        return "T2", "TE and TR", (f"the {named.source} names another contrast than TE and TR, which are those of T2",)
+        # A name that says T2 beside another contrast says T2, too.
+        note = f"the {named.source} names another contrast than TE and TR, which are those of T2"
+        return "T2", named.source if named.t2 else "TE and TR", (note,)
     if named.kind is not None:
         return named.kind, named.source, ()
     return (by_times, "TE and TR", ()) if coded is None else (coded, "AcquisitionContrast", ())

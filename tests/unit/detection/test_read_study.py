@@ -57,19 +57,11 @@ def station(name: str, body_part: str, up_mm: float) -> Change:
     return change
 
 
-@pytest.mark.parametrize(
-    ("names", "body_parts"),
-    [
-        (("t2_tse_sag",) * 3, ("SPINE",) * 3),
-        (("腰椎 T2 矢状位", "胸椎 T2 矢状位", "颈椎 T2 矢状位"), ("SPINE",) * 3),
-    ],
-    ids=["height", "names"],
-)
-def test_of_three_stations_the_lumbar_one_is_read(
-    detector: Detector, exam: WrittenExam, tmp_path: Path, names: tuple[str, ...], body_parts: tuple[str, ...]
+def test_of_three_unnamed_stations_the_lumbar_one_is_read(
+    detector: Detector, exam: WrittenExam, tmp_path: Path
 ) -> None:
-    rows = zip(names, body_parts, (0.0, 240.0, 480.0), (4, 5, 6), strict=True)
-    files = [series(exam, tmp_path, number, station(name, part, up)) for name, part, up, number in rows]
+    heights = ((4, 0.0), (5, 240.0), (6, 480.0))
+    files = [series(exam, tmp_path, number, station("t2_tse_sag", "SPINE", up)) for number, up in heights]
     reading = detector.read_study([tmp_path])
     assert reading.detection.analysed
     assert reading.detection.series_uid == str(pydicom.dcmread(files[0][0]).SeriesInstanceUID)
@@ -78,7 +70,6 @@ def test_of_three_stations_the_lumbar_one_is_read(
 @pytest.mark.parametrize(
     ("name", "protocol"),
     [
-        ("T1 SAG", "L-SPINE"),
         ("SAG FSE", "L-SPINE T1 T2 STIR DWI"),
     ],
 )

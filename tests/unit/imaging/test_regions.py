@@ -17,6 +17,7 @@ from tests.unit.imaging.test_selection import header, stack
 NAMES = {
     "en": ("L-SPINE T2 SAG", "T-SPINE T2 SAG", "C-SPINE T2 SAG"),
     "en, words": ("Lumbar Spine sag T2", "Thoracic Spine sag T2", "Cervical Spine sag T2"),
+    "en, short": ("LUMB T2 SAG", "THOR T2 SAG", "CERV T2 SAG"),
     "de": ("LWS t2 sag", "BWS t2 sag", "HWS t2 sag"),
     "de, words": ("Lendenwirbelsäule T2", "Brustwirbelsäule T2", "Halswirbelsäule T2"),
     "fr": ("Rachis lombaire T2 sag", "Rachis dorsal T2 sag", "Rachis cervical T2 sag"),
@@ -25,6 +26,10 @@ NAMES = {
     "pt": ("Coluna lombar T2 sag", "Coluna torácica T2 sag", "Coluna cervical T2 sag"),
     "nl": ("LWK T2 sag", "TWK T2 sag", "CWK T2 sag"),
     "sv": ("Ländrygg T2 sag", "Bröstrygg T2 sag", "Halsrygg T2 sag"),
+    "da": ("Lænderyg T2 sag", "Brystryg T2 sag", "Halsryg T2 sag"),
+    "no": ("Korsrygg T2 sag", "Brystrygg T2 sag", "Nakke T2 sag"),
+    "sk": ("drieková chrbtica T2", "hrudná chrbtica T2", "krčná chrbtica T2"),
+    "hu": ("ágyéki gerinc T2", "háti gerinc T2", "nyaki gerinc T2"),
     "fi": ("lanneranka t2 sag", "rintaranka t2 sag", "kaularanka t2 sag"),
     "pl": ("T2 sag kr. lędźwiowy", "T2 sag kr. piersiowy", "T2 sag kr. szyjny"),
     "cs": ("bederní páteř T2", "hrudní páteř T2", "krční páteř T2"),

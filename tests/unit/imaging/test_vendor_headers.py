@@ -138,6 +138,16 @@ OTHERS = [
     ("GE SAG T2", gradient(23, 600, 25), "gradient echo by its sequence parameters"),
     ("SAG T2 FSE STAND UP", tse(160, 2500, 14, flip_angle=90.0, manufacturer="FONAR"), PLAIN),
     ("T1 SAG", tse(102, 3500), PLAIN),
+    ("T2 TSE SAG FLOW", tse(102, 3500), PLAIN),
+    ("SAG T2 SUB", tse(102, 3500), PLAIN),
+    ("SAG T2 (NO FS)", tse(102, 3500), PLAIN),
+    ("T2 sag o. FS", tse(102, 3500), PLAIN),
+    ("T2 sag ohne Fettsättigung", tse(102, 3500), PLAIN),
+    ("T2 sans saturation de la graisse", tse(102, 3500), PLAIN),
+    ("T2 FS OFF", tse(102, 3500), PLAIN),
+    ("Sag T2 w/o FS", tse(102, 3500), PLAIN),
+    ("Sag T2 w/ FS", tse(102, 3500), SUPPRESSED),
+    ("STIR", {"acquisition_contrast": "STIR", "echo_time": 30.0, "repetition_time": 3000.0}, SUPPRESSED),
     ("SAG T2 DORSAL RECUMBENT", tse(102, 3500), PLAIN),
     ("T2 SAG HEAD FIRST", tse(102, 3500), PLAIN),
     ("腰椎 T2 矢状位", tse(102, 3500), PLAIN),
@@ -172,7 +182,7 @@ OTHERS = [
         for number, row in enumerate(rows)
     ],
 )
-def test_the_right_answer(description: str, facts: dict[str, Any], answer: str) -> None:
+def test_right_answer(description: str, facts: dict[str, Any], answer: str) -> None:
     selection = select_series([stack(description, **facts)])
     outcome = selection.explanations[0].split(": ", 1)[1]
     if answer in (PLAIN, SUPPRESSED):
@@ -182,3 +192,49 @@ def test_the_right_answer(description: str, facts: dict[str, Any], answer: str) 
         assert any("fat-suppressed" in warning for warning in selection.warnings) == (answer is SUPPRESSED)
     else:
         assert outcome.startswith(f"not chosen: {answer}"), outcome
+
+
+def test_a_contrast_that_the_times_overrule_is_told() -> None:
+    selection = select_series([stack("T1 SAG", **tse(102, 3500))])
+    assert selection.warnings == (
+        "no description says T2; taken as T2 by TE and TR",
+        "the description names another contrast than TE and TR, which are those of T2",
+    )
+
+
+def test_impossible_times_are_told() -> None:
+    selection = select_series([stack("T2 SAG", **tse(0.102, 3.5))])
+    assert selection.warnings == ("impossible echo time not used", "impossible repetition time not used")
+
+
+def test_an_acquired_series_goes_before_one_marked_as_derived() -> None:
+    original = stack("T2 SAG", number=1, **tse(102, 3500))
+    derived = stack("LWS T2 SAG", number=2, **tse(102, 3500, image_type=("DERIVED", "SECONDARY")))
+    assert select_series([derived, original]).chosen is original
+    assert any("marked as derived" in warning for warning in select_series([derived]).warnings)
+
+
+def test_of_dixon_parts_in_phase_goes_first_then_water() -> None:
+    names = ("WATER: Sag T2 Flex", "InPhase: Sag T2 Flex", "OutPhase: Sag T2 Flex", "FAT: Sag T2 Flex")
+    water, in_phase, opposed, fat = (stack(name, number=n, **fse(85, 3000)) for n, name in enumerate(names, start=5))
+    assert select_series([water, in_phase, opposed, fat]).candidates == (in_phase, water)
+    assert select_series([opposed, fat]).chosen is None
+
+
+def test_the_magnitude_of_two_series_is_chosen_though_the_phase_is_later() -> None:
+    magnitude, phase = (
+        stack("t2_tse_sag", number=n, **tse(102, 3500, image_type=(*ORIGINAL, part, "ND")))
+        for n, part in ((4, "M"), (5, "P"))
+    )
+    assert select_series([magnitude, phase]).candidates == (magnitude,)
+
+
+def test_a_denied_fat_suppression_goes_before_stir() -> None:
+    plain = stack("SAG T2 NON FS", number=4, **tse(102, 3500))
+    stir = stack("SAG STIR", number=5, **inversion(60, 3500, 170))
+    assert select_series([plain, stir]).candidates == (plain, stir)
+
+
+def test_the_long_echo_of_two_is_chosen() -> None:
+    echoes = [stack("PD+T2 TSE SAG", number=2, **tse(echo, 3200)) for echo in (14, 102)]
+    assert select_series(echoes).candidates == (echoes[1],)
