@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,19 @@ def test_random_bytes(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[s
         if status:
             assert said.startswith("error: ")
             assert "database" in said
+
+
+def test_a_value_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The database opens, and the command meets the damage only when it reads."""
+    assert run("init", "--dir", tmp_path) == 0
+    path = tmp_path / "data" / "node.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        columns = "kind, subject, detail, count, opened_at, last_at"
+        values = "'refused', 'x', CAST(x'fffe' AS TEXT), 1, '2026-01-01 00:00:00', '2026-01-01 00:00:00'"
+        database.execute(f"INSERT INTO alerts ({columns}) VALUES ({values})")
+    capsys.readouterr()
+    assert run("alerts", "--config", tmp_path / "node.toml") == 2
+    assert "error: the database cannot be used" in capsys.readouterr().err
 
 
 def test_a_schema_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -856,8 +856,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(78, "so are errors", (_CLI_APP, "{printable(line, 10_000)}", "{line}")),
     _of(
         79,
-        "a schema that is no text",
-        (_DATABASE_CONNECTION, "    except UnicodeDecodeError:\n", "    except ZeroDivisionError:\n"),
+        "damage that shows when a command reads",
         (_CLI_APP, "(SQLAlchemyError, UnicodeDecodeError)", "ZeroDivisionError"),
     ),
     _of(

@@ -488,6 +488,7 @@ ROWS: tuple[Row, ...] = (
         "random bytes in the database",
         "one line that says so",
         (
+            "acceptance/test_damaged_database.py::test_a_value_that_is_no_text",
             "acceptance/test_damaged_database.py::test_a_schema_that_is_no_text",
             "acceptance/test_damaged_database.py::test_random_bytes",
         ),

@@ -64,7 +64,7 @@ def region(meaning: str, value: str = "421060004") -> Sequence:
     "hidden",
     [
         "MUELLER", "mueller", "MULLER", "Mu\u0308ller", "müller", "Gabriele", "GABRIELEMUELLER", "MüllerGabriele", "annmuller",
-        "Lee", "LEEIAN", "for Ian", "HOSP0047111", "hosp 0047111", "0047111", "47111", "no. 0047-111", "ACC20240017",
+        "Lee", "LEEIAN", "IANLEE", "for Ian", "HOSP0047111", "hosp 0047111", "0047111", "47111", "no. 0047-111", "ACC20240017",
         "1961-03-24", "24.03.1961", "03/24/1961", "24MAR1961", "24. März 1961", "March 24, 1961", "19610324", "240361",
         "61-03-24", "2024-03-15", "St Elsewhere-Clinic", "MUELLER_G",
     ],
