@@ -65,7 +65,7 @@ def process_study(
 
     The time of the run is written into the objects, so their UIDs depend on it: every run makes new ones.
     """
-    analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+    analysis = analyse(detector, study_uid, inputs, settings, created=now)
     folder = safe_path(out, study_uid)
     make_folder(folder.resolve())
     for product in analysis.products:

@@ -33,6 +33,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     look.jobs,
     look.job,
     act.retry,
+    act.release,
     act.resend,
     look.alerts,
     act.acknowledge,

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.analysis.detector import load_detector
+from dicom_node.analysis.patient import TwoPatientsError
 from dicom_node.cli.options import log_errors_only
 from dicom_node.cli.printing import print_analysis
 from dicom_node.errors import NodeError
@@ -34,11 +35,19 @@ def process(
     if not found.studies:
         raise NodeError("there is no DICOM study among the files")
     detector = load_detector(settings)
+    put_aside = 0
     for study_uid, inputs in sorted(found.studies.items()):
-        analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
+        try:
+            analysis = process_study(detector, study_uid, inputs, settings, out, datetime.now(UTC))
+        except TwoPatientsError as error:
+            print(f"put aside: {study_uid}: {error}", file=sys.stderr)
+            put_aside += 1
+            continue
         print_analysis(analysis, out / study_uid)
         if config is not None:
             audit_offline(settings, study_uid, inputs, analysis, out)
+    if put_aside:
+        raise typer.Exit(1)
 
 
 def demo(
