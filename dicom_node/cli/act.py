@@ -14,7 +14,6 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.alerts import record
 from dicom_node.analysis import jobs
-from dicom_node.analysis.release import Released
 from dicom_node.analysis.release import release as release_study
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command
@@ -67,7 +66,8 @@ def release(
     if birth_date is not None and not re.fullmatch(r"\d{8}", birth_date):
         raise typer.BadParameter("--birth-date: must be YYYYMMDD")
     settings, database = open_node(config)
-    with command(AuditLog(settings), f"release of study {study} for one of its patients"), database.write() as session:
+    audit = AuditLog(settings)
+    with command(audit, f"release of study {study} for one of its patients"), database.write() as session:
         done = release_study(
             session,
             settings.data_dir,
@@ -77,11 +77,11 @@ def release(
             birth_date=birth_date,
             now=utc_now(),
         )
-    _print_released(study, done)
-
-
-def _print_released(study: str, done: Released) -> None:
-    print(f"study {study}: {done.used} images are used, {done.left_out} are left out")
+    outcome = f"study {study}: {done.used} images are used, {done.left_out} are left out"
+    with command(audit, outcome):
+        # Only now is it known how many the release leaves out.
+        pass
+    print(outcome)
     print(f"job {done.job} waits for a worker" if done.job else "it is analysed when no more images come")
 
 

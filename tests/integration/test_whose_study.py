@@ -109,6 +109,7 @@ def test_two_patients__put_aside__released__and_reported_under_the_right_one(
     assert "3 images of another patient were left out" in node.findings()
     recorded = "".join(path.read_text() for path in (node.settings.data_dir / "audit").glob("*.log"))
     assert f"release of study {STUDY} for one of its patients" in recorded
+    assert f"study {STUDY}: 5 images are used, 3 are left out" in recorded
     assert "PID-A" not in recorded
 
 
