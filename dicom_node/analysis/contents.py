@@ -110,23 +110,27 @@ def contents_of_refusal(reason: Reason, header: Dataset) -> tuple[tuple[str, str
 
 
 def _digest_of(volume: SagittalVolume, indices: Sequence[int], header: Dataset) -> str:
-    frames = [_values(_places(header, volume.sources[index].frame_number), READ) for index in indices]
+    shared = [place for group in header.get("SharedFunctionalGroupsSequence") or [] for place in _macros(group)]
+    groups = header.get("PerFrameFunctionalGroupsSequence") or []
+    frames = []
+    for index in indices:
+        # The places in which an attribute of a frame may stand (PS3.3 C.7.6.16), the nearest first.
+        number = volume.sources[index].frame_number
+        own = _macros(groups[number - 1]) if number is not None and number <= len(groups) else []
+        frames.append(_values([*own, *shared, header], READ))
     digest = _hash([_values([header], COPIED), frames, volume.voxels.shape[1:]])
     for index in indices:
         digest.update(np.ascontiguousarray(volume.voxels[index], dtype="<f4").tobytes())
     return digest.hexdigest()
 
 
+def _macros(group: Dataset) -> list[Dataset]:
+    """The first item of each functional group macro."""
+    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
+
+
 def _hash(values: Any) -> Any:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-
-
-def _places(header: Dataset, frame_number: int | None) -> list[Dataset]:
-    """Where attributes of a frame stand: in its functional groups, in the shared ones, in the image (C.7.6.16)."""
-    per_frame = list(header.get("PerFrameFunctionalGroupsSequence") or [])
-    own = per_frame[frame_number - 1 : frame_number] if frame_number is not None else []
-    groups = [*own, *(header.get("SharedFunctionalGroupsSequence") or [])]
-    return [*(e.value[0] for group in groups for e in group if e.VR == "SQ" and e.value), header]
 
 
 def _values(places: Sequence[Dataset], keywords: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RLELossless
 from sqlalchemy import select
 
+from dicom_node.cli import offline
 from dicom_node.cli.app import main
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import OutboxRow
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.settings.node import NodeSettings
-from tests.fakes.datasets import STUDY, mr_image
+from tests.fakes.datasets import STUDY, mr_image, save
+from tests.fakes.detector import FakeDetector
 from tests.fakes.scu import free_port, send
 from tests.fakes.still_node import StillNode
 
@@ -141,3 +144,21 @@ def test_release__help_says_what_an_administrator_must_know(capsys: pytest.Captu
     shown = " ".join(capsys.readouterr().out.split())
     for words in ("put aside", "Look the study up", "--birth-date", "left out", "correct"):
         assert words in shown
+
+
+def test_process__names_a_study_that_it_puts_aside_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = STUDY + ".5"
+    mixed = [*images(range(1, 6), ANNA), *images(range(6, 9), JOHN)]
+    good = [mr_image(number, study=other) for number in range(1, 6)]
+    for image in [*mixed, *good]:
+        save(image, tmp_path / "in" / f"{image.SOPInstanceUID}.dcm")
+    monkeypatch.setattr(offline, "load_detector", lambda settings: FakeDetector())
+    with pytest.raises(SystemExit) as ended:
+        main(["process", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert f"put aside: {STUDY}: two_patients: " in said.err
+    assert f"{other}: analysed" in said.out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [other]
