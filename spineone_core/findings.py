@@ -44,6 +44,7 @@ class Reason(StrEnum):
     stage: Stage
     text: str
 
+    TWO_PATIENTS = "two_patients", Stage.BEFORE_ANALYSIS, "the images contradict each other about the patient"
     NO_IMAGES = "no_images", Stage.BEFORE_ANALYSIS, "the study holds no MR image that can be read"
     NO_SAGITTAL_T2 = "no_sagittal_t2", Stage.BEFORE_ANALYSIS, "the study holds no sagittal T2-weighted series"
     TOO_FEW_SLICES = (

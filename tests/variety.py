@@ -26,6 +26,7 @@ from dicom_node.settings.sections import ResultsRules
 from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.findings import Detection, Finding, ModelIdentity, Status
 from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.selection import Selection
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.phantom.dicom import WrittenExam, write_exam
@@ -186,6 +187,7 @@ def _results(
 class _Reading:
     detection: Detection
     volume: SagittalVolume | None
+    selection: Selection
 
 
 class TruthReader:
@@ -199,7 +201,7 @@ class TruthReader:
     def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> _Reading:
         frames, _ = read_headers(paths)
         (series,) = group_series(frames)
-        return _Reading(self.detection, load_volume(series))
+        return _Reading(self.detection, load_volume(series), Selection(series, None, "", (), candidates=(series,)))
 
 
 def truth(exam: WrittenExam) -> Detection:

@@ -4,21 +4,68 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from dicom_node.analysis.detector import StudyReader
+from dicom_node.analysis.contents import contents_of, contents_of_refusal
+from dicom_node.analysis.detector import StudyReader, StudyReading
 from dicom_node.analysis.inputs import Headers, Input, used_inputs
+from dicom_node.analysis.patient import judge
 from dicom_node.analysis.products import History, Material, Product, make_products
 from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.images.patients import PatientIdentity, read_identity
 from dicom_node.results.envelope import departures, unwritable
 from dicom_node.settings.node import NodeSettings
 from spineone_core.findings import Detection, Reason
 from spineone_core.imaging.headers import MR_IMAGES
 from spineone_core.imaging.volume import SagittalVolume
+
+# The settings of [results] that every digest names. A later one counts only where it is not at its default, so that
+# a release with more settings still recognises the results of those before it.
+_ALWAYS_NAMED = (
+    "structured_report",
+    "scoord3d",
+    "secondary_capture",
+    "table_page",
+    "slice_sheet",
+    "presentation_state",
+    "key_object",
+    "degenerative_disc",
+    "degenerative_vertebra",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A study that was read, before anything is made of it.
+
+    Parameters
+    ----------
+    volume
+        The series that was analysed; None if none could be read.
+    key
+        Says whether a result of the same exists already.
+    headers
+        The headers of the inputs.
+    used
+        The inputs that the result is about: the analysed images, or if there are none all that might have been.
+    notes
+        What is to be known about the patient (`patient.judge`).
+    departures
+        What of patient and study a result cannot repeat as it came, in words without values. Where the patient cannot stand in a
+        DICOM object at all, the detection is a refusal whose only file are the findings.
+    """
+
+    detection: Detection
+    volume: SagittalVolume | None
+    key: ResultKey
+    headers: Headers
+    used: tuple[Input, ...]
+    notes: tuple[str, ...]
+    departures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +81,83 @@ class Analysis:
     departures: tuple[str, ...] = ()
 
 
-def settings_digest(settings: NodeSettings, *, salt: str = "") -> str:
+def settings_digest(settings: NodeSettings) -> str:
     """SHA-256 over the settings that change results."""
-    values = {"results": settings.results.model_dump(), "min_slices": settings.study.min_slices, "salt": salt}
+    fields = type(settings.results).model_fields
+    results = {
+        name: value
+        for name, value in settings.results.model_dump(mode="json").items()
+        if name in _ALWAYS_NAMED or getattr(settings.results, name) != fields[name].default
+    }
+    # "salt" has no meaning any more; it stays because the digests of earlier releases hold it.
+    values = {"results": results, "min_slices": settings.study.min_slices, "salt": ""}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read(
+    detector: StudyReader,
+    study_uid: str,
+    inputs: Sequence[Input],
+    settings: NodeSettings,
+    *,
+    created: datetime,
+    confirmed: Collection[PatientIdentity] = frozenset(),
+    left_out: int = 0,
+) -> Reading:
+    """Read a study, and find out whether it is one patient's.
+
+    Parameters
+    ----------
+    created
+        Time of the job. It is written into the objects, so that a second attempt makes the same objects.
+    confirmed
+        Identities that a person said are of one patient.
+    left_out
+        Number of images that are another patient's, as a person said.
+
+    Raises
+    ------
+    TwoPatientsError
+        If the images that the result uses, or those that it might as well have used, are of two patients.
+    """
+    looked_at = used_inputs(inputs)
+    detection, volume, candidates = _detect(detector, study_uid, looked_at, settings.study.min_slices)
+    stack = {source.sop_instance_uid for source in volume.sources} if volume is not None else set()
+    deciding = (stack | candidates) or {i.sop_instance_uid for i in looked_at}
+    notes = judge({i.sop_instance_uid: read_identity(i.path) for i in inputs}, deciding, confirmed)
+    if left_out:
+        notes.append(f"{left_out} images of another patient were left out, as the release of the study says")
+    used = tuple(i for i in looked_at if i.sop_instance_uid in (stack or deciding))
+    headers = Headers(looked_at, used)
+    detection, departing = _with_patient(detection, headers.patient(detection.sop_instance_uid))
+    if detection.reason is None and volume is not None:
+        contents = contents_of(volume, headers.of)
+    else:
+        reason = detection.reason or Reason.NO_IMAGES
+        contents = contents_of_refusal(reason, headers.patient(detection.sop_instance_uid))
+    digest, moment = settings_digest(settings), created.isoformat()
+    key = ResultKey(study_uid, contents, detector.identity.digest, digest, moment)
+    detection = replace(detection, warnings=(*detection.warnings, *notes))
+    return Reading(detection, volume, key, headers, used, tuple(notes), departing)
+
+
+def make(reading: Reading, settings: NodeSettings, *, created: datetime, history: History) -> Analysis:
+    """Make what the settings ask for; the findings are always made.
+
+    Parameters
+    ----------
+    history
+        Says which reports the new ones replace.
+
+    Raises
+    ------
+    RefusedByGateError
+        If an object that was made is not fit to be sent.
+    """
+    detection, key = reading.detection, reading.key
+    moment = created.astimezone()
+    material = Material(detection, reading.volume, reading.headers, key, moment, settings, history)
+    return Analysis(detection, key, make_products(material), reading.departures)
 
 
 def analyse(
@@ -47,41 +167,11 @@ def analyse(
     settings: NodeSettings,
     *,
     created: datetime,
-    salt: str = "",
-    history: History = lambda key: {},
+    history: History = lambda study_uid: {},
 ) -> Analysis:
-    """Read a study and make what the settings ask for; the findings are always made.
-
-    Parameters
-    ----------
-    created
-        Time of the job. It is written into the objects, so that a second attempt makes the same objects.
-    salt
-        Distinguishes results that are made outside the node's database.
-    history
-        Says which reports the new ones replace.
-
-    Returns
-    -------
-    Where the patient cannot stand in a DICOM object, a refusal whose only file are the findings.
-
-    Raises
-    ------
-    RefusedByGateError
-        If an object that was made is not fit to be sent.
-    """
-    used = used_inputs(inputs)
-    key = ResultKey(
-        study_uid,
-        tuple((i.sop_instance_uid, i.sha256) for i in used),
-        detector.identity.digest,
-        settings_digest(settings, salt=salt),
-    )
-    headers = Headers(used)
-    detection, volume = _detect(detector, study_uid, used, settings.study.min_slices)
-    detection, departing = _with_patient(detection, headers.patient(detection.sop_instance_uid))
-    material = Material(detection, volume, headers, key, created.astimezone(), settings, history)
-    return Analysis(detection, key, make_products(material), departing)
+    """Read a study and make what the settings ask for, as `read` and `make` do."""
+    reading = read(detector, study_uid, inputs, settings, created=created)
+    return make(reading, settings, created=created, history=history)
 
 
 def _with_patient(detection: Detection, header: Dataset) -> tuple[Detection, tuple[str, ...]]:
@@ -96,12 +186,17 @@ def _with_patient(detection: Detection, header: Dataset) -> tuple[Detection, tup
 
 
 def _detect(
-    detector: StudyReader, study_uid: str, used: Sequence[Input], min_slices: int
-) -> tuple[Detection, SagittalVolume | None]:
-    images = [i.path for i in used if i.sop_class_uid in MR_IMAGES]
+    detector: StudyReader, study_uid: str, looked_at: Sequence[Input], min_slices: int
+) -> tuple[Detection, SagittalVolume | None, set[str]]:
+    """The detection, what it was made on, and the SOP Instance UIDs of every series that could have been chosen."""
+    images = [i.path for i in looked_at if i.sop_class_uid in MR_IMAGES]
     if not images:
         detail = "the study holds no MR image"
-        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None
+        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None, set()
     reading = detector.read_study(images, min_slices=min_slices)
     # A study with unreadable headers does not give its own UID.
-    return replace(reading.detection, study_uid=study_uid), reading.volume
+    return replace(reading.detection, study_uid=study_uid), reading.volume, _candidates(reading)
+
+
+def _candidates(reading: StudyReading) -> set[str]:
+    return {frame.sop_instance_uid for series in reading.selection.candidates for frame in series.frames}

@@ -9,6 +9,7 @@ from typing import Protocol
 from dicom_node.errors import ModelError
 from dicom_node.settings.node import NodeSettings
 from spineone_core.findings import Detection, ModelIdentity
+from spineone_core.imaging.selection import Selection
 from spineone_core.imaging.volume import SagittalVolume
 
 
@@ -22,6 +23,10 @@ class StudyReading(Protocol):
     @property
     def volume(self) -> SagittalVolume | None:
         """The series that was read; None if none could be read."""
+
+    @property
+    def selection(self) -> Selection:
+        """How the series was chosen, and which others could have been."""
 
 
 class StudyReader(Protocol):

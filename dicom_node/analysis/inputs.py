@@ -27,7 +27,7 @@ class Input:
 
 
 def used_inputs(inputs: Sequence[Input]) -> list[Input]:
-    """The inputs that a result depends on: the MR images, or everything if there are none."""
+    """The inputs that an analysis may use: the MR images, or everything if there are none."""
     return [i for i in inputs if i.sop_class_uid in MR_IMAGES] or list(inputs)
 
 
@@ -37,13 +37,19 @@ def _age(entry: Input) -> tuple[float, str]:
 
 
 class Headers:
-    """The headers of the inputs, read when they are asked for."""
+    """The headers of the inputs, read when they are asked for.
 
-    def __init__(self, inputs: Sequence[Input]) -> None:
+    Parameters
+    ----------
+    inputs
+        Every file that was looked at.
+    used
+        Those among them that the result is about: they say whose study it is.
+    """
+
+    def __init__(self, inputs: Sequence[Input], used: Sequence[Input]) -> None:
         self._paths = {i.sop_instance_uid: i.path for i in inputs}
-        corrected = [i for i in inputs if i.version > 1]
-        newest = max(corrected, key=_age, default=None)
-        self._corrected = newest.sop_instance_uid if newest is not None else ""
+        self._used = sorted(used, key=_age)
 
     def of(self, sop_instance_uid: str) -> Dataset | None:
         """The header of an input; None if no input has this UID."""
@@ -51,11 +57,16 @@ class Headers:
         return None if path is None else read_dataset(path, pixels=False)
 
     def patient(self, preferred: str) -> Dataset:
-        """The header that says whose study it is: the newest correction's, else the preferred one, else an image's."""
-        header = self.of(self._corrected) or self.of(preferred)
+        """The header that says whose study it is.
+
+        It is the newest correction's among the files used, else the preferred one, else that of the image that came
+        first: a later image of the same study changes nothing.
+        """
+        corrected = [i.sop_instance_uid for i in self._used if i.version > 1]
+        header = (self.of(corrected[-1]) if corrected else None) or self.of(preferred)
         return header if header is not None else self._first_image()
 
     def _first_image(self) -> Dataset:
-        headers = (read_dataset(path, pixels=False) for path in self._paths.values())
+        headers = (read_dataset(entry.path, pixels=False) for entry in self._used)
         first = next(headers)
         return first if "Rows" in first else next((h for h in headers if "Rows" in h), first)

@@ -32,6 +32,8 @@ class Event(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED_TRANSIENT = "failed_transient"
     REJECTED = "rejected"
+    # The study waits for a person's decision; this is no failure of the analysis.
+    PUT_ASIDE = "put_aside"
     EXHAUSTED = "exhausted"
     LEASE_EXPIRED = "lease_expired"
     HANDED_BACK = "handed_back"
@@ -47,6 +49,7 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (JobState.RUNNING, Event.SUCCEEDED): JobState.DONE,
     (JobState.RUNNING, Event.FAILED_TRANSIENT): JobState.WAITING,
     (JobState.RUNNING, Event.REJECTED): JobState.FAILED,
+    (JobState.RUNNING, Event.PUT_ASIDE): JobState.FAILED,
     (JobState.RUNNING, Event.EXHAUSTED): JobState.FAILED,
     (JobState.RUNNING, Event.LEASE_EXPIRED): JobState.WAITING,
     (JobState.RUNNING, Event.HANDED_BACK): JobState.WAITING,
@@ -147,6 +150,15 @@ def reject(session: Session, held: Claim, reason: str) -> None:
     """Note a permanent failure: the job is put aside with an alert."""
     job = _held(session, held)
     _give_up(session, job, Event.REJECTED, reason)
+
+
+def put_aside(session: Session, held: Claim, kind: AlertKind, reason: str) -> None:
+    """Note that the study waits for a person's decision, with the alert that says what about."""
+    job = _held(session, held)
+    job.reason = reason
+    _apply(session, job, Event.PUT_ASIDE, reason)
+    close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
+    raise_alert(session, kind, job.study_uid, reason)
 
 
 def hand_back(session: Session, held: Claim) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from dicom_node.analysis.analyse import Analysis, analyse
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
+from dicom_node.analysis.patient import TwoPatientsError
 from dicom_node.analysis.products import Product, RefusedByGateError
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog, patient_in
@@ -78,12 +79,14 @@ def process_study(
         If the files cannot be written.
     """
     try:
-        analysis = analyse(detector, study_uid, inputs, settings, created=now, salt=now.isoformat())
+        analysis = analyse(detector, study_uid, inputs, settings, created=now)
+    except TwoPatientsError as error:
+        analysis = _failed(detector, study_uid, inputs, Reason.TWO_PATIENTS, str(error), now)
     except RefusedByGateError as error:
-        analysis = _failed(detector, study_uid, inputs, Reason.UNWRITABLE, str(error))
+        analysis = _failed(detector, study_uid, inputs, Reason.UNWRITABLE, str(error), now)
     except Exception as error:  # one study must not end the batch
         get_logger().exception("analysis_failed", study_uid=study_uid)
-        analysis = _failed(detector, study_uid, inputs, Reason.ANALYSIS_FAILED, describe(error))
+        analysis = _failed(detector, study_uid, inputs, Reason.ANALYSIS_FAILED, describe(error), now)
     folder = safe_path(out, study_uid)
     make_folder(folder.resolve())
     for product in analysis.products:
@@ -93,10 +96,13 @@ def process_study(
     return analysis
 
 
-def _failed(detector: StudyReader, study_uid: str, inputs: Sequence[Input], reason: Reason, detail: str) -> Analysis:
+def _failed(
+    detector: StudyReader, study_uid: str, inputs: Sequence[Input], reason: Reason, detail: str, now: datetime
+) -> Analysis:
     """A refusal of which there is nothing but the findings."""
     detection = Detection.refused(detector.identity, study_uid, reason, detail)
-    key = ResultKey(study_uid, tuple((i.sop_instance_uid, i.sha256) for i in inputs), detector.identity.digest, "")
+    contents = tuple((i.sop_instance_uid, i.sha256) for i in inputs)
+    key = ResultKey(study_uid, contents, detector.identity.digest, "", now.isoformat())
     findings = Product(FINDINGS.role, FINDINGS.file_name, (detection.dumps() + "\n").encode())
     return Analysis(detection, key, (findings,))
 

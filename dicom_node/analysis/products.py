@@ -17,6 +17,7 @@ from dicom_node.analysis.inputs import Headers
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import NodeError
 from dicom_node.gate import check
+from dicom_node.gate.source import Source
 from dicom_node.results import kinds
 from dicom_node.results.codes import coded
 from dicom_node.results.envelope import to_bytes
@@ -38,7 +39,7 @@ class RefusedByGateError(NodeError):
 
 
 # Gives the reports that a study's new ones replace, by role; none for its first result.
-History = Callable[[ResultKey], Mapping[str, Predecessor]]
+History = Callable[[str], Mapping[str, Predecessor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Material:
     created
         Time of the job, timezone-aware, in the site's local zone.
     history
-        Says which reports the new ones replace; it is asked only if there will be reports.
+        Says which reports of a study the new ones replace; it is asked only if there will be reports.
     """
 
     detection: Detection
@@ -106,7 +107,7 @@ class Material:
     @cached_property
     def replaced(self) -> Mapping[str, Predecessor]:
         """The reports that the new ones replace, by role."""
-        return self.history(self.key)
+        return self.history(self.key.study_uid)
 
     @cached_property
     def images(self) -> list[Dataset]:
@@ -155,7 +156,7 @@ def _make(row: ObjectRow | FileRow, material: Material) -> Product:
     if isinstance(row, FileRow):
         return Product(row.kind.role, row.kind.file_name, row.write(material))
     dataset = row.build(material)
-    problems = check.check(dataset)
+    problems = check.check_with_source(dataset, Source(material.patient, material.images))
     if problems:
         raise RefusedByGateError(f"{row.kind.role}: {'; '.join(problems)}")
     return Product(

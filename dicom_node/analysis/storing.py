@@ -1,27 +1,36 @@
-"""Storing a result: its rows, its parcels and the end of its job in one transaction; and the reports it replaces."""
+"""Storing a result: its files, then its rows, parcels and the end of its job in one transaction."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_node.alerts.record import close_alert
 from dicom_node.analysis import jobs
-from dicom_node.analysis.analyse import Analysis
+from dicom_node.analysis.analyse import Analysis, Reading
+from dicom_node.analysis.earlier_results import input_hash, recognise
 from dicom_node.analysis.jobs import Claim
 from dicom_node.analysis.products import Product
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
+from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox
 from dicom_node.dicom.identifiers import ResultKey
+from dicom_node.errors import NodeError
 from dicom_node.results.kinds import REPORT, REPORTS
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.files import safe_path, write_atomically
 from spineone_core.findings import Detection
 from spineone_core.imaging.files import read_dataset
+
+
+class DamagedResultError(NodeError):
+    """A file that an earlier attempt at the job wrote is damaged. Delete it from `results/`, then retry the job."""
 
 
 def known_result(session: Session, key: ResultKey) -> ResultRow | None:
@@ -29,26 +38,23 @@ def known_result(session: Session, key: ResultKey) -> ResultRow | None:
     return session.scalar(
         select(ResultRow).where(
             ResultRow.study_uid == key.study_uid,
-            ResultRow.input_hash == _input_hash(key),
+            ResultRow.input_hash == input_hash(key),
             ResultRow.model_digest == key.model_digest,
             ResultRow.settings_digest == key.settings_digest,
         )
     )
 
 
-def replaced_reports(database: Database, data_dir: Path, key: ResultKey) -> dict[str, Predecessor]:
-    """By role, the study's last reports before the result of this key, whether or not that result is stored already."""
+def replaced_reports(database: Database, data_dir: Path, study_uid: str) -> dict[str, Predecessor]:
+    """By role, the study's last reports, which those of its next result replace."""
     roles = [kind.role for kind in REPORTS]
     with database.read() as session:
-        known = known_result(session, key)
         reports = (
             select(ResultFile)
             .join(ResultRow, ResultRow.id == ResultFile.result_id)
-            .where(ResultRow.study_uid == key.study_uid, ResultFile.role.in_(roles))
+            .where(ResultRow.study_uid == study_uid, ResultFile.role.in_(roles))
             .order_by(ResultRow.id.desc())
         )
-        if known is not None:
-            reports = reports.where(ResultRow.id < known.id)
         files = session.scalars(reports).all()
     last = {file.role: file for file in files if file.result_id == files[0].result_id}
     found = {role: _predecessor(file, data_dir) for role, file in last.items()}
@@ -61,10 +67,55 @@ def _predecessor(file: ResultFile, data_dir: Path) -> Predecessor:
     return Predecessor(str(file.sop_class_uid), str(file.sop_instance_uid), series_uid)
 
 
-def store_result(session: Session, claim: Claim, analysis: Analysis, folder: Path, settings: NodeSettings) -> None:
-    """Store the result, its outbox rows and the end of the job.
+def end_with_known(session: Session, claim: Claim, reading: Reading) -> bool:
+    """End the job with the stored result of the same; False if there is none.
 
-    A result that is stored already stays as it is, and the job ends with it.
+    Raises
+    ------
+    LeaseLostError
+        If the job was given to another worker.
+    """
+    recognise(session, reading)
+    result = known_result(session, reading.key)
+    if result is None:
+        return False
+    _end(session, claim, result, reading)
+    return True
+
+
+def write_files(analysis: Analysis, folder: Path) -> Analysis:
+    """Write the files of a result; what an earlier attempt has written is kept and used instead.
+
+    Raises
+    ------
+    DamagedResultError
+        If a file that is there already is another object.
+    """
+    products = tuple(_write(product, safe_path(folder, product.name)) for product in analysis.products)
+    return replace(analysis, products=products)
+
+
+def _write(product: Product, path: Path) -> Product:
+    if not path.exists():
+        write_atomically(path, product.data)
+        return product
+    kept = path.read_bytes()
+    if kept != product.data and product.sop_instance_uid and product.sop_instance_uid != _uid_in(path):
+        raise DamagedResultError(f"results/{path.parent.parent.name}/{path.parent.name}/{path.name} is another object")
+    return replace(product, data=kept)
+
+
+def _uid_in(path: Path) -> str:
+    try:
+        return str(read_dataset(path, pixels=False).SOPInstanceUID)
+    except ValueError:
+        return ""
+
+
+def store_result(
+    session: Session, claim: Claim, reading: Reading, analysis: Analysis, folder: Path, settings: NodeSettings
+) -> None:
+    """Store the result, its outbox rows and the end of the job.
 
     Parameters
     ----------
@@ -76,9 +127,13 @@ def store_result(session: Session, claim: Claim, analysis: Analysis, folder: Pat
     LeaseLostError
         If the job was given to another worker.
     """
-    result = known_result(session, analysis.key) or _add_result(session, claim, analysis, folder, settings)
-    digest, detail = _input_hash(analysis.key), _summary(analysis.detection)
-    jobs.succeed(session, claim, result_id=result.id, input_hash=digest, detail=detail)
+    _end(session, claim, _add_result(session, claim, analysis, folder, settings), reading)
+
+
+def _end(session: Session, claim: Claim, result: ResultRow, reading: Reading) -> None:
+    detail = "; ".join([_summary(reading.detection), *reading.notes])
+    jobs.succeed(session, claim, result_id=result.id, input_hash=input_hash(reading.key), detail=detail)
+    close_alert(session, AlertKind.TWO_PATIENTS, claim.study_uid)
 
 
 def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path, settings: NodeSettings) -> ResultRow:
@@ -86,7 +141,7 @@ def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path
     result = ResultRow(
         study_uid=claim.study_uid,
         generation=claim.generation,
-        input_hash=_input_hash(analysis.key),
+        input_hash=input_hash(analysis.key),
         model_digest=analysis.key.model_digest,
         settings_digest=analysis.key.settings_digest,
         status=detection.status.value,
@@ -113,10 +168,6 @@ def _file_row(result_id: int, product: Product, folder: Path) -> ResultFile:
         sop_class_uid=product.sop_class_uid or None,
         sop_instance_uid=product.sop_instance_uid or None,
     )
-
-
-def _input_hash(key: ResultKey) -> str:
-    return hashlib.sha256(json.dumps(key.inputs).encode()).hexdigest()
 
 
 def _summary(detection: Detection) -> str:

@@ -12,25 +12,26 @@ from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.analysis import jobs
-from dicom_node.analysis.analyse import Analysis, analyse
+from dicom_node.analysis.analyse import Analysis, Reading, make, read
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
 from dicom_node.analysis.jobs import Claim
 from dicom_node.analysis.lease import Lease
+from dicom_node.analysis.patient import TwoPatientsError
 from dicom_node.analysis.products import RefusedByGateError
-from dicom_node.analysis.storing import known_result, replaced_reports, store_result
+from dicom_node.analysis.release import Share, share_of
+from dicom_node.analysis.storing import DamagedResultError, end_with_known, replaced_reports, store_result, write_files
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
 from dicom_node.database.words import AlertKind
-from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
-from dicom_node.images.records import count_purged, inputs_of, is_intact, of_newest_patient
+from dicom_node.images.records import count_purged, inputs_of, is_intact
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import back_off, utc_now
-from dicom_node.system.files import safe_path, write_atomically
+from dicom_node.system.files import safe_path
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
 from dicom_node.system.loops import keep_doing
@@ -88,13 +89,24 @@ class Worker:
             return self._do(claim)
         except LeaseLostError:
             return Reject("the job was given to another worker")
-        except (RefusedByGateError, IncompleteError) as error:
+        except TwoPatientsError as error:
+            return self._put_aside(claim, str(error))
+        except (RefusedByGateError, IncompleteError, DamagedResultError) as error:
             outcome = Reject(str(error))
         except Exception as error:  # out of memory, device lost, disk full: it may pass; the attempts are counted
             get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
             outcome = Retry(describe(error))
         self._put_back(claim, outcome)
         return outcome
+
+    def _put_aside(self, claim: Claim, reason: str) -> Reject:
+        """Put the study aside until a person decides whose it is, or until it is sent again."""
+        try:
+            with self._database.write() as session:
+                jobs.put_aside(session, claim, AlertKind.TWO_PATIENTS, reason)
+        except LeaseLostError:
+            get_logger().warning("lease_lost", job=claim.job_id)
+        return Reject(reason)
 
     def _put_back(self, claim: Claim, outcome: Reject | Retry) -> None:
         rules = self._settings.worker
@@ -109,47 +121,45 @@ class Worker:
             get_logger().warning("lease_lost", job=claim.job_id)
 
     def _do(self, claim: Claim) -> Done:
-        inputs = self._inputs(claim.study_uid)
-        analysis = analyse(
+        share = self._share(claim.study_uid)
+        inputs = [self._input(row) for row in share.rows]
+        when = claim.created_at
+        reading = read(
             self._detector,
             claim.study_uid,
             inputs,
             self._settings,
-            created=claim.created_at,
-            history=self._replaced_reports,
+            created=when,
+            confirmed=share.confirmed,
+            left_out=share.left_out,
         )
-        folder = safe_path(self._settings.data_dir / "results", claim.study_uid, analysis.key.digest[:32])
-        if not self._is_stored(analysis.key):
-            for product in analysis.products:
-                write_atomically(safe_path(folder, product.name), product.data)
         with self._database.write() as session:
-            self._store(session, claim, analysis, folder)
+            if end_with_known(session, claim, reading):
+                return Done()
+        made = make(reading, self._settings, created=when, history=self._replaced_reports)
+        folder = safe_path(self._settings.data_dir / "results", claim.study_uid, made.key.digest[:32])
+        analysis = write_files(made, folder)
+        with self._database.write() as session:
+            self._store(session, claim, reading, analysis, folder)
         return Done()
 
-    def _is_stored(self, key: ResultKey) -> bool:
-        """Whether the result is stored already.
-
-        A later job of the same inputs has other dates: the files that may have been sent already stay as they are.
-        """
-        with self._database.read() as session:
-            return known_result(session, key) is not None
-
-    def _inputs(self, study_uid: str) -> list[Input]:
+    def _share(self, study_uid: str) -> Share:
+        """The images of the study, or those of the patient that it was released for."""
+        data_dir = self._settings.data_dir
         with self._database.read() as session:
             rows = inputs_of(session, study_uid)
             purged = count_purged(session, study_uid)
-        data_dir = self._settings.data_dir
-        if purged:
-            raise IncompleteError(
-                f"{purged} images of the study were deleted by retention: send or pull all of it again"
-            )
-        rows, others = of_newest_patient(rows, data_dir)
-        self._tell_of_two_patients(study_uid, others)
-        self._check_bytes(rows)
-        return [
-            Input(data_dir / r.path, r.sop_instance_uid, r.sop_class_uid, r.sha256, r.version, r.received_at)
-            for r in rows
-        ]
+            if purged:
+                raise IncompleteError(
+                    f"{purged} images of the study were deleted by retention: send or pull all of it again"
+                )
+            share = share_of(session, study_uid, rows, data_dir)
+        self._check_bytes(share.rows)
+        return share
+
+    def _input(self, row: Instance) -> Input:
+        path = self._settings.data_dir / row.path
+        return Input(path, row.sop_instance_uid, row.sop_class_uid, row.sha256, row.version, row.received_at)
 
     def _check_bytes(self, rows: Sequence[Instance]) -> None:
         """Check the bytes: a file that was cut or changed may still be readable, but would be measured wrongly."""
@@ -163,21 +173,13 @@ class Worker:
                 )
         raise IncompleteError(f"{len(damaged)} images are missing or damaged on disk: send or pull the study again")
 
-    def _tell_of_two_patients(self, study_uid: str, others: int) -> None:
-        with self._database.write() as session:
-            if others:
-                detail = f"{others} images carry another Patient ID than the newest one; they are left out"
-                raise_alert(session, AlertKind.TWO_PATIENTS, study_uid, detail)
-            else:
-                close_alert(session, AlertKind.TWO_PATIENTS, study_uid)
+    def _replaced_reports(self, study_uid: str) -> dict[str, Predecessor]:
+        return replaced_reports(self._database, self._settings.data_dir, study_uid)
 
-    def _replaced_reports(self, key: ResultKey) -> dict[str, Predecessor]:
-        return replaced_reports(self._database, self._settings.data_dir, key)
-
-    def _store(self, session: Session, claim: Claim, analysis: Analysis, folder: Path) -> None:
+    def _store(self, session: Session, claim: Claim, reading: Reading, analysis: Analysis, folder: Path) -> None:
         """Store everything or nothing."""
         if analysis.departures:
             raise_alert(session, AlertKind.IDENTIFIER, claim.study_uid, "; ".join(analysis.departures))
         else:
             close_alert(session, AlertKind.IDENTIFIER, claim.study_uid)
-        store_result(session, claim, analysis, folder, self._settings)
+        store_result(session, claim, reading, analysis, folder, self._settings)

@@ -1,10 +1,11 @@
-"""`retry`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`: an operator starts something or closes an alert.
+"""`retry`, `release`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`: an operator starts or ends something.
 
 The audit log says who gave the command and whether it was carried out.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.alerts import record
 from dicom_node.analysis import jobs
+from dicom_node.analysis.release import release as release_study
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
@@ -22,6 +24,7 @@ from dicom_node.errors import NodeError, SettingsError
 from dicom_node.receiving.pull import Retriever
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Archive
+from dicom_node.system.clock import utc_now
 
 
 def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
@@ -30,6 +33,56 @@ def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     with command(AuditLog(settings), f"retry of job {job_id}"), database.write() as session:
         jobs.retry(session, job_id)
     print(f"job {job_id} waits for a worker")
+
+
+def release(
+    study: Annotated[str, typer.Argument(help="Study Instance UID, as `status` shows it")],
+    patient: Annotated[
+        str, typer.Option("--patient", help='Patient ID of the images to use; "" for those without one', metavar="ID")
+    ],
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", help="only those with this Issuer of Patient ID; without: any")
+    ] = None,
+    birth_date: Annotated[
+        str | None,
+        typer.Option("--birth-date", help="only those with this birth date, YYYYMMDD; without: any", metavar="DATE"),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Free a study that was put aside because its images are of two patients (alert two_patients).
+
+    Look the study up in the archive first. From then on only the images with this Patient ID are analysed, and the
+    result is this patient's; the others stay on disk and are left out. The result says how many.
+
+    Images with this Patient ID that differ in name, birth date or sex are taken for one patient's, because you say so.
+    If two patients share the ID, choose with --birth-date or --issuer.
+
+    Images that come later are used if they carry the same Patient ID. If the archive corrects all of the images used,
+    the correction is followed; if it corrects some of them to another patient, the study is put aside again. The
+    command may be repeated with another ID: the new result then names the one that it replaces.
+
+    It is better still to have the archive correct the study and send all of it again: then no release is needed.
+    """
+    if birth_date is not None and not re.fullmatch(r"\d{8}", birth_date):
+        raise typer.BadParameter("--birth-date: must be YYYYMMDD")
+    settings, database = open_node(config)
+    audit = AuditLog(settings)
+    with command(audit, f"release of study {study} for one of its patients"), database.write() as session:
+        done = release_study(
+            session,
+            settings.data_dir,
+            study,
+            patient_id=patient,
+            issuer=issuer,
+            birth_date=birth_date,
+            now=utc_now(),
+        )
+    outcome = f"study {study}: {done.used} images are used, {done.left_out} are left out"
+    with command(audit, outcome):
+        # Only now is it known how many the release leaves out.
+        pass
+    print(outcome)
+    print(f"job {done.job} waits for a worker" if done.job else "it is analysed when no more images come")
 
 
 def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:

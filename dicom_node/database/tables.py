@@ -158,6 +158,23 @@ class StudyRow(Base):
     files: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
+class PatientRelease(Base):
+    """For which patient a study was released that holds images of two.
+
+    An image stands for the patient, so that no column holds patient data.
+    """
+
+    __tablename__ = "patient_releases"
+
+    study_uid: Mapped[str] = mapped_column(String(64), ForeignKey("studies.study_uid"), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    # The newest image of the study at that time: the person did not see what came later.
+    last_instance_id: Mapped[int] = mapped_column(Integer)
+    # Whether the birth date was chosen too, since images of two patients carry this Patient ID.
+    by_birth_date: Mapped[bool] = mapped_column(Boolean)
+    released_at: Mapped[datetime]
+
+
 class Job(Base):
     """One analysis of one generation of a study."""
 

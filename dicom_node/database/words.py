@@ -81,7 +81,10 @@ class AlertKind(StrEnum):
         "incomplete_study",
         "the sender's archive has more images of a study than came; it was analysed as it is",
     )
-    TWO_PATIENTS = "two_patients", "a study holds images of two Patient IDs; only those of the newest are analysed"
+    TWO_PATIENTS = (
+        "two_patients",
+        "the images of a study contradict each other about the patient: it is put aside until it is released",
+    )
     IDENTIFIER = (
         "identifier",
         "an identifier of a study does not fit its attribute in the result; the detail says what became of it",

@@ -31,19 +31,22 @@ SOFTWARE_VERSION = software_version()
 
 @dataclass(frozen=True)
 class ResultKey:
-    """Everything that a result's content depends on, except the dates (those come from the job row, once).
+    """Everything that a result's content depends on.
 
     Parameters
     ----------
     study_uid
         Study Instance UID.
     inputs
-        For each analysed instance, its SOP Instance UID and the SHA-256 of its file. Order and repetition do not
+        For each analysed instance, its SOP Instance UID and the SHA-256 of its content. Order and repetition do not
         matter.
     model_digest
         SHA-256 of the model package, hex.
     settings_digest
         Digest of the settings that change results; it may be empty if there are none.
+    created
+        Time of the job, which is written into the objects: what is made again at another time has other UIDs. It does
+        not say whether a result is new.
 
     Raises
     ------
@@ -55,6 +58,7 @@ class ResultKey:
     inputs: tuple[tuple[str, str], ...]
     model_digest: str
     settings_digest: str
+    created: str
 
     def __post_init__(self) -> None:
         if not self.study_uid:
@@ -70,6 +74,7 @@ class ResultKey:
                 "inputs": [list(pair) for pair in self.inputs],
                 "model": self.model_digest,
                 "settings": self.settings_digest,
+                "created": self.created,
                 "writer": WRITER_VERSION,
                 "software": SOFTWARE_VERSION,
             }

@@ -1,7 +1,7 @@
 """The check before anything is sent: a result that fails here never reaches a PACS.
 
-It reads the object from its bytes, as its receiver will, and knows only what the standard and our templates demand.
-Messages name attributes and rules, never values of patient attributes.
+It reads the object from its bytes, as its receiver will, and knows only what the standard and our templates demand, and
+what the source says of patient and study. Messages name attributes and rules, never values of patient attributes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.gate import key_object, presentation, report, secondary_capture
 from dicom_node.gate.every_object import dates, equipment, file_meta, sequences, terms, uids, values
 from dicom_node.gate.problems import ObjectRules, Problems, Rule
+from dicom_node.gate.source import Source, differences
 from dicom_node.results import kinds
 from dicom_node.results.envelope import settled
 
@@ -66,6 +67,16 @@ def check(dataset: Dataset) -> list[str]:
             problems += rule(read)
         except Exception as error:  # a broken structure is itself the finding
             problems.append(f"{rule.__name__.strip('_')}: structure is broken ({type(error).__name__})")
+    return problems
+
+
+def check_with_source(dataset: Dataset, source: Source) -> list[str]:
+    """As `check`, and everything in which a result differs from what it was made of: patient, study, geometry."""
+    problems = check(dataset)
+    try:
+        problems += differences(settled(dataset), source)
+    except Exception as error:  # as above; an object that is not compared is not sent
+        problems.append(f"source: cannot be compared ({type(error).__name__})")
     return problems
 
 

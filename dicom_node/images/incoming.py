@@ -13,7 +13,6 @@ from pydicom.filewriter import write_file_meta_info
 
 from dicom_node.dicom.headers import PIXEL_KEYWORDS, InstanceHeader, is_valid_uid
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
-from dicom_node.images.records import patient_id
 from spineone_core.imaging.files import complete
 
 # C-STORE statuses (PS3.4 B.2.3).
@@ -65,8 +64,6 @@ class Identity:
     sop_class_uid: str
     study_uid: str
     series_uid: str
-    # Never stored and never logged.
-    patient_id: str
     is_own_result: bool
 
 
@@ -118,7 +115,6 @@ def identify(header: InstanceHeader, incoming: Incoming) -> Identity:
         sop_class_uid=values["SOPClassUID"],
         study_uid=values["StudyInstanceUID"],
         series_uid=values["SeriesInstanceUID"],
-        patient_id=patient_id(header.dataset),
         is_own_result=is_own_result(header.dataset),
     )
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
@@ -58,37 +55,6 @@ def inputs_of(session: Session, study_uid: str) -> list[Instance]:
         Instance.purged_at.is_(None),
     )
     return list(session.scalars(query.order_by(Instance.sop_instance_uid)))
-
-
-def of_newest_patient(rows: Sequence[Instance], data_dir: Path) -> tuple[list[Instance], int]:
-    """The instances of a study that belong to the patient of the newest one, and how many others there are.
-
-    A study holds two patients after a correction for which only a part of the images was sent again.
-    """
-    if not rows:
-        return [], 0
-    patients = {row.id: read_patient_id(data_dir / row.path) for row in rows}
-    newest = next((patients[key] for key in sorted(patients, reverse=True) if patients[key]), "")
-    kept = [row for row in rows if not are_different({patients[row.id], newest})]
-    return kept, len(rows) - len(kept)
-
-
-def are_different(patient_ids: set[str]) -> bool:
-    """Whether these Patient IDs belong to different patients; an empty one says nothing."""
-    return len(patient_ids - {""}) > 1
-
-
-def read_patient_id(path: Path) -> str:
-    """The Patient ID of a stored file; empty if the file has none or cannot be read."""
-    try:
-        return patient_id(dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]))
-    except Exception:  # whatever is wrong with the file, reading its pixels will report it
-        return ""
-
-
-def patient_id(dataset: Dataset) -> str:
-    """The Patient ID without padding; empty if there is none."""
-    return str(dataset.get("PatientID") or "").strip(" \0")
 
 
 def count_instances(session: Session) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,15 +34,13 @@ from dicom_node.images.incoming import (
     identify,
     pixel_module,
 )
-from dicom_node.images.records import are_different, is_intact, read_patient_id
+from dicom_node.images.records import is_intact
 from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import StudyRules
 from dicom_node.system.clock import utc_now
 from dicom_node.system.files import move_into_place, safe_path, write_spool_file
 from dicom_node.system.log import get_logger, printable
-
-_MOST_PATIENTS_KNOWN = 10_000
 
 
 class InstanceStore:
@@ -68,9 +65,6 @@ class InstanceStore:
         self.data_dir = data_dir
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
-        # Patient IDs by index row, so that we need not read another image for every image of a study that comes.
-        self._patients: dict[int, str] = {}
-        self._patients_lock = threading.Lock()
         prepare_folders(data_dir)
 
     @staticmethod
@@ -136,17 +130,15 @@ class InstanceStore:
                 self._log("duplicate", incoming)
                 return SUCCESS
             current = next((row for row in known if row.is_current), None)
-            if any(row.sha256 == sha256 for row in known):
-                # The file was lost, damaged or purged: the very same bytes are welcome again.
-                conflict = ""
-            elif current is not None:
+            # If the file was lost, damaged or purged, the very same bytes are welcome again.
+            is_known = any(row.sha256 == sha256 for row in known)
+            conflict = ""
+            if current is not None and not is_known:
                 conflict = self._conflict(current, header, identity, meta, incoming)
-            else:
-                conflict = self._other_patient(identity)
             if conflict:
                 self._quarantine(meta, incoming, sha256, conflict)
                 return SUCCESS
-            if not any(row.sha256 == sha256 for row in known):
+            if not is_known:
                 self._check_study_limits(identity, incoming)
             target = instance_path(self.data_dir, identity, sha256)
             move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
@@ -191,36 +183,6 @@ class InstanceStore:
         if not self._same_pixels(current, header, meta, incoming):
             return "the same SOP Instance UID was received with other pixels"
         return ""
-
-    def _other_patient(self, identity: Identity) -> str:
-        """Why a new instance cannot join its study; empty if it can.
-
-        A study belongs to the patient of its newest image. Sending a known image again with a correction changes that
-        patient; an image that was never sent before does not.
-        """
-        if identity.is_own_result:
-            return ""
-        with self._database.read() as session:
-            newest = session.scalar(
-                select(Instance)
-                .where(Instance.study_uid == identity.study_uid, Instance.is_current, Instance.is_own_result.is_(False))
-                .order_by(Instance.id.desc())
-                .limit(1)
-            )
-        if newest is None or not are_different({identity.patient_id, self._patient_of(newest)}):
-            return ""
-        return "the study has images of another Patient ID; images of two patients are never merged"
-
-    def _patient_of(self, row: Instance) -> str:
-        with self._patients_lock:
-            known = self._patients.get(row.id)
-        if known is None:
-            known = read_patient_id(self.data_dir / row.path)
-            with self._patients_lock:
-                if len(self._patients) >= _MOST_PATIENTS_KNOWN:
-                    self._patients.clear()
-                self._patients[row.id] = known
-        return known
 
     def _same_pixels(self, current: Instance, header: InstanceHeader, meta: bytes, incoming: Incoming) -> bool:
         stored_path = self.data_dir / current.path

@@ -24,6 +24,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.analysis import jobs
+from dicom_node.analysis.patient import TwoPatientsError, judge
+from dicom_node.analysis.release import share_of
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import SOURCE
@@ -32,7 +34,8 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, ResultRow
 from dicom_node.database.words import JobState
 from dicom_node.errors import NodeError
-from dicom_node.images.records import inputs_of, is_intact, of_newest_patient
+from dicom_node.images.patients import read_identity
+from dicom_node.images.records import inputs_of, is_intact
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.files import make_folder, sync_folder
 from dicom_node.upkeep.deidentify import KEY_BYTES, Pseudonyms, deidentify
@@ -99,26 +102,28 @@ class Exporter:
         try:
             findings, rows = self._analysed(study_uid)
             return self._write(study_uid, findings, rows)
-        except (IdentifyingError, ExportError) as error:
+        except (IdentifyingError, ExportError, TwoPatientsError) as error:
             return Exported(study_uid, left_out=str(error))
 
     def _analysed(self, study_uid: str) -> tuple[dict[str, Any], list[Instance]]:
         """The newest findings, and the images of their series."""
         with self._database.read() as session:
             result = _newest_result(session, study_uid)
-            rows = inputs_of(session, study_uid)
+            share = share_of(session, study_uid, inputs_of(session, study_uid), self._data_dir)
         if result is None:
             raise ExportError("it has no result")
         if result.status != Status.ANALYSED:
             raise ExportError(f"not analysable: {result.reason}")
         findings: dict[str, Any] = json.loads(result.findings)
-        rows, _ = of_newest_patient(rows, self._data_dir)
         series_uids = findings.get("series_uids") or [findings["series_uid"]]
-        rows = [row for row in rows if row.series_uid in series_uids]
+        rows = [row for row in share.rows if row.series_uid in series_uids]
         if not any(row.sop_instance_uid == findings["sop_instance_uid"] for row in rows):
             raise ExportError("its images are not on disk any more (retention)")
         if not all(is_intact(row, self._data_dir) for row in rows):
             raise ExportError("an image is missing or damaged on disk; see dicom-node verify")
+        # Some of the images may have been corrected since the result was made.
+        identities = {row.sop_instance_uid: read_identity(self._data_dir / row.path) for row in rows}
+        judge(identities, identities, share.confirmed)
         return findings, rows
 
     def _write(self, study_uid: str, findings: dict[str, Any], rows: Sequence[Instance]) -> Exported:

@@ -9,6 +9,7 @@ from pathlib import Path
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.findings import Detection, Finding, ModelIdentity, Reason, Status
 from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.selection import Selection
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume
 
@@ -19,6 +20,7 @@ MODEL = ModelIdentity(name="fake", version="1", digest="ab" * 32)
 class FakeReading:
     detection: Detection
     volume: SagittalVolume | None
+    selection: Selection
 
 
 class FakeDetector:
@@ -38,9 +40,11 @@ class FakeDetector:
         headers, _ = read_headers(paths)
         wanted = [s for s in group_series(headers) if "t2" in s.first.series_description and len(s) >= min_slices]
         if not wanted:
-            return FakeReading(refusal(headers[0].study_uid if headers else ""), None)
+            nothing = Selection(None, Reason.NO_SAGITTAL_T2, "", ())
+            return FakeReading(refusal(headers[0].study_uid if headers else ""), None, nothing)
         volume = load_volume(wanted[0])
-        return FakeReading(analysed(volume), volume)
+        selection = Selection(wanted[0], None, "", (), candidates=tuple(wanted))
+        return FakeReading(analysed(volume), volume, selection)
 
 
 def refusal(study_uid: str) -> Detection:

@@ -37,6 +37,10 @@ _ANALYSIS_DETECTOR = "dicom_node/analysis/detector.py"
 _ANALYSIS_JOBS = "dicom_node/analysis/jobs.py"
 _ANALYSIS_LEASE = "dicom_node/analysis/lease.py"
 _ANALYSIS_OFFLINE = "dicom_node/analysis/offline.py"
+_ANALYSIS_PATIENT = "dicom_node/analysis/patient.py"
+_ANALYSIS_PRODUCTS = "dicom_node/analysis/products.py"
+_ANALYSIS_RELEASE = "dicom_node/analysis/release.py"
+_ANALYSIS_STORING = "dicom_node/analysis/storing.py"
 _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
 _CLI_APP = "dicom_node/cli/app.py"
 _CLI_PRINTING = "dicom_node/cli/printing.py"
@@ -62,7 +66,9 @@ _DELIVERY_SENDING = "dicom_node/delivery/sending.py"
 _DELIVERY_STORE_SCU = "dicom_node/delivery/store_scu.py"
 _DICOM_BOUNDED_DIMSE = "dicom_node/dicom/bounded_dimse.py"
 _DICOM_HEADERS = "dicom_node/dicom/headers.py"
+_DICOM_IDENTIFIERS = "dicom_node/dicom/identifiers.py"
 _IMAGES_INCOMING = "dicom_node/images/incoming.py"
+_IMAGES_PATIENTS = "dicom_node/images/patients.py"
 _IMAGES_RECONCILE = "dicom_node/images/reconcile.py"
 _IMAGES_STORE = "dicom_node/images/store.py"
 _IMAGES_STUDIES = "dicom_node/images/studies.py"
@@ -213,22 +219,54 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         14, "a new version becomes the current one", (_IMAGES_STORE, "is_current=True,", "is_current=current is None,")
     ),
+    _of(15, "a contradiction puts the study aside", (_ANALYSIS_PATIENT, "    if apart:\n", "    if False:\n")),
     _of(
         15,
-        "images of another patient are put aside",
+        "every two identities are compared",
+        (_ANALYSIS_PATIENT, "combinations(counts, 2)", "zip(list(counts), list(counts)[1:], strict=False)"),
+    ),
+    _of(
+        15,
+        "another Patient ID parts",
+        (_IMAGES_PATIENTS, "return False if issuers[0] == issuers[1] else None", "return None"),
+    ),
+    _of(
+        15,
+        "another birth date parts",
+        (_IMAGES_PATIENTS, '"birth date": _same(self.birth_date, other.birth_date),', '"birth date": None,'),
+    ),
+    _of(15, "another sex parts", (_IMAGES_PATIENTS, '"sex": _same(self.sex, other.sex),', '"sex": None,')),
+    _of(
+        15,
+        "another name parts those who share no id",
+        (_IMAGES_PATIENTS, "Relation.SPELLING if akin else Relation.CONTRADICTION", "Relation.SPELLING"),
+    ),
+    _of(
+        15,
+        "series that might have been read decide too",
+        (_ANALYSIS_ANALYSE, "deciding = (stack | candidates) or", "deciding = stack or"),
+    ),
+    _of(
+        15,
+        "a release leaves the other patient's images out",
+        (_ANALYSIS_RELEASE, "if uid in confirmed or _belongs(now[uid], now[named], released)]", "]"),
+    ),
+    _of(
+        15,
+        "a corrected image of a released study is still looked at",
         (
-            _IMAGES_STORE,
-            "if newest is None or not are_different({identity.patient_id, self._patient_of(newest)}):",
-            "if True:",
+            _ANALYSIS_RELEASE,
+            "if uid in confirmed or _belongs(now[uid], now[named], released)]",
+            "if _belongs(now[uid], now[named], released)]",
         ),
     ),
     _of(
         15,
-        "only the newest patient's images are analysed",
+        "the gate compares an object with its source",
         (
-            _ANALYSIS_WORKER,
-            "rows, others = of_newest_patient(rows, data_dir)",
-            "others = len(of_newest_patient(rows, data_dir)) * 0",
+            _ANALYSIS_PRODUCTS,
+            "check.check_with_source(dataset, Source(material.patient, material.images))",
+            "check.check(dataset)",
         ),
     ),
     _of(
@@ -240,7 +278,25 @@ PROTECTIONS: tuple[Protection, ...] = (
             "(StudyState.COMPLETE, StudyEvent.IMAGE_ARRIVED): StudyState.COMPLETE,",
         ),
     ),
-    _of(16, "a report names the one before", (_ANALYSIS_WORKER, "history=self._replaced_reports,", "")),
+    _of(
+        16,
+        "a report names the one before",
+        (_ANALYSIS_WORKER, "history=self._replaced_reports)", "history=lambda study_uid: {})"),
+    ),
+    _of(
+        16,
+        "a result is known by what it uses",
+        (
+            _ANALYSIS_ANALYSE,
+            "contents = contents_of(volume, headers.of)",
+            "contents = tuple((i.sop_instance_uid, i.sha256) for i in looked_at)",
+        ),
+    ),
+    _of(
+        16,
+        "results of earlier releases are known again",
+        (_ANALYSIS_STORING, "    recognise(session, reading)\n", ""),
+    ),
     _of(17, "a failed write is deleted", (_SYSTEM_FILES, "        path.unlink(missing_ok=True)\n", "")),
     _of(
         17,
@@ -279,8 +335,14 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         20,
         "an attempt's time is the job's",
-        (_ANALYSIS_WORKER, "created=claim.created_at,\n            history", "created=utc_now(),\n            history"),
+        (_ANALYSIS_WORKER, "when = claim.created_at", "when = utc_now()"),
     ),
+    _of(
+        20,
+        "files of an earlier attempt are kept",
+        (_ANALYSIS_STORING, "    if not path.exists():\n", "    if True:\n"),
+    ),
+    _of(20, "the job's time is in the UIDs", (_DICOM_IDENTIFIERS, '                "created": self.created,\n', "")),
     _of(
         21,
         "a job is handed back",

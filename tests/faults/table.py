@@ -35,6 +35,7 @@ _CLI = "acceptance/test_node_cli.py::test_"
 _HEADERS = "unit/dicom/test_headers.py::test_"
 _INTAKE = "integration/test_intake.py::test_"
 _TRACES = "unit/upkeep/test_traces.py::test_"
+_SAME = "unit/analysis/test_same_study.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -122,19 +123,29 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         15,
-        "two Patient IDs in one study",
-        "newest used, never merged",
+        "two patients in one study",
+        "put aside, nothing sent, freed by command; never merged",
         (
-            f"{_TWO}without_a_resend__the_other_patients_images_are_put_aside",
-            f"{_TWO}with_a_resend_of_all__the_corrected_ones_are_used",
-            f"{_TWO}with_a_resend_of_some__the_rest_is_left_out_until_it_comes",
+            f"{_TWO}two_patients__are_put_aside_and_nothing_is_sent",
+            f"{_TWO}an_image_that_says_nothing__does_not_join_two_patients",
+            f"{_TWO}a_series_that_might_have_been_read__decides_too",
+            f"{_TWO}a_correction_of_all__is_followed",
+            f"{_TWO}a_correction_of_some__waits_for_the_rest",
+            f"{_TWO}release__uses_the_images_of_one_patient",
+            f"{_TWO}release__is_void_where_the_archive_corrects_some_of_the_images",
+            "unit/analysis/test_products.py::test_products__of_another_patient_than_the_source_end_it_all",
         ),
     ),
     Row(
         16,
         "late series after the result",
-        "new result that refers to the one before",
-        (f"{_WORKER}a_late_image_gives_a_new_result", f"{_WORKER}a_new_result_names_the_report_that_it_replaces"),
+        "new result that refers to the one before; none if nothing that is used changed",
+        (
+            f"{_WORKER}a_late_image_gives_a_new_result",
+            f"{_WORKER}a_new_result_names_the_report_that_it_replaces",
+            f"{_SAME}a_late_series__gives_no_new_result",
+            "upgrade/test_upgrade.py::test_upgrade__a_late_localiser_sends_nothing_new",
+        ),
     ),
     Row(
         17,
@@ -166,8 +177,13 @@ ROWS: tuple[Row, ...] = (
     Row(
         20,
         "kill -9 of the worker in inference",
-        "done again once, same UIDs",
-        (f"{_STOP}kill__the_job_is_done_once_by_another_worker", f"{_WORKER}a_retry_makes_the_same_bytes"),
+        "done again once, same UIDs and bytes",
+        (
+            f"{_STOP}kill__the_job_is_done_once_by_another_worker",
+            f"{_WORKER}a_retry_makes_the_same_bytes",
+            f"{_SAME}files_of_an_earlier_attempt__are_kept_and_sent",
+            f"{_SAME}after_the_loss_of_the_database__what_is_made_again_has_other_uids",
+        ),
     ),
     Row(
         21,

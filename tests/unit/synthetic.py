@@ -23,7 +23,7 @@ ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 STUDY, SERIES, SLICE = "2.25.1001", "2.25.1002", "2.25.1003"
 CREATED = datetime(2026, 3, 4, 5, 6, 7)  # noqa: DTZ001 (a site's local time)
 MODEL = ModelIdentity(name="spineone-resnet18", version="1.2.0", digest="0123456789abcdef" * 4)
-KEY = ResultKey(STUDY, ((SLICE, "ab" * 32),), MODEL.digest, "ee" * 32)
+KEY = ResultKey(STUDY, ((SLICE, "ab" * 32),), MODEL.digest, "ee" * 32, CREATED.isoformat())
 
 NAMES = {
     "latin": (["ISO_IR 100"], "Müller^Jürgen"),

@@ -5,17 +5,33 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from sqlalchemy import func, select
 
-from dicom_node.analysis import jobs
+from dicom_node.analysis import completion, jobs
+from dicom_node.analysis.worker import Worker
 from dicom_node.cli.app import main
 from dicom_node.database.connection import open_database
 from dicom_node.database.migrations import head
+from dicom_node.database.tables import Instance, Job, OutboxRow, ResultRow
+from dicom_node.images.store import InstanceStore
 from dicom_node.settings.reading import load_settings
 from dicom_node.system.clock import utc_now
+from spineone_core.findings import Detection, ModelIdentity, Reason
+from spineone_core.imaging.headers import read_headers
+from spineone_core.imaging.selection import Selection
+from spineone_core.imaging.series import group_series, load_volume
+from spineone_core.phantom.dicom import write_exam
+from tests.fakes.datasets import incoming, mr_image
+from tests.fakes.detector import FakeDetector, FakeReading, analysed
 
 HERE = Path(__file__).parent
 RELEASES = sorted(path.name for path in HERE.iterdir() if (path / "node.sql").is_file())
@@ -107,3 +123,77 @@ def test_upgrade__results_are_sent_again_when_asked(config: Path, capsys: pytest
     assert run("resend", ANALYSED, "--config", str(config)) == 0
     study = next(s for s in printed(config, capsys, "status")["studies"] if s["study_uid"] == ANALYSED)
     assert (study["sent"], study["to_send"]) == (0, 10)
+
+
+# The model that had analysed the studies, and that an upgrade keeps.
+_MODEL = ModelIdentity(
+    name="spineone-r18",
+    version="0.3.0",
+    digest="aa4c2d224efbb4f7e5bb38bdd998f324be26ce86364918092f087d43937cfadd",
+)
+
+
+class OldModel(FakeDetector):
+    """Reads the phantom, and refuses blank images as the model did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.identity = _MODEL
+
+    def read_study(self, paths: Sequence[Path], *, min_slices: int = 1) -> FakeReading:
+        headers, _ = read_headers(paths)
+        study_uid = headers[0].study_uid
+        if study_uid == ANALYSED:
+            (series,) = [one for one in group_series(headers) if len(one) == 5]
+            volume = load_volume(series)
+            found = replace(analysed(volume), model=_MODEL)
+            return FakeReading(found, volume, Selection(series, None, "", (), candidates=(series,)))
+        refused = Detection.refused(_MODEL, study_uid, Reason.UNREADABLE_PIXELS, "blank")
+        return FakeReading(refused, None, Selection(None, Reason.NO_SAGITTAL_T2, "", ()))
+
+
+def late_localiser(study_uid: str) -> Dataset:
+    image = mr_image(99, study=study_uid, series=study_uid[:50] + ".9")
+    image.SOPInstanceUID, image.SeriesDescription = study_uid[:50] + ".9.1", "localiser"
+    return image
+
+
+@pytest.fixture(params=[ANALYSED, NOT_ANALYSABLE])
+def images(request: pytest.FixtureRequest, tmp_path: Path) -> list[Dataset]:
+    """The very images of a study that the earlier release analysed."""
+    if request.param == NOT_ANALYSABLE:
+        return [mr_image(number) for number in range(1, 6)]
+    exam = write_exam(tmp_path / "exam", 1, slices=5, companions=False)
+    return [pydicom.dcmread(path) for path in exam.files["t2"]]
+
+
+def test_upgrade__a_late_localiser_sends_nothing_new(config: Path, images: list[Dataset]) -> None:
+    upgrade(config)
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    study_uid = str(images[0].StudyInstanceUID)
+    with database.write() as session:
+        before = session.scalar(select(func.count()).select_from(OutboxRow))
+        other = session.scalars(select(Job).where(Job.study_uid == WAITING)).one()
+        other.not_before = utc_now().replace(year=2100)
+    store = InstanceStore(database, settings.data_dir)
+    for image in [*images, late_localiser(study_uid)]:
+        patient = {"PatientID": images[0].PatientID, "PatientName": images[0].PatientName}
+        for keyword, value in patient.items():
+            setattr(image, keyword, value)
+        assert store.receive(incoming(image)) == 0
+    with database.write() as session:
+        assert session.scalar(select(func.count()).where(Instance.study_uid == study_uid)) == 6, "other bytes"
+        later = utc_now() + timedelta(hours=1)
+        completion.complete_due(session, now=later, quiet_seconds=1, max_wait_seconds=1)
+        for job in session.scalars(select(Job).where(Job.study_uid == study_uid, Job.state == "waiting")):
+            job.not_before, job.priority = utc_now(), 9
+    assert Worker(settings, database, OldModel()).run_once()
+    with database.read() as session:
+        job = jobs.newest(session, study_uid)
+        assert job is not None
+        assert (job.state, job.generation) == ("done", 2), job.reason
+        results = session.scalars(select(ResultRow).where(ResultRow.study_uid == study_uid)).all()
+        assert [(result.id, result.generation) for result in results] == [(job.result_id, 1)]
+        assert session.scalar(select(func.count()).select_from(OutboxRow)) == before
+    database.close()

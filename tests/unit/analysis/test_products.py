@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from dicom_node.analysis import products
 from dicom_node.analysis.analyse import Analysis, analyse
 from dicom_node.analysis.offline import find_studies
 from dicom_node.analysis.products import CATALOGUE, History, RefusedByGateError
-from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.results.kinds import OBJECT_KINDS, RESULT_KINDS
+from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import ResultsRules
@@ -25,7 +27,7 @@ EVERYTHING = {"presentation_state": True, "key_object": True, "slice_sheet": Tru
 NOTHING = dict.fromkeys(("structured_report", "secondary_capture"), False)
 
 
-def no_history(key: ResultKey) -> Mapping[str, Predecessor]:
+def no_history(study_uid: str) -> Mapping[str, Predecessor]:
     return {}
 
 
@@ -78,17 +80,33 @@ def test_products__a_refused_study_has_findings_and_reports(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("wanted", "asked"), [(True, 1), (False, 0)])
 def test_products__the_history_is_asked_once_and_only_for_reports(tmp_path: Path, wanted: bool, asked: int) -> None:
-    keys: list[ResultKey] = []
+    studies: list[str] = []
 
-    def history(key: ResultKey) -> Mapping[str, Predecessor]:
-        keys.append(key)
+    def history(study_uid: str) -> Mapping[str, Predecessor]:
+        studies.append(study_uid)
         return {}
 
-    analysis = analysis_of(tmp_path, {"structured_report": wanted}, history=history)
-    assert keys == [analysis.key] * asked
+    analysis_of(tmp_path, {"structured_report": wanted}, history=history)
+    assert studies == [STUDY] * asked
 
 
 def test_products__what_the_gate_refuses_ends_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products.check, "check", lambda dataset: ["first", "second"])
     with pytest.raises(RefusedByGateError, match="report: first; second"):
         analysis_of(tmp_path, {})
+
+
+def test_products__of_another_patient_than_the_source_end_it_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever changes an object between its making and its sending."""
+
+    def mistaken(**options: Any) -> Dataset:
+        made = build_report(**options)
+        made.PatientID = "ANOTHER"
+        return made
+
+    monkeypatch.setattr(products, "build_report", mistaken)
+    with pytest.raises(RefusedByGateError, match="report: PatientID: differs from the source") as error:
+        analysis_of(tmp_path, {})
+    assert "ANOTHER" not in str(error.value)

@@ -17,13 +17,13 @@ from spineone_core.anatomy import READING_ORDER, Landmark, Structure
 
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 MR = "1.2.840.10008.5.1.4.1.1.4"
-KEY = ResultKey("1.2.3", (("1.2.3.4", "aa"), ("1.2.3.5", "bb")), "c" * 64, "dd")
+KEY = ResultKey("1.2.3", (("1.2.3.4", "aa"), ("1.2.3.5", "bb")), "c" * 64, "dd", "2026-01-05T10:00:00+00:00")
 
 
 def test_known_uid_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identifiers, "SOFTWARE_VERSION", "0.1.0")
     assert identifiers.WRITER_VERSION == "1", "a new writer version gives new UIDs: renew the value below"
-    assert KEY.uid("sr") == "2.25.333311740894517858649738164863153241535"
+    assert KEY.uid("sr") == "2.25.72299623972512394667064276979529814596"
 
 
 def test_order_and_repetition_of_inputs_do_not_matter() -> None:
@@ -41,6 +41,7 @@ def test_order_and_repetition_of_inputs_do_not_matter() -> None:
         replace(KEY, inputs=(("1.2.3.4a", "a"), ("1.2.3.5", "bb"))),
         replace(KEY, model_digest="e" * 64),
         replace(KEY, settings_digest=""),
+        replace(KEY, created="2026-01-05T10:00:01+00:00"),
         replace(KEY, model_digest="dd", settings_digest="c" * 64),
     ],
 )
@@ -76,7 +77,7 @@ def test_tracking_uid_depends_on_study_and_structure_only() -> None:
     assert tracking_uid("1.2.3", disc) != tracking_uid("1.2.4", disc)
 
 
-@pytest.mark.parametrize("build", [lambda: ResultKey("", (), "", ""), lambda: KEY.uid("")])
+@pytest.mark.parametrize("build", [lambda: ResultKey("", (), "", "", ""), lambda: KEY.uid("")])
 def test_keys_without_a_name_are_refused(build: object) -> None:
     with pytest.raises(ValueError, match="needs a"):
         build()  # type: ignore[operator]
