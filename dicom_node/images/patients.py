@@ -14,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
+
+from spineone_core.imaging.files import read_dataset
 
 KEYWORDS = ("SpecificCharacterSet", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
 # A name's component groups: alphabetic, ideographic and phonetic (PS3.5 6.2.1).
@@ -114,7 +115,7 @@ class PatientIdentity:
 def read_identity(path: Path) -> PatientIdentity:
     """The identity in a stored file; an empty one if the file cannot be read."""
     try:
-        return PatientIdentity.of(dcmread(path, stop_before_pixels=True, force=True, specific_tags=[*KEYWORDS]))
+        return PatientIdentity.of(read_dataset(path, pixels=False))
     except Exception:  # whatever is wrong with the file, reading its pixels will report it
         return PatientIdentity()
 

@@ -146,7 +146,7 @@ def test_release__help_says_what_an_administrator_must_know(capsys: pytest.Captu
         assert words in shown
 
 
-def test_process__names_a_study_that_it_puts_aside_and_goes_on(
+def test_process__refuses_a_study_of_two_patients_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = STUDY + ".5"
@@ -157,8 +157,10 @@ def test_process__names_a_study_that_it_puts_aside_and_goes_on(
     monkeypatch.setattr(offline, "load_detector", lambda settings: FakeDetector())
     with pytest.raises(SystemExit) as ended:
         main(["process", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
-    said = capsys.readouterr()
-    assert ended.value.code == 1
-    assert f"put aside: {STUDY}: two_patients: " in said.err
-    assert f"{other}: analysed" in said.out
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [other]
+    said = capsys.readouterr().out
+    assert not ended.value.code
+    assert f"{STUDY}: not analysable: two_patients: " in said
+    assert f"{other}: analysed" in said
+    assert [path.name for path in (tmp_path / "out" / STUDY).iterdir()] == ["findings.json"]
+    findings = json.loads((tmp_path / "out" / STUDY / "findings.json").read_text())
+    assert (findings["status"], findings["reason"]) == ("not_analysable", "two_patients")
