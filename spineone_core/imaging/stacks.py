@@ -144,7 +144,7 @@ def _with_notes(stack: Stack, headers: Sequence[FrameHeader]) -> Stack:
     if len(uids) > 1:
         notes.append(f"the series is put together from {len(uids)} Series Instance UIDs")
     if stack.copies:
-        notes.append(f"{len(stack.copies)} copies of slices (equal but for their UID) left out")
+        notes.append(f"{len(stack.copies)} slices at duplicate positions left out: copies under another UID")
     frames = stack.frames[:1] if stack.fault else stack.frames
     mine = {id(frame) for frame in (*frames, *stack.copies)}
     others = [h for h in headers if h.series_uid in uids and id(h) not in mine]

@@ -167,7 +167,7 @@ def test_a_slice_sent_again_under_another_uid_is_left_out(tmp_path: Path) -> Non
     again = image(7, x=10.0, pixels=picture(0))
     volume = load(write(tmp_path, *[image(k) for k in range(3)], again))
     assert [s.sop_instance_uid for s in volume.sources] == ["2.25.7000", "2.25.7001", "2.25.7002"]
-    assert volume.warnings == ("1 copies of slices (equal but for their UID) left out",)
+    assert volume.warnings == ("1 slices at duplicate positions left out: copies under another UID",)
 
 
 def test_duplicates_with_another_picture_are_refused(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_a_slice_sent_again_is_a_copy() -> None:
     (stack,) = found(frames, again)
     assert len(stack) == 15
     assert [copy.path.name for copy in stack.copies] == ["again2.dcm", "again9.dcm"]
-    assert stack.notes == ("2 copies of slices (equal but for their UID) left out",)
+    assert stack.notes == ("2 slices at duplicate positions left out: copies under another UID",)
 
 
 # ---------------------------------------------------------------- no geometry
