@@ -108,7 +108,7 @@ class Admission:
                     f"{count.address}: {count.why}",
                     f"calling AE {count.calling}, called AE {count.called}",
                 )
-                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times)
+                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times, at=count.at)
         self._unwritten.clear()
 
     def _tell_audit(self, count: Count) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import time
 from typing import cast
 
@@ -48,8 +50,20 @@ class GuardedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self.first_pdu) or bool(super().ready)
+        """Whether there is something to read. pynetdicom's own way, select(2), knows no descriptor above 1023."""
+        if self.first_pdu:
+            return True
+        if self.socket is None or not self._is_connected:
+            return False
+        try:
+            waiting = select.poll()
+            waiting.register(self.socket, select.POLLIN)
+            is_readable = bool(waiting.poll(0))
+        except (OSError, ValueError):
+            # Evt17: the connection is closed (PS3.8 9.2.1).
+            self.event_queue.put("Evt17")
+            return False
+        return is_readable or (isinstance(self.socket, ssl.SSLSocket) and bool(self.socket.pending()))
 
 
 def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytearray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
+from dicom_node.system.clock import utc_now
 from dicom_node.system.loops import attempt
 
 # The pause between two reports, and how long an address is known after its last call (seconds).
@@ -21,7 +23,7 @@ _STOP_WITHIN_S = 35.0
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How often something happened since the last report, and who was the last to do it."""
+    """How often something happened since the last report, who was the last to do it, and when."""
 
     event: str
     why: str
@@ -29,6 +31,7 @@ class Count:
     calling: str = ""
     called: str = ""
     times: int = 1
+    at: datetime = field(default_factory=utc_now)
 
 
 class Tally:

@@ -58,6 +58,8 @@ def _config(settings: NodeSettings, database: Database, lobby: Lobby) -> uvicorn
         ws="none",
         lifespan="off",
         log_config=None,
+        # A warning for each request that is no HTTP would let strangers write the log.
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_keep_alive=5,

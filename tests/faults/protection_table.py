@@ -838,6 +838,11 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the most requests at once",
         (_WEB_REQUEST_GUARD, 'self._running[scope["path"] == READINESS] >= self._most', "False"),
     ),
+    _of(
+        69,
+        "the bytes of all requests",
+        (_RECEIVING_ANTEROOM, "if sum(held.values()) > _MOST_BYTES else None", "if False else None"),
+    ),
     _of(67, "the name in the Host header", (_WEB_REQUEST_GUARD, "if not self._is_ours(name):", "if False:")),
     _of(
         68,

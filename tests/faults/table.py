@@ -479,6 +479,12 @@ ROWS: tuple[Row, ...] = (
         "one answer, 400, closed",
         (f"{_WEB}length_and_chunks_at_once__one_answer",),
     ),
+    Row(
+        69,
+        "many connections that each send a large request",
+        "bounded together, the largest ends",
+        ("unit/receiving/test_anteroom.py::test_requests__have_a_bound_together",),
+    ),
 )
 
 

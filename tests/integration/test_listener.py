@@ -382,14 +382,15 @@ def test_tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast(
 ) -> None:
     cert, key = certificate
     port = start(listener={"tls_cert": cert, "tls_key": key, "pdu_timeout_s": 5})
-    quiet = silent(port)
+    # One says nothing, the other one half a hello.
+    quiet = [silent(port), silent(port, b"\x16\x03\x01\x02\x00\x01")]
     context = ssl.create_default_context(cafile=str(cert))
     began = time.monotonic()
     with association(port, tls=(context, "127.0.0.1")) as opened:
         assert time.monotonic() - began < 4
         assert opened.is_established
         assert opened.send_c_store(mr_image()).Status == 0
-    assert closed_within(quiet, 7)
+    assert [closed_within(connection, 7) for connection in quiet] == [True, True]
     began = time.monotonic()
     with association(port) as plain:
         assert not plain.is_established
