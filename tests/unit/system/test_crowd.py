@@ -47,6 +47,7 @@ def test_leave__makes_room_and_may_be_said_twice() -> None:
         ("fe80::1%eth0", "fe80::/64"),
         ("", ""),
     ],
+    ids=["IPv4", "IPv4 in IPv6", "IPv6", "link-local", "none"],
 )
 def test_origin__of_ipv6_is_its_network(address: str, origin: str) -> None:
     assert origin_of(address) == origin
