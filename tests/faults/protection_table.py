@@ -781,11 +781,6 @@ PROTECTIONS: tuple[Protection, ...] = (
     ),
     _of(
         64,
-        "accepting rests while there is none",
-        (_RECEIVING_SERVER, "                time.sleep(_REST_S)\n", ""),
-    ),
-    _of(
-        64,
         "the shortage is said once a minute",
         (_SYSTEM_DESCRIPTORS, "if time.monotonic() - self._said_at >= SAY_AGAIN_S:", "if True:"),
     ),
