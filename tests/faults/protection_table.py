@@ -167,7 +167,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the alert that counts refusals",
         (
             _RECEIVING_ADMISSION,
-            "                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times)\n",
+            "                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times, at=count.at)\n",
             "                pass\n",
         ),
     ),
