@@ -7,6 +7,7 @@ without a login.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -20,27 +21,32 @@ from dicom_node.system.log import get_logger, printable
 from dicom_node.system.loops import attempt
 
 
-def raise_alert(session: Session, kind: AlertKind, subject: str, detail: str) -> None:
-    """Open an alert, or count one more occurrence of an open one, within the caller's transaction."""
+def raise_alert(
+    session: Session, kind: AlertKind, subject: str, detail: str, *, times: int = 1, at: datetime | None = None
+) -> None:
+    """Open an alert, or count ``times`` more occurrences of an open one, within the caller's transaction.
+
+    ``at`` is when the last of them happened; now, if that is None.
+    """
+    at = at or utc_now()
     subject, detail = printable(subject, 200), printable(detail, 500)
     get_logger().warning("alert", kind=kind, subject=subject, detail=detail)
-    if not _count_again(session, kind, subject, detail):
+    if not _count_again(session, kind, subject, detail, times, at):
         try:
             with session.begin_nested():
-                now = utc_now()
-                session.add(Alert(kind=kind, subject=subject, detail=detail, count=1, opened_at=now, last_at=now))
+                session.add(Alert(kind=kind, subject=subject, detail=detail, count=times, opened_at=at, last_at=at))
         except IntegrityError:
             # Another process opened it a moment ago.
-            _count_again(session, kind, subject, detail)
+            _count_again(session, kind, subject, detail, times, at)
     session.flush()
 
 
-def _count_again(session: Session, kind: AlertKind, subject: str, detail: str) -> bool:
-    """Count one more occurrence of an open alert; False if none is open."""
+def _count_again(session: Session, kind: AlertKind, subject: str, detail: str, times: int, at: datetime) -> bool:
+    """Count more occurrences of an open alert; False if none is open."""
     alert = _open(session, kind, subject)
     if alert is None:
         return False
-    alert.detail, alert.count, alert.last_at = detail, alert.count + 1, utc_now()
+    alert.detail, alert.count, alert.last_at = detail, alert.count + times, at
     return True
 
 

@@ -68,19 +68,23 @@ class Receiving:
         self._lock = threading.Lock()
         self._transfers: dict[Any, Transfer] = {}
         # When a refusal was last reported, and how many have come since.
-        self._refusals: dict[tuple[str, str, str], tuple[float, int]] = {}
+        self._refusals: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def refused(self, calling_ae: str, address: str, why: str) -> None:
-        """An association was refused because of who asked for it, or TLS failed (then there is no AE title)."""
-        key, now = (calling_ae, address, why), time.monotonic()
+    def refused(self, calling_ae: str, address: str, why: str, times: int = 1) -> None:
+        """Associations were refused because of who asked for them, or TLS failed (then there is no AE title).
+
+        A caller who changes his AE title each time is one caller: the message names the last title.
+        """
+        key, now = (address, why), time.monotonic()
         with self._lock:
             last, more = self._refusals.get(key, (float("-inf"), 0))
             is_due = now - last >= _REFUSAL_EVERY_S
             if len(self._refusals) >= _MOST_REFUSALS_KNOWN:
                 self._refusals.clear()
-            self._refusals[key] = (now, 0) if is_due else (last, more + 1)
+            self._refusals[key] = (now, 0) if is_due else (last, more + times)
         if not is_due:
             return
+        more += times - 1
         text = f"{why} ({more} more since the last message)" if more else why
         caller = Participant(calling_ae or address, is_requestor=True, address=address)
         self._audit.record(audit_message.refused(caller, self._audit.node(), text))

@@ -1,8 +1,11 @@
-"""Deciding who gets an association, and reporting each refusal in the log, an alert and an audit message."""
+"""Deciding who gets an association, and reporting refusals in the log, alerts and audit messages."""
 
 from __future__ import annotations
 
-from dicom_node.alerts.record import try_to_raise
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dicom_node.alerts.record import raise_alert
 from dicom_node.audit.transfers import Receiving
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
@@ -10,8 +13,12 @@ from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.peers import Peers
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.receiving.server import Caller
+from dicom_node.receiving.tally import REPORT_EVERY_S, Count, Tally
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import attempt
+
+_REFUSED = "association_refused"
 
 
 class Admission:
@@ -39,6 +46,9 @@ class Admission:
         self._store = store
         self._peers = peers
         self._audit = audit
+        self._tally = Tally(self.report, REPORT_EVERY_S)
+        # Refusals whose alerts could not be written yet; it has no more keys than the tally.
+        self._unwritten: dict[tuple[str, str], Count] = {}
 
     def judge(self, caller: Caller) -> Refusal | None:
         """See `Doorkeeper`."""
@@ -52,18 +62,60 @@ class Admission:
         return self._peers.most_associations(calling_ae) or self._listener.max_associations
 
     def refused(self, caller: Caller, refusal: Refusal) -> None:
-        """See `Doorkeeper`."""
-        calling, called, address = caller.calling_ae, caller.called_ae, caller.address
-        why = refusal.words
-        get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=why)
-        detail = f"calling AE {calling}, called AE {called}"
-        try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)
-        if refusal.is_about_caller:
-            self._audit.refused(calling, address, f"association refused: {why}")
+        """See `Doorkeeper`. This only counts: a stranger may come thousands of times a minute."""
+        self._tally.note(Count(_REFUSED, refusal.words, caller.address, caller.calling_ae, caller.called_ae))
 
-    def tls_failed(self, address: str) -> None:
+    def failed(self, event: str, address: str, why: str) -> None:
         """See `Doorkeeper`."""
-        self._audit.refused("", address, "TLS handshake failed")
+        self._tally.note(Count(event, why, address))
+
+    def start(self) -> None:
+        """Start to report what was counted."""
+        self._tally.start()
+
+    def stop(self) -> None:
+        """Report what is left."""
+        self._tally.stop()
+
+    def report(self, counts: Sequence[Count]) -> bool:
+        """Write what was counted: a log line each, the alerts in one transaction, and audit messages.
+
+        Returns whether alerts are left over, since the database did not take them; the next report has them too.
+        """
+        for count in counts:
+            self._log(count)
+            if count.event == _REFUSED:
+                self._unwritten[count.why, count.address] = self._with_unwritten(count)
+        attempt(self._write_alerts, "alert_failed")
+        for count in counts:
+            self._tell_audit(count)
+        return bool(self._unwritten)
+
+    def _log(self, count: Count) -> None:
+        titles = {"calling_ae": count.calling, "called_ae": count.called} if count.event == _REFUSED else {}
+        get_logger().warning(count.event, **titles, address=count.address, why=count.why, times=count.times)
+
+    def _with_unwritten(self, count: Count) -> Count:
+        before = self._unwritten.get((count.why, count.address))
+        return replace(count, times=count.times + before.times) if before else count
+
+    def _write_alerts(self) -> None:
+        if not self._unwritten:
+            return
+        with self._database.write() as session:
+            for count in self._unwritten.values():
+                subject, detail = (
+                    f"{count.address}: {count.why}",
+                    f"calling AE {count.calling}, called AE {count.called}",
+                )
+                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times, at=count.at)
+        self._unwritten.clear()
+
+    def _tell_audit(self, count: Count) -> None:
+        if count.event == "tls_failed":
+            self._audit.refused("", count.address, "TLS handshake failed", count.times)
+        elif count.event == _REFUSED and Refusal.of_words(count.why).is_about_caller:
+            self._audit.refused(count.calling, count.address, f"association refused: {count.why}", count.times)
 
     def _refusal(self, caller: Caller) -> Refusal | None:
         if self._listener.require_called_ae and caller.called_ae != self._listener.ae_title:
@@ -72,6 +124,8 @@ class Admission:
             return Refusal.UNKNOWN_CALLING_AE
         if not self._peers.allows(caller.calling_ae, caller.address):
             return Refusal.ADDRESS
+        if not self._peers.shows_certificate_of(caller.calling_ae, caller.certificate):
+            return Refusal.CERTIFICATE
         if not self._store.has_room():
             return Refusal.DISK_RESERVE
         return None

@@ -2,9 +2,10 @@
 torch.
 
 pynetdicom's server is used with four changes, each to guard against a peer that misbehaves. A PDU has a maximum length
-and one deadline from its first byte to its last. The TLS handshake happens in the connection's own thread. A connection
-counts only once its association is admitted, so that silent sockets take no place away from a permitted sender. What a
-peer may make us hold in memory has a limit, for each object and for all together.
+and one deadline from its first byte to its last. A connection waits in one thread together with all others, TLS
+handshakes included, until its association is admitted: silent sockets take no place away from a permitted sender, and a
+flood of refused calls makes no threads. Refusals are counted in memory and reported every few seconds. What a peer may
+make us hold in memory has a limit, for each object and for all together.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dicom_node.receiving.admission import Admission
 from dicom_node.receiving.commitment_requests import CommitmentRequests
 from dicom_node.receiving.contexts import supported_contexts
 from dicom_node.receiving.peers import Peers
-from dicom_node.receiving.server import SPARE_CONNECTIONS, GuardedServer, title
+from dicom_node.receiving.server import GuardedServer, title
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import ListenerRules
 from dicom_node.system.clock import utc_now
@@ -67,6 +68,7 @@ class StorageListener:
         self._peers = Peers(settings)
         self._audit = Receiving(AuditLog(settings), database)
         self._server: GuardedServer | None = None
+        self._admission = Admission(settings, database, store, self._peers, self._audit)
         # The studies that each association has brought, if its release matters (`study.quiet_seconds_after_release`).
         self.brought: dict[Any, set[str]] = {}
         self._brought_lock = threading.Lock()
@@ -95,11 +97,12 @@ class StorageListener:
             server_class=GuardedServer,
             listener=listener,
             tls=_tls_of(listener),
-            doorkeeper=Admission(self._settings, self._database, self._store, self._peers, self._audit),
+            doorkeeper=self._admission,
         )
         ae._servers.append(server)
         self._server = server
         self._ae = ae
+        self._admission.start()
         threading.Thread(target=server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
 
     def stop(self) -> None:
@@ -115,6 +118,7 @@ class StorageListener:
         for association in associations:
             if association.is_alive():
                 association.abort()
+        self._admission.stop()
         self._audit.report_all()
         self._server = None
 
@@ -132,8 +136,8 @@ class StorageListener:
         ae.maximum_pdu_size = listener.max_pdu
         ae.network_timeout = listener.idle_timeout_s
         ae.dimse_timeout = listener.idle_timeout_s
-        # Our own count (of established associations) decides; pynetdicom's counts silent sockets too.
-        ae.maximum_associations = listener.max_associations + SPARE_CONNECTIONS
+        # Our own count decides; pynetdicom's also counts associations that are just ending.
+        ae.maximum_associations = 2 * listener.max_associations
         return ae
 
     def _handlers(self) -> list[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 import time
 from typing import cast
 
@@ -48,8 +50,20 @@ class GuardedSocket(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read."""
-        return bool(self.first_pdu) or bool(super().ready)
+        """Whether there is something to read. pynetdicom's own way, select(2), knows no descriptor above 1023."""
+        if self.first_pdu:
+            return True
+        if self.socket is None or not self._is_connected:
+            return False
+        try:
+            waiting = select.poll()
+            waiting.register(self.socket, select.POLLIN)
+            is_readable = bool(waiting.poll(0))
+        except (OSError, ValueError):
+            # Evt17: the connection is closed (PS3.8 9.2.1).
+            self.event_queue.put("Evt17")
+            return False
+        return is_readable or (isinstance(self.socket, ssl.SSLSocket) and bool(self.socket.pending()))
 
 
 def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytearray:
@@ -73,28 +87,27 @@ def read_exactly(connection: socket.socket, size: int, deadline: float) -> bytea
     return received
 
 
-def read_request(connection: socket.socket, timeout_s: float) -> bytes:
-    """The A-ASSOCIATE-RQ with which every connection begins (PS3.8 9.3.2); empty if anything else comes.
+def bytes_missing(request: bytes | bytearray) -> int:
+    """How many bytes an A-ASSOCIATE-RQ still needs, with which every connection begins (PS3.8 9.3.2); 0 if it is whole.
 
     Raises
     ------
-    OSError
-        If it does not come in time, or the connection breaks.
+    ValueError
+        If what came is none, or is longer than one may be.
     """
-    deadline = time.monotonic() + timeout_s
-    head = read_exactly(connection, 6, deadline)
-    length = int.from_bytes(head[2:6], "big")
-    if len(head) < 6 or head[0] != 0x01 or length > SMALLEST_PDU_CAP:
-        return b""
-    body = read_exactly(connection, length, deadline)
-    return bytes(head + body) if len(body) == length >= _SHORTEST_REQUEST and _is_readable(head + body) else b""
+    length = int.from_bytes(request[2:6], "big")
+    if request and (request[0] != 0x01 or length > SMALLEST_PDU_CAP):
+        raise ValueError("not DICOM")
+    return 6 - len(request) if len(request) < 6 else 6 + length - len(request)
 
 
-def _is_readable(request: bytes | bytearray) -> bool:
+def is_readable(request: bytes) -> bool:
     """Whether an A-ASSOCIATE-RQ can be decoded. If it cannot, its association would wait for one that can."""
+    if len(request) - 6 < _SHORTEST_REQUEST:
+        return False
     pdu = A_ASSOCIATE_RQ()
     try:
-        pdu.decode(bytes(request))
+        pdu.decode(request)
         pdu.to_primitive()
     except Exception:  # whatever is wrong with it
         return False

@@ -37,8 +37,9 @@ class Refusal(Enum):
 
     WRONG_CALLED_AE = "wrong called AE title", Rejection(1, 1, 7)
     UNKNOWN_CALLING_AE = "unknown calling AE title", Rejection(1, 1, 3)
-    # The standard has no reason for this, so the peer gets no-reason-given.
+    # The standard has no reason for these two, so the peer gets no-reason-given.
     ADDRESS = "address not allowed", Rejection(1, 1, 1)
+    CERTIFICATE = "certificate of another peer", Rejection(1, 1, 1)
     DISK_RESERVE = "disk reserve", Rejection(2, 3, 1)
     TOO_MANY = "too many associations", Rejection(2, 3, 2)
     TOO_MANY_OF_PEER = "too many associations of this peer", Rejection(2, 3, 2)
@@ -55,6 +56,17 @@ class Refusal(Enum):
     def alert_subject(self, address: str) -> str:
         """The subject of the alert about a caller from this address."""
         return f"{address}: {self.words}"
+
+    @staticmethod
+    def of_words(words: str) -> Refusal:
+        """The refusal with these words.
+
+        Raises
+        ------
+        StopIteration
+            If there is none.
+        """
+        return next(refusal for refusal in Refusal if refusal.words == words)
 
     @staticmethod
     def of_alert(subject: str) -> Refusal | None:

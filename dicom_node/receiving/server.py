@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import queue
 import socket
 import ssl
 import threading
@@ -15,36 +17,45 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
+from dicom_node.receiving.anteroom import Anteroom
 from dicom_node.receiving.pdus import (
     ABORT,
     SMALLEST_PDU_CAP,
     GuardedSocket,
+    is_readable,
     is_version_1,
-    read_request,
     reject,
     without_later_versions,
 )
 from dicom_node.receiving.refusals import UNKNOWN_VERSION, Refusal
 from dicom_node.settings.sections import ListenerRules
+from dicom_node.system.descriptors import Shortage
 from dicom_node.system.log import get_logger, printable
 
-# How many connections may exist that have not, or not yet, become associations; each has a thread.
-SPARE_CONNECTIONS = 200
+# How many threads decide about requests, and how many requests may wait for them.
+_JUDGES, _MOST_TO_JUDGE = 8, 64
+# How long accepting rests when there is no descriptor (seconds).
+_REST_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association: the request's titles, made printable and fit for one line, and the IP address."""
+    """Who asks for an association: the request's titles, made printable and fit for one line, and the IP address.
+
+    ``certificate`` is the SHA-256 of the certificate that the peer has shown, in small hexadecimal digits; empty without
+    TLS or without a certificate.
+    """
 
     calling_ae: str
     called_ae: str
     address: str
+    certificate: str = ""
 
     @staticmethod
-    def of(request: bytes, address: str) -> Caller:
+    def of(request: bytes, address: str, certificate: str = "") -> Caller:
         """The caller that an A-ASSOCIATE-RQ names (PS3.8 9.3.2: bytes 11 to 26 and 27 to 42)."""
         called, calling = (title(request[at : at + 16].decode("ascii", "replace")) for at in (10, 26))
-        return Caller(calling, called, address)
+        return Caller(calling, called, address, certificate)
 
 
 class Doorkeeper(Protocol):
@@ -59,8 +70,11 @@ class Doorkeeper(Protocol):
     def refused(self, caller: Caller, refusal: Refusal) -> None:
         """A caller was refused: by the doorkeeper, or because there was no place."""
 
-    def tls_failed(self, address: str) -> None:
-        """A caller at this IP address did not complete the TLS handshake."""
+    def failed(self, event: str, address: str, why: str) -> None:
+        """A connection from this IP address ended before it had asked for an association.
+
+        ``event`` is ``tls_failed`` (the handshake) or ``no_association`` (anything later).
+        """
 
 
 class GuardedDimse(BoundedDimse):
@@ -132,9 +146,11 @@ class Slot:
 
 
 class GuardedServer(ThreadedAssociationServer):
-    """Accepts connections and sets their time-out; all waiting for a peer happens in the connection's own thread."""
+    """Accepts connections, lets them wait in an `Anteroom`, and decides about their requests in a few threads.
 
-    daemon_threads = True
+    A connection has threads of its own only once its association is admitted.
+    """
+
     request_queue_size = 128
 
     def __init__(
@@ -148,61 +164,84 @@ class GuardedServer(ThreadedAssociationServer):
         self.pdu_timeout_s = listener.pdu_timeout_s
         self.pdu_cap = max(SMALLEST_PDU_CAP, listener.max_pdu + 6)
         self.budget = Budget.of(listener)
-        self._tls = tls
         self._doorkeeper = doorkeeper
         self._most_associations = listener.max_associations
-        # Connections that have not asked for an association yet, the oldest first.
-        self._waiting: dict[socket.socket, None] = {}
         self._slots: list[Slot] = []
         self.first_pdus: dict[Any, tuple[bytes, Slot]] = {}
         self._lock = threading.Lock()
+        self._shortage = Shortage()
         kwargs["request_handler"] = GuardedRequestHandler
         super().__init__(*args, **kwargs)
+        self._requests: queue.Queue[tuple[Any, Any, bytes] | None] = queue.Queue(_MOST_TO_JUDGE)
+        for number in range(_JUDGES):
+            threading.Thread(target=self._judge_all, name=f"judge-{number}", daemon=True).start()
+        self._anteroom = Anteroom(self.pdu_timeout_s, tls, self._take_request, doorkeeper.failed)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, and do nothing that waits for the peer."""
-        connection, address = cast("socket.socket", self.socket).accept()
-        connection.settimeout(self.pdu_timeout_s)
+        """Accept a connection, and do nothing that waits for the peer.
+
+        Raises
+        ------
+        OSError
+            If that fails. The server goes on; without a descriptor for one more connection, it rests for a moment first.
+        """
+        try:
+            connection, address = cast("socket.socket", self.socket).accept()
+        except OSError as error:
+            if self._shortage.is_why(error):
+                # The connection stays in the backlog, and accepting would fail again at once.
+                self._anteroom.make_room()
+                time.sleep(_REST_S)
+            raise
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Make room if there are too many connections: cut the oldest one that has not asked for an association."""
-        with self._lock:
-            oldest = next(iter(self._waiting)) if len(self._waiting) >= SPARE_CONNECTIONS else None
-        if oldest is not None:
-            self._cut(oldest)
-        return True
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Let a connection wait for its request."""
+        self._anteroom.enter(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Handle a connection, in its own thread."""
-        if self._tls is not None:
-            request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
-        with self._lock:
-            self._waiting[request] = None
-        first = self._hear(request, client_address[0])
-        with self._lock:
-            self._waiting.pop(request, None)
-        if not first:
-            self._answer(request, ABORT)
+    def shutdown(self) -> None:
+        """Accept nothing more, and end all connections that have no association."""
+        super().shutdown()
+        self._anteroom.close()
+        for _ in range(_JUDGES):
+            self._requests.put(None)
+
+    def _take_request(self, connection: Any, address: Any, request: bytes) -> None:
+        self._requests.put((connection, address, request))
+
+    def _judge_all(self) -> None:
+        """Decide about one request after the other."""
+        while (waiting := self._requests.get()) is not None:
+            connection, address, request = waiting
+            try:
+                connection.settimeout(self.pdu_timeout_s)
+                self._judge(connection, address, request)
+            except Exception:  # nothing that a peer sends may end the thread
+                self.handle_error(connection, address)
+                self.shutdown_request(connection)
+
+    def _judge(self, connection: Any, address: Any, request: bytes) -> None:
+        if not is_readable(request):
+            self._doorkeeper.failed("no_association", str(address[0]), "not DICOM")
+            self._answer(connection, ABORT)
             return
-        slot = self._admit(first, client_address[0])
+        slot = self._admit(request, Caller.of(request, str(address[0]), _certificate_of(connection)))
         if isinstance(slot, bytes):
-            self._answer(request, slot)
+            self._answer(connection, slot)
             return
         # The association starts only now: it has three threads, two of which poll their queues a thousand times a
         # second.
-        self.first_pdus[request] = without_later_versions(first), slot
+        self.first_pdus[connection] = without_later_versions(request), slot
         try:
-            super().process_request_thread(request, client_address)
+            self.process_request_thread(connection, address)
         finally:
             slot.is_starting = False
 
-    def _admit(self, first: bytes, address: str) -> Slot | bytes:
+    def _admit(self, request: bytes, caller: Caller) -> Slot | bytes:
         """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
-        if not is_version_1(first):
+        if not is_version_1(request):
             return reject(UNKNOWN_VERSION)
-        caller = Caller.of(first, address)
         refusal = self._doorkeeper.judge(caller)
         if refusal is None:
             with self._lock:
@@ -228,37 +267,15 @@ class GuardedServer(ThreadedAssociationServer):
             connection.sendall(pdu)
         self.shutdown_request(connection)
 
-    def _hear(self, connection: Any, address: str) -> bytes:
-        """The peer's A-ASSOCIATE-RQ; empty if the peer does not send a proper one."""
-        try:
-            if self._tls is not None:
-                # The socket's time-out covers the whole handshake, however slowly its bytes come.
-                connection.do_handshake()
-        except (OSError, ValueError) as error:
-            get_logger().warning("tls_failed", address=address, error=type(error).__name__)
-            self._doorkeeper.tls_failed(address)
-            # Nothing can be sent without TLS: an attempt would begin the handshake again.
-            self._cut(connection)
-            return b""
-        try:
-            first = read_request(connection, self.pdu_timeout_s)
-        except (OSError, ValueError) as error:
-            get_logger().warning("no_association", address=address, error=type(error).__name__)
-            return b""
-        if not first:
-            get_logger().warning("no_association", address=address, error="not DICOM")
-        return first
-
-    def _cut(self, connection: Any) -> None:
-        with self._lock:
-            self._waiting.pop(connection, None)
-        with contextlib.suppress(OSError):
-            # SSLSocket's own shutdown would take the TLS object away from the thread that reads.
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Write a log line instead of a traceback on standard error."""
         get_logger().exception("connection_failed", address=client_address[0])
+
+
+def _certificate_of(connection: Any) -> str:
+    """The SHA-256 of the certificate that the peer has shown; empty if it has shown none."""
+    shown = connection.getpeercert(binary_form=True) if isinstance(connection, ssl.SSLSocket) else None
+    return hashlib.sha256(shown).hexdigest() if shown else ""
 
 
 def title(value: object) -> str:

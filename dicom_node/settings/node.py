@@ -101,6 +101,13 @@ class NodeSettings(BaseSettings):
                 raise ValueError(f"peers: {peer.ae_title} names the archive {peer.archive!r}; [[archives]] has {known}")
         return self
 
+    @model_validator(mode="after")
+    def _certificates_are_asked_for(self) -> NodeSettings:
+        bound = [peer.ae_title for peer in self.peers if peer.certificates]
+        if bound and self.listener.tls_ca is None:
+            raise ValueError(f"peers: certificates of {bound[0]} need [listener] tls_ca, or no peer is asked for one")
+        return self
+
     @property
     def database(self) -> str:
         """The database's URL, with the default filled in."""

@@ -10,6 +10,8 @@ from dicom_node.settings.types import (
     AETitle,
     Code,
     ExistingFile,
+    Fingerprint,
+    HostName,
     KindOfAlert,
     Mailbox,
     Name,
@@ -58,6 +60,11 @@ class Peer(Section):
 
     ae_title: AETitle = setting(..., "AE title that the peer uses for itself (calling AE title)", example="ROUTER")
     addresses: tuple[Network, ...] = setting((), "addresses or networks that it may connect from; empty: any")
+    certificates: tuple[Fingerprint, ...] = setting(
+        (),
+        "SHA-256 fingerprints of its client certificates: whoever uses its AE title must show one of them; empty: any that "
+        "`[listener] tls_ca` accepts",
+    )
     host: str = setting(
         "", "host that gets the answers to its commitment requests; empty: they go on the association of the request"
     )
@@ -215,6 +222,11 @@ class WebRules(Section):
     enabled: bool = setting(True, "whether `serve` starts the web process")
     host: str = setting("127.0.0.1", "address to listen on", min_length=1)
     port: Port = setting(8080, "TCP port to listen on")
+    hosts: tuple[HostName, ...] = setting(
+        (),
+        "further names under which browsers may ask for the pages; addresses, loopback names and the machine's own name "
+        "always work",
+    )
 
 
 class RetentionRules(Section):

@@ -17,6 +17,8 @@ from dicom_node.database.words import AlertKind
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
 _MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_HOST_NAME = re.compile(r"[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?(\.[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?)*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # Splits a URL the way SQLAlchemy's `make_url` does; settings are read without loading SQLAlchemy.
 _DATABASE_URL = re.compile(
@@ -43,6 +45,23 @@ def _check_network(value: str) -> str:
     except ValueError:
         raise ValueError('must be an IP address or network such as "10.0.0.0/8"') from None
     return value
+
+
+def _check_fingerprint(value: str) -> str:
+    plain = value.replace(":", "").lower()
+    if not _FINGERPRINT.fullmatch(plain):
+        raise ValueError(
+            "must be the SHA-256 of a certificate: 64 hexadecimal digits, with or without colons "
+            "(openssl x509 -noout -fingerprint -sha256 -in FILE)"
+        )
+    return plain
+
+
+def _check_host_name(value: str) -> str:
+    plain = value.lower().rstrip(".")
+    if not _HOST_NAME.fullmatch(plain) or len(plain) > 253:
+        raise ValueError('must be a host name without port, such as "node.hospital.example"')
+    return plain
 
 
 def absolute(value: Path) -> Path:
@@ -138,6 +157,8 @@ Code = Annotated[str, AfterValidator(_check_code)]
 KindOfAlert = Annotated[str, AfterValidator(_check_kind)]
 Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
+Fingerprint = Annotated[str, AfterValidator(_check_fingerprint)]
+HostName = Annotated[str, AfterValidator(_check_host_name)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]
 Network = Annotated[str, AfterValidator(_check_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
 from importlib.resources import files
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -21,10 +24,14 @@ from dicom_node.health.metrics import NodeCollector
 from dicom_node.health.readiness import Check, checks
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
+from dicom_node.web.request_guard import RequestGuard
 from dicom_node.web.status_page import render_page
 
-# A page is made at most once in this time (seconds), however many clients ask for it.
-KEEP_S = 2.0
+Made = TypeVar("Made")
+# A page is made at most once in this time (seconds), however many clients ask for it; readiness more often.
+KEEP_S, KEEP_READINESS_S = 2.0, 0.5
+# How many threads of the pool (starlette's has 40) wait for pages, and for readiness: no page holds readiness up.
+_PAGE_THREADS, _READINESS_THREADS = 8, 4
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -33,23 +40,22 @@ _HEADERS = {
 }
 
 
-class Kept:
-    """A text that is made again once the last one is too old; only one request at a time makes it."""
+class Kept(Generic[Made]):
+    """Something that is made again once the last one is too old; only one request at a time makes it."""
 
-    def __init__(self, make: Callable[[], bytes], keep_s: float = KEEP_S) -> None:
+    def __init__(self, make: Callable[[], Made], keep_s: float = KEEP_S) -> None:
         self._make = make
         self._keep_s = keep_s
         self._lock = threading.Lock()
-        self._text = b""
-        self._made_at = float("-inf")
+        self._last: tuple[float, Made] | None = None
 
-    def get(self) -> bytes:
-        """The text."""
+    def get(self) -> Made:
+        """What was made last."""
         with self._lock:
-            if time.monotonic() - self._made_at > self._keep_s:
-                self._text = self._make()
-                self._made_at = time.monotonic()
-            return self._text
+            if self._last is None or time.monotonic() - self._last[0] > self._keep_s:
+                made = self._make()
+                self._last = time.monotonic(), made
+            return self._last[1]
 
 
 class SafeHeaders:
@@ -75,27 +81,41 @@ def make_app(settings: NodeSettings, database: Database) -> ASGIApp:
     page = Kept(lambda: render_page(settings, database).encode())
     style = files("dicom_node.web").joinpath("style.css").read_bytes()
 
-    def healthz(request: Request) -> Response:
+    readiness = Kept(lambda: checks(settings, database), KEEP_READINESS_S)
+    for_pages, for_readiness = asyncio.Semaphore(_PAGE_THREADS), asyncio.Semaphore(_READINESS_THREADS)
+
+    async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    def readyz(request: Request) -> Response:
-        return _readiness(checks(settings, database))
+    async def readyz(request: Request) -> Response:
+        return _readiness(await _in_thread(readiness, for_readiness))
 
-    def show_metrics(request: Request) -> Response:
-        return Response(metrics.get(), media_type=CONTENT_TYPE_LATEST)
+    async def show_metrics(request: Request) -> Response:
+        return Response(await _in_thread(metrics, for_pages), media_type=CONTENT_TYPE_LATEST)
 
-    def show_page(request: Request) -> Response:
-        return HTMLResponse(page.get())
+    async def show_page(request: Request) -> Response:
+        return HTMLResponse(await _in_thread(page, for_pages))
 
-    def show_style(request: Request) -> Response:
+    async def show_style(request: Request) -> Response:
         return Response(style, media_type="text/css")
 
-    pages = {"/": show_page, "/style.css": show_style, "/healthz": healthz, "/readyz": readyz, "/metrics": show_metrics}
+    routes = {
+        "/": show_page,
+        "/style.css": show_style,
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": show_metrics,
+    }
     app = Starlette(
-        routes=[Route(path, page, methods=["GET"]) for path, page in pages.items()],
+        routes=[Route(path, show, methods=["GET"]) for path, show in routes.items()],
         exception_handlers={Exception: _unexpected},
     )
-    return SafeHeaders(app)
+    return SafeHeaders(RequestGuard(app, settings.web.hosts))
+
+
+async def _in_thread(kept: Kept[Made], places: asyncio.Semaphore) -> Made:
+    async with places:
+        return await run_in_threadpool(kept.get)
 
 
 def _readiness(seen: list[Check]) -> Response:

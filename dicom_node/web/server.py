@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
@@ -15,9 +18,9 @@ from dicom_node.settings.sections import WebRules
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import get_logger
 from dicom_node.web.app import make_app
+from dicom_node.web.connections import GuardedProtocol, Lobby
 
 _TRY_AGAIN_S = 10.0
-_MOST_REQUESTS = 50
 _BACKLOG = 64
 
 
@@ -26,9 +29,10 @@ def run_web(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
     listening = _listen_patiently(settings.web, database, stop)
     if listening is None:
         return
-    server = uvicorn.Server(_config(settings, database))
+    lobby = Lobby()
+    server = uvicorn.Server(_config(settings, database, lobby))
     # uvicorn runs in another thread because it takes over signals in the main thread, and signals are ours.
-    thread = threading.Thread(target=server.run, args=([listening],), name="web", daemon=True)
+    thread = threading.Thread(target=asyncio.run, args=(_serve(server, lobby, listening),), name="web", daemon=True)
     thread.start()
     get_logger().info("web_listening", host=settings.web.host, port=listening.getsockname()[1])
     notify_ready()
@@ -40,16 +44,24 @@ def run_web(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
     get_logger().info("stopped")
 
 
-def _config(settings: NodeSettings, database: Database) -> uvicorn.Config:
+async def _serve(server: uvicorn.Server, lobby: Lobby, listening: socket.socket) -> None:
+    asyncio.get_running_loop().set_exception_handler(lobby.on_loop_error)
+    await server.serve(sockets=[listening])
+
+
+def _config(settings: NodeSettings, database: Database, lobby: Lobby) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(settings, database),
-        http="h11",
+        # uvicorn calls what it gets here, for each connection.
+        http=cast("Any", partial(GuardedProtocol, lobby=lobby)),
+        backlog=_BACKLOG,
         ws="none",
         lifespan="off",
         log_config=None,
+        # A warning for each request that is no HTTP would let strangers write the log.
+        log_level="error",
         access_log=False,
         server_header=False,
-        limit_concurrency=_MOST_REQUESTS,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
     )

@@ -32,5 +32,10 @@ class Certificates:
         cert, key = self.pair("ca")
         self._openssl("req", "-x509", *_NEW_KEY, "-subj", "/CN=CA", "-days", 2, "-keyout", key, "-out", cert)
 
-    def _openssl(self, *arguments: object) -> None:
-        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+    def fingerprint(self, name: str) -> str:
+        """The SHA-256 as openssl writes it: hexadecimal digits with colons."""
+        cert, _ = self.pair(name)
+        return self._openssl("x509", "-noout", "-fingerprint", "-sha256", "-in", cert).strip().partition("=")[2]
+
+    def _openssl(self, *arguments: object) -> str:
+        return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, text=True).stdout

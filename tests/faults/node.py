@@ -72,6 +72,10 @@ class Process:
     def threads(self) -> int:
         return self._status("Threads")
 
+    @property
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def _status(self, field: str) -> int:
         return int(Path(f"/proc/{self.process.pid}/status").read_text().split(f"{field}:")[1].split()[0])
 
@@ -93,9 +97,9 @@ class Process:
 
 
 class Role(Process):
-    """One of a node's processes: ``listen``, ``work`` or ``deliver``."""
+    """One of a node's processes: ``listen``, ``work``, ``deliver`` or ``web``."""
 
-    _READY = {"listen": "listening", "work": "working", "deliver": "delivering"}  # noqa: RUF012
+    _READY = {"listen": "listening", "work": "working", "deliver": "delivering", "web": "web_listening"}  # noqa: RUF012
 
     def __init__(self, command: str, config: Path, log: Path) -> None:
         super().__init__(node_command(command, "--config", config), log, self._READY[command])

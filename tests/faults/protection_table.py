@@ -74,13 +74,17 @@ _IMAGES_STORE = "dicom_node/images/store.py"
 _IMAGES_STUDIES = "dicom_node/images/studies.py"
 _PROCESSES_SCHEDULER = "dicom_node/processes/scheduler.py"
 _RECEIVING_ADMISSION = "dicom_node/receiving/admission.py"
+_RECEIVING_ANTEROOM = "dicom_node/receiving/anteroom.py"
 _RECEIVING_PDUS = "dicom_node/receiving/pdus.py"
 _RECEIVING_SERVER = "dicom_node/receiving/server.py"
+_RECEIVING_TALLY = "dicom_node/receiving/tally.py"
 _RESULTS_ENVELOPE = "dicom_node/results/envelope.py"
 _RESULTS_REPORT = "dicom_node/results/report.py"
 _SETTINGS_ENVIRONMENT = "dicom_node/settings/environment.py"
 _SETTINGS_READING = "dicom_node/settings/reading.py"
 _SETTINGS_TYPES = "dicom_node/settings/types.py"
+_SYSTEM_CROWD = "dicom_node/system/crowd.py"
+_SYSTEM_DESCRIPTORS = "dicom_node/system/descriptors.py"
 _SYSTEM_FILES = "dicom_node/system/files.py"
 _SYSTEM_LIFECYCLE = "dicom_node/system/lifecycle.py"
 _SYSTEM_LOG = "dicom_node/system/log.py"
@@ -88,19 +92,37 @@ _SYSTEM_TLS = "dicom_node/system/tls.py"
 _UPKEEP_BACKUP = "dicom_node/upkeep/backup.py"
 _UPKEEP_DEIDENTIFY = "dicom_node/upkeep/deidentify.py"
 _UPKEEP_TRACES = "dicom_node/upkeep/traces.py"
+_WEB_APP = "dicom_node/web/app.py"
+_WEB_CONNECTIONS = "dicom_node/web/connections.py"
+_WEB_REQUEST_GUARD = "dicom_node/web/request_guard.py"
+_WEB_SERVER = "dicom_node/web/server.py"
 _WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
-    _of(1, "the cap on the first PDU", (_RECEIVING_PDUS, " or length > SMALLEST_PDU_CAP:", ":")),
+    _of(1, "the cap on the first PDU", (_RECEIVING_PDUS, " or length > SMALLEST_PDU_CAP):", "):")),
     _of(1, "the cap on every later PDU", (_RECEIVING_PDUS, "if nr_bytes > self.pdu_cap:", "if False:")),
     _of(
         2,
-        "the deadline of a PDU",
+        "the deadline of the first PDU",
+        (_RECEIVING_ANTEROOM, "if guest.deadline > now:", "if guest.deadline > 0:"),
+    ),
+    _of(
+        2,
+        "the deadline of every later PDU",
         (_RECEIVING_PDUS, "remaining = deadline - time.monotonic()", "remaining = 3600.0"),
     ),
     _of(
         3,
-        "one deadline for the whole PDU: each byte has its own",
+        "one deadline for the whole first PDU: each byte has its own",
+        (
+            _RECEIVING_ANTEROOM,
+            "                guest.request += block\n",
+            "                guest.request += block\n                guest.deadline = time.monotonic() + self._timeout_s\n",
+        ),
+    ),
+    _of(
+        3,
+        "one deadline for the whole of a later PDU: each byte has its own",
         (_RECEIVING_PDUS, "        connection.settimeout(remaining)\n", "        connection.settimeout(2)\n"),
         (_RECEIVING_PDUS, "remaining = deadline - time.monotonic()", "remaining = 2.0"),
     ),
@@ -110,18 +132,18 @@ PROTECTIONS: tuple[Protection, ...] = (
         (
             _RECEIVING_SERVER,
             "if len(self._slots) >= self._most",
-            "if len(self._slots) + len(self._waiting) >= self._most",
+            "if len(self._slots) + len(self._anteroom._guests) >= self._most",
         ),
     ),
     _of(
         4,
         "the oldest silent socket makes room",
-        (_RECEIVING_SERVER, "        if oldest is not None:", "        if False:"),
+        (_SYSTEM_CROWD, "return self.first_to_leave() if len(self._members) >= self._most else None", "return None"),
     ),
     _of(
         5,
         "the look at the first PDU's type and length",
-        (_RECEIVING_PDUS, " or head[0] != 0x01 or length > SMALLEST_PDU_CAP:", ":"),
+        (_RECEIVING_PDUS, "if request and (request[0] != 0x01 or length > SMALLEST_PDU_CAP):", "if False:"),
     ),
     _of(
         5,
@@ -163,8 +185,8 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the alert that counts refusals",
         (
             _RECEIVING_ADMISSION,
-            "        try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)\n",
-            "",
+            "                raise_alert(session, AlertKind.REFUSED, subject, detail, times=count.times, at=count.at)\n",
+            "                pass\n",
         ),
     ),
     _of(
@@ -663,31 +685,18 @@ PROTECTIONS: tuple[Protection, ...] = (
     ),
     _of(
         43,
-        "the handshake is not in the loop that accepts",
-        (
-            _RECEIVING_SERVER,
-            "        return connection, address\n",
-            "        if self._tls is not None:\n"
-            "            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)\n"
-            "            with contextlib.suppress(OSError):\n"
-            "                connection.do_handshake()\n"
-            "        return connection, address\n",
-        ),
-        (
-            _RECEIVING_SERVER,
-            "            request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)\n",
-            "            pass\n",
-        ),
+        "nothing in the anteroom waits for one peer",
+        (_RECEIVING_ANTEROOM, "connection.setblocking(False)", "connection.settimeout(self._timeout_s)"),
     ),
     _of(
         43,
-        "no last word, which would begin the handshake again",
-        (_RECEIVING_SERVER, '            self._cut(connection)\n            return b""\n', '            return b""\n'),
+        "one deadline for the whole handshake",
+        (_RECEIVING_ANTEROOM, "if guest.deadline > now:", "if guest.deadline > 0:"),
     ),
     _of(
         44,
         "the look at the first PDU's type and length",
-        (_RECEIVING_PDUS, " or head[0] != 0x01 or length > SMALLEST_PDU_CAP:", ":"),
+        (_RECEIVING_PDUS, "if request and (request[0] != 0x01 or length > SMALLEST_PDU_CAP):", "if False:"),
     ),
     _of(
         45,
@@ -801,6 +810,120 @@ PROTECTIONS: tuple[Protection, ...] = (
         (_SYSTEM_LOG, 'event["event"] = describe(record.msg)', 'event["event"] = str(record.msg)'),
     ),
     _of(50, "nor that of a thread", (_SYSTEM_LOG, "    threading.excepthook = _log_thread_exception\n", "")),
+    _of(
+        61,
+        "refusals are counted, and written by one writer",
+        (
+            _RECEIVING_ADMISSION,
+            "        self._tally.note(Count(_REFUSED, refusal.words, caller.address, caller.calling_ae, caller.called_ae))\n",
+            "        self.report([Count(_REFUSED, refusal.words, caller.address, caller.calling_ae, caller.called_ae)])\n",
+        ),
+    ),
+    _of(61, "the pause between two reports", (_RECEIVING_TALLY, "            self._stop.wait(self._every_s)\n", "")),
+    _of(
+        61,
+        "the most addresses that are told apart",
+        (_RECEIVING_TALLY, "if key not in self._seen and len(self._seen) >= self._most:", "if False:"),
+    ),
+    _of(
+        61,
+        "a refusal that could not be written is counted on",
+        (_RECEIVING_ADMISSION, "replace(count, times=count.times + before.times) if before else count", "count"),
+    ),
+    _of(
+        62,
+        "the address with most connections makes room",
+        (
+            _SYSTEM_CROWD,
+            "        (largest, _), *_ = self._counts.most_common(1)\n        return self._oldest_of(largest)\n",
+            "        return next(iter(self._members))\n",
+        ),
+    ),
+    _of(62, "an IPv6 network is one address", (_SYSTEM_CROWD, "if ip.version == 4:", "if True:")),
+    _of(
+        63,
+        "the certificate of an AE title",
+        (
+            _RECEIVING_ADMISSION,
+            "if not self._peers.shows_certificate_of(caller.calling_ae, caller.certificate):",
+            "if False:",
+        ),
+    ),
+    _of(
+        64,
+        "a silent connection makes room for a descriptor",
+        (_RECEIVING_SERVER, "                self._anteroom.make_room()\n", ""),
+    ),
+    _of(
+        64,
+        "the shortage is said once a minute",
+        (_SYSTEM_DESCRIPTORS, "if time.monotonic() - self._said_at >= SAY_AGAIN_S:", "if True:"),
+    ),
+    _of(
+        64,
+        "silent connections to the web port make room",
+        (_WEB_CONNECTIONS, "                self._end_first()\n", "                pass\n"),
+    ),
+    _of(
+        64,
+        "asyncio does not log the shortage itself",
+        (_WEB_SERVER, "    asyncio.get_running_loop().set_exception_handler(lobby.on_loop_error)\n", ""),
+    ),
+    _of(
+        65,
+        "the deadline of a head",
+        (_WEB_CONNECTIONS, "            self.loop.call_later(HEAD_WITHIN_S, self.end),\n", ""),
+    ),
+    _of(
+        65,
+        "few connections without a head",
+        (_WEB_CONNECTIONS, "            self.loop.call_later(_GRACE_S, self._lobby.enter, self, address),\n", ""),
+    ),
+    _of(
+        65,
+        "the deadline of an answer",
+        (_WEB_CONNECTIONS, "self._set_timers(self.loop.call_later(ANSWER_WITHIN_S, self.end))", "self._set_timers()"),
+    ),
+    _of(
+        66,
+        "health needs no place",
+        (_WEB_REQUEST_GUARD, 'if scope["path"] != HEALTH and self._running', "if self._running"),
+    ),
+    _of(
+        66,
+        "readiness has places of its own",
+        (
+            _WEB_REQUEST_GUARD,
+            'self._running[scope["path"] == READINESS] >= self._most',
+            "self._running[False] >= self._most",
+        ),
+    ),
+    _of(
+        66,
+        "readiness has threads of its own",
+        (_WEB_APP, "_in_thread(readiness, for_readiness)", "_in_thread(readiness, for_pages)"),
+    ),
+    _of(
+        66,
+        "the most requests at once",
+        (_WEB_REQUEST_GUARD, 'self._running[scope["path"] == READINESS] >= self._most', "False"),
+    ),
+    _of(
+        69,
+        "the bytes of all requests",
+        (_RECEIVING_ANTEROOM, "if sum(held.values()) > _MOST_BYTES else None", "if False else None"),
+    ),
+    _of(67, "the name in the Host header", (_WEB_REQUEST_GUARD, "if not self._is_ours(name):", "if False:")),
+    _of(
+        68,
+        "a request has one length",
+        (_WEB_REQUEST_GUARD, 'if "content-length" in headers and "transfer-encoding" in headers:', "if False:"),
+    ),
+    _of(
+        68,
+        "the connection ends after a request with two lengths",
+        (_WEB_REQUEST_GUARD, ', 400, {"Connection": "close"})', ", 400)"),
+    ),
     _of(
         71,
         "the end of a header",

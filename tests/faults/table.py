@@ -36,6 +36,10 @@ _HEADERS = "unit/dicom/test_headers.py::test_"
 _INTAKE = "integration/test_intake.py::test_"
 _TRACES = "unit/upkeep/test_traces.py::test_"
 _SAME = "unit/analysis/test_same_study.py::test_"
+_STRANGERS = "faults/test_strangers.py::test_"
+_WEB = "faults/test_web_strangers.py::test_"
+_TALLY = "unit/receiving/test_tally.py::test_"
+_CROWD = "unit/system/test_crowd.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -58,7 +62,10 @@ ROWS: tuple[Row, ...] = (
         4,
         "idle sockets, as many as allowed and more",
         "a permitted sender is served",
-        (f"{_PEERS}silent_sockets_take_no_place",),
+        (
+            f"{_CROWD}enter__the_address_with_most_makes_room_and_others_stay",
+            f"{_PEERS}silent_sockets_take_no_place",
+        ),
     ),
     Row(
         5,
@@ -426,6 +433,77 @@ ROWS: tuple[Row, ...] = (
             f"{_SERVE}the_whole_way_bad_input_crash_and_stop",
             "integration/test_orthanc.py::test_log__holds_no_patient_data",
         ),
+    ),
+    Row(
+        61,
+        "a flood of refused calls on a slow disk",
+        "counted, written together; a sender is served",
+        (
+            f"{_STRANGERS}refused_calls__write_together_and_none_is_lost",
+            f"{_TALLY}note__waits_for_no_report",
+            f"{_TALLY}note__beyond_the_known_addresses_is_counted_as_others",
+            f"{_TALLY}writer__reports_the_first_at_once_then_after_a_pause",
+            "unit/receiving/test_admission.py::test_refused__while_the_database_is_gone_none_is_lost",
+        ),
+    ),
+    Row(
+        62,
+        "a flood of connections from one address, or one IPv6 network",
+        "pushes itself out, nobody else",
+        (f"{_CROWD}enter__the_address_with_most_makes_room_and_others_stay", f"{_CROWD}origin__of_ipv6_is_its_network"),
+    ),
+    Row(
+        63,
+        "another peer's AE title, with a good certificate of one's own",
+        "refused",
+        (
+            "faults/test_tls.py::test_listener__a_certificate_is_bound_to_an_ae_title",
+            "unit/receiving/test_peers.py::test_certificate__is_bound_to_a_title_in_any_notation",
+        ),
+    ),
+    Row(
+        64,
+        "no file descriptor left",
+        "a silent connection makes room; one log line a minute",
+        (
+            f"{_STRANGERS}no_descriptor_is_left__one_log_line_no_busy_loop_and_a_sender_is_served",
+            f"{_WEB}no_descriptor_is_left__one_log_line_and_health_is_answered",
+        ),
+    ),
+    Row(
+        65,
+        "idle sockets and slow heads at the web port",
+        "ended; `/healthz` is answered",
+        (
+            f"{_WEB}idle_sockets__health_is_answered_and_they_end",
+            f"{_WEB}one_address__holds_a_few_connections_without_a_head",
+            f"{_WEB}a_head_byte_by_byte__meets_a_deadline",
+            f"{_WEB}an_answer__has_a_deadline",
+        ),
+    ),
+    Row(
+        66,
+        "strangers hold all places of the web port",
+        "`/healthz` and `/readyz` are answered, others get 503",
+        (f"{_WEB}all_places_held__health_and_readiness_are_answered",),
+    ),
+    Row(
+        67,
+        "a web page whose name leads to the node (DNS rebinding)",
+        "421, no page",
+        (f"{_WEB}host__names_of_the_node_only", f"{_WEB}host__an_unknown_name_is_told_what_to_do"),
+    ),
+    Row(
+        68,
+        "Content-Length with Transfer-Encoding",
+        "one answer, 400, closed",
+        (f"{_WEB}length_and_chunks_at_once__one_answer",),
+    ),
+    Row(
+        69,
+        "many connections that each send a large request",
+        "bounded together, the largest ends",
+        ("unit/receiving/test_anteroom.py::test_requests__have_a_bound_together",),
     ),
     Row(
         71,

@@ -1,4 +1,4 @@
-"""Row 43: bad certificates and old versions of TLS, at the listener and at a destination."""
+"""Bad certificates, those of others and old versions of TLS, at the listener and at a destination."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes import wire
 from tests.fakes.certificates import Certificates
 from tests.fakes.datasets import mr_image
 from tests.fakes.scu import association, free_port, send
-from tests.faults.node import Listener, running_listener
+from tests.faults.node import Listener, running_listener, until
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 
@@ -27,6 +27,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     made = Certificates(tmp_path_factory.mktemp("tls"))
     made.make_authority()
     made.make("good")
+    made.make("impostor")
     made.make("expired", days=-1)
     made.make("elsewhere", host="DNS:pacs.invalid")
     made.make("self-signed", signed=False)
@@ -37,7 +38,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def listener(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
     cert, key = certificates.pair("good")
     rules = f'tls_cert = "{cert}"\ntls_key = "{key}"\ntls_ca = "{certificates.folder / "ca.pem"}"\npdu_timeout_s = 5'
-    with running_listener(tmp_path_factory.mktemp("node"), rules) as running:
+    bound = f'[[peers]]\nae_title = "BOUND"\ncertificates = ["{certificates.fingerprint("good")}"]'
+    with running_listener(tmp_path_factory.mktemp("node"), rules, f'[[peers]]\nae_title = "TEST"\n{bound}') as running:
         yield running
 
 
@@ -56,8 +58,19 @@ def test_listener__refuses_certificates_that_are_not_good(
         assert not opened.is_established
     good = (client(certificates, "good"), "127.0.0.1")
     assert send(listener.port, mr_image(1), tls=good) == [0]
-    assert "tls_failed" in listener.log
+    until(lambda: "tls_failed" in listener.log)
     assert "Traceback" not in listener.log
+
+
+def test_listener__a_certificate_is_bound_to_an_ae_title(listener: Listener, certificates: Certificates) -> None:
+    """A good certificate of somebody else is a good certificate, but not the one that goes with the title."""
+    stolen = (client(certificates, "impostor"), "127.0.0.1")
+    with association(listener.port, calling="BOUND", tls=stolen) as opened:
+        assert opened.is_rejected
+    until(lambda: "certificate of another peer" in listener.log)
+    assert send(listener.port, mr_image(1), calling="TEST", tls=stolen) == [0]
+    own = (client(certificates, "good"), "127.0.0.1")
+    assert send(listener.port, mr_image(1), calling="BOUND", tls=own) == [0]
 
 
 def test_listener__refuses_old_versions(listener: Listener, certificates: Certificates) -> None:

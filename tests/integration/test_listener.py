@@ -38,14 +38,16 @@ from dicom_node.settings.node import NodeSettings
 from tests.fakes import wire
 from tests.fakes.datasets import STUDY, incoming, mr_image, save, with_meta
 from tests.fakes.scu import association, free_port, send
+from tests.faults.node import until
 
 STORESCU = Path("/usr/bin/storescu")
 Start = Callable[..., int]
 
 
 @pytest.fixture
-def start(database: Database, node_settings: NodeSettings) -> Iterator[Start]:
-    """Starts a listener with changed settings; its port."""
+def start(database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Starts a listener with changed settings; its port. Refusals are reported at once."""
+    monkeypatch.setattr("dicom_node.receiving.admission.REPORT_EVERY_S", 0.01)
     running: list[StorageListener] = []
 
     def run(**changes: object) -> int:
@@ -70,6 +72,14 @@ def count(database: Database) -> int:
 def alerts(database: Database) -> list[Alert]:
     with database.read() as session:
         return list(open_alerts(session))
+
+
+def refused(database: Database, times: int = 1) -> Alert:
+    """The alert about refused associations, once it counts so many; there is no other."""
+    until(lambda: sum(alert.count for alert in alerts(database)) >= times, 5)
+    (alert,) = alerts(database)
+    assert (alert.kind, alert.count) == ("refused", times)
+    return alert
 
 
 def test_echo(start: Start) -> None:
@@ -160,9 +170,7 @@ def test_association__wrong_called_title_is_refused_and_counted(start: Start, da
     for _ in range(2):
         with association(port, called="OTHER") as opened:
             assert opened.is_rejected
-    (alert,) = alerts(database)
-    assert (alert.kind, alert.count) == ("refused", 2)
-    assert "wrong called AE title" in alert.subject
+    assert "wrong called AE title" in refused(database, times=2).subject
 
 
 def test_association__any_called_title_is_taken_when_the_settings_say_so(start: Start) -> None:
@@ -183,7 +191,10 @@ def test_association__only_peers_may_send(start: Start, database: Database, peer
     with association(start(peers=peers)) as opened:
         assert opened.is_established is not bool(refusal)
         assert opened.is_rejected is bool(refusal)
-    assert [alert.subject for alert in alerts(database)] == ([f"127.0.0.1: {refusal}"] if refusal else [])
+    if refusal:
+        assert refused(database).subject == f"127.0.0.1: {refusal}"
+    else:
+        assert not alerts(database)
 
 
 def test_store__without_memory_an_object_in_one_pdu_is_told_to_come_again(
@@ -250,8 +261,8 @@ def test_association__one_peer_cannot_take_the_places_of_the_others(
             assert (refusal.result, refusal.result_source, refusal.diagnostic) == (2, 3, 2)
         with association(port, calling="QUIET") as other, association(port, calling="QUIET") as more:
             assert (other.is_established, more.is_established) == (True, True)
-    (alert,) = alerts(database)
-    assert (alert.kind, alert.subject) == ("refused", "127.0.0.1: too many associations of this peer")
+    alert = refused(database)
+    assert alert.subject == "127.0.0.1: too many associations of this peer"
     assert "NOISY" in alert.detail
     registry = CollectorRegistry()
     registry.register(NodeCollector(node_settings, database))
@@ -371,14 +382,15 @@ def test_tls__a_silent_peer_holds_up_nobody_and_a_plain_one_fails_fast(
 ) -> None:
     cert, key = certificate
     port = start(listener={"tls_cert": cert, "tls_key": key, "pdu_timeout_s": 5})
-    quiet = silent(port)
+    # One says nothing, the other one half a hello.
+    quiet = [silent(port), silent(port, b"\x16\x03\x01\x02\x00\x01")]
     context = ssl.create_default_context(cafile=str(cert))
     began = time.monotonic()
     with association(port, tls=(context, "127.0.0.1")) as opened:
         assert time.monotonic() - began < 4
         assert opened.is_established
         assert opened.send_c_store(mr_image()).Status == 0
-    assert closed_within(quiet, 7)
+    assert [closed_within(connection, 7) for connection in quiet] == [True, True]
     began = time.monotonic()
     with association(port) as plain:
         assert not plain.is_established

@@ -21,8 +21,10 @@ import pytest
 
 from dicom_node.database.connection import Database
 from dicom_node.health.metrics import NodeCollector
+from dicom_node.receiving.anteroom import MOST_WAITING
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
+from dicom_node.web.request_guard import MOST_REQUESTS
 from tests.fakes.scu import free_port
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -75,6 +77,16 @@ def test_units__run_commands_that_exist(unit: Path) -> None:
     called = re.findall(r"^ExecStart=\S+ (\S+)", unit.read_text(), re.MULTILINE)
     assert called
     assert set(called) <= known
+
+
+def test_limits__of_file_descriptors_are_set_wherever_a_process_runs_for_long() -> None:
+    said = "LimitNOFILE=8192\n"
+    long_running = [unit for unit in UNITS if "Type=notify" in unit.read_text()]
+    assert len(long_running) == 5
+    assert [unit.name for unit in long_running if said not in unit.read_text()] == []
+    assert "ulimits: {nofile: 8192}" in (DEPLOY / "container" / "compose.yaml").read_text()
+    # Every connection and association that the settings allow, with a file each.
+    assert 2 * (500 + MOST_WAITING + MOST_REQUESTS) < 8192
 
 
 def test_install__is_a_sound_script() -> None:

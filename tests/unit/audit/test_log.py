@@ -248,8 +248,9 @@ def test_receiving__a_refusal_that_repeats_does_not_flood_the_log(
     log: AuditLog, database: Database, node_settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receiving = Receiving(log, database)
-    for _ in range(100):
-        receiving.refused("EVIL", "192.0.2.9", "unknown calling AE title")
+    for number in range(95):
+        receiving.refused(f"EVIL{number}", "192.0.2.9", "unknown calling AE title")
+    receiving.refused("EVIL", "192.0.2.9", "unknown calling AE title", times=5)
     receiving.refused("EVIL", "192.0.2.9", "address not allowed")
     assert len(reading.messages(node_settings.data_dir)) == 2
     now = time.monotonic()

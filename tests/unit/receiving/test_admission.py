@@ -64,6 +64,7 @@ def test_refused__alert_and_audit_message(
     admission: Admission, settings: NodeSettings, database: Database, refusal: Refusal
 ) -> None:
     admission.refused(GOOD, refusal)
+    admission.stop()
     with database.read() as session:
         (alert,) = open_alerts(session)
     assert (alert.kind, alert.subject) == ("refused", f"10.0.0.1: {refusal.words}")
@@ -71,11 +72,19 @@ def test_refused__alert_and_audit_message(
     assert len(audit_lines(settings)) == refusal.is_about_caller
 
 
-def test_refused__though_the_database_is_gone(admission: Admission, database: Database) -> None:
+def test_refused__while_the_database_is_gone_none_is_lost(admission: Admission, database: Database) -> None:
     database.close()
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE alerts")
+        connection.exec_driver_sql("ALTER TABLE alerts RENAME TO gone")
     admission.refused(GOOD, Refusal.ADDRESS)
+    admission.refused(GOOD, Refusal.ADDRESS)
+    admission.stop()
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE gone RENAME TO alerts")
+    admission.refused(GOOD, Refusal.ADDRESS)
+    admission.stop()
+    with database.read() as session:
+        assert [alert.count for alert in open_alerts(session)] == [3]
 
 
 def test_caller__of_a_request() -> None:

@@ -15,6 +15,7 @@ EXPECTED = {
     "wrong called AE title": (1, 1, 7),
     "unknown calling AE title": (1, 1, 3),
     "address not allowed": (1, 1, 1),
+    "certificate of another peer": (1, 1, 1),
     "disk reserve": (2, 3, 1),
     "too many associations": (2, 3, 2),
     "too many associations of this peer": (2, 3, 2),
@@ -28,7 +29,12 @@ def test_refusals__words_and_codes() -> None:
 
 def test_refusals__only_those_about_the_caller_are_for_the_audit_log() -> None:
     about_caller = {refusal for refusal in Refusal if refusal.is_about_caller}
-    assert about_caller == {Refusal.WRONG_CALLED_AE, Refusal.UNKNOWN_CALLING_AE, Refusal.ADDRESS}
+    assert about_caller == {
+        Refusal.WRONG_CALLED_AE,
+        Refusal.UNKNOWN_CALLING_AE,
+        Refusal.ADDRESS,
+        Refusal.CERTIFICATE,
+    }
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "fe80::1%eth0"])

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from dicom_node.alerts.record import open_alerts, raise_alert
 from dicom_node.analysis import jobs
@@ -42,9 +43,14 @@ def settings_of(base: NodeSettings, **web: object) -> NodeSettings:
     )
 
 
+def client_of(app: ASGIApp) -> TestClient:
+    """A client that asks for the node by its address."""
+    return TestClient(app, base_url="http://127.0.0.1:8080", raise_server_exceptions=False)
+
+
 @pytest.fixture
 def client(node_settings: NodeSettings, database: Database) -> TestClient:
-    return TestClient(make_app(settings_of(node_settings), database), raise_server_exceptions=False)
+    return client_of(make_app(settings_of(node_settings), database))
 
 
 def at_work(database: Database, *roles: str, at: datetime | None = None) -> None:
@@ -128,7 +134,7 @@ def test_readyz__a_silent_worker_and_a_full_disk(node_settings: NodeSettings, da
     full = node_settings.model_copy(
         update={"retention": node_settings.retention.model_copy(update={"disk_reserve_gb": 1e9})}
     )
-    seen = TestClient(make_app(full, database)).get("/readyz").json()["checks"]
+    seen = client_of(make_app(full, database)).get("/readyz").json()["checks"]
     assert seen["worker"]["detail"] == "silent for 100 s"
     assert not seen["disk"]["ok"]
 
@@ -184,7 +190,7 @@ def test_metrics__one_series_for_each_gpu(node_settings: NodeSettings, database:
     with database.write() as session:
         workers = update(ProcessRow).where(ProcessRow.role == "worker")
         session.execute(workers.values(gpu_device="cuda:1", gpu_free_bytes=6 * 10**10, gpu_total_bytes=8 * 10**10))
-    client = TestClient(make_app(settings_of(node_settings), database))
+    client = client_of(make_app(settings_of(node_settings), database))
     seen = {name: value for name, value in metrics(client).items() if name[0].startswith("spineone_gpu")}
     assert seen == {
         ("spineone_gpu_memory_free_bytes", "cuda:1", "node"): 6e10,
@@ -235,7 +241,7 @@ def test_page__shows_what_is_proven(node_settings: NodeSettings, database: Datab
     assert (destination["proven"], destination["to_prove"], destination["sent"]) == (1, 1, 2)
     assert destination["proof"] == "storage commitment, then read back"
     assert {study["study_uid"]: study["proven"] for study in shown["studies"]} == {"1.2.1": 1, "1.2.2": 0}
-    page = TestClient(make_app(NodeSettings(**values), database)).get("/").text
+    page = client_of(make_app(NodeSettings(**values), database)).get("/").text
     assert "1 to prove" in page
     assert "storage commitment, then read back" in page
 
