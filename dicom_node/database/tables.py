@@ -6,30 +6,26 @@ data: the files hold them, and the database holds UIDs.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     ColumnElement,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     false,
     or_,
-    text,
     true,
 )
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
+from dicom_node.database.base import Base, index_where, one_of, unique_where
 from dicom_node.database.words import JOB_STATES, OUTBOX_STATES, PROOFS, RESULT_ROLES, RESULT_STATUSES, STUDY_STATES
 
 
@@ -42,65 +38,18 @@ def is_due(column: InstrumentedAttribute[datetime], now: datetime, longest_s: fl
     return or_(column <= now, column > now + timedelta(seconds=longest_s))
 
 
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in Python, naive UTC in the database."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without zone cannot be stored")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Base(DeclarativeBase):
-    """The base of all tables. Names of constraints are fixed, so that later migrations can address them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-def _index_where(name: str, *columns: str, where: str) -> Index:
-    """An index of some rows. SQLite uses it only for a condition that is written as here, where 1 and 0 are truth values."""
-    sqlite = where.replace("true", "1").replace("false", "0")
-    return Index(name, *columns, sqlite_where=text(sqlite), postgresql_where=text(where))
-
-
-def _unique_where(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, unique=True, sqlite_where=text(where), postgresql_where=text(where))
-
-
 class Instance(Base):
     """One stored version of one SOP instance. Exactly one version of a SOP Instance UID is current."""
 
     __tablename__ = "instances"
     __table_args__ = (
         UniqueConstraint("sop_instance_uid", "sha256"),
-        _unique_where("uq_instances_current", "sop_instance_uid", where="is_current"),
+        unique_where("uq_instances_current", "sop_instance_uid", where="is_current"),
         Index("ix_instances_study_uid", "study_uid"),
         Index("ix_instances_path", "path", unique=True),
         # Few rows each: what `count_instances` must know beside the studies' own counts.
-        _index_where("ix_instances_replaced", "id", where="is_current = false"),
-        _index_where("ix_instances_own", "study_uid", "size", where="is_own_result = true"),
+        index_where("ix_instances_replaced", "id", where="is_current = false"),
+        index_where("ix_instances_own", "study_uid", "size", where="is_own_result = true"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -130,10 +79,10 @@ class StudyRow(Base):
 
     __tablename__ = "studies"
     __table_args__ = (
-        _one_of("state", STUDY_STATES),
+        one_of("state", STUDY_STATES),
         Index("ix_studies_state", "state"),
         Index("ix_studies_last_received_at", "last_received_at"),
-        _index_where("ix_studies_on_disk", "last_received_at", where="files > 0"),
+        index_where("ix_studies_on_disk", "last_received_at", where="files > 0"),
     )
 
     study_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -180,13 +129,13 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        _one_of("state", JOB_STATES),
+        one_of("state", JOB_STATES),
         CheckConstraint("(state = 'running') = (lease_token IS NOT NULL)", name="lease"),
         CheckConstraint("attempts >= 0", name="attempts"),
-        _unique_where("uq_jobs_active_study", "study_uid", where="state IN ('waiting', 'running')"),
+        unique_where("uq_jobs_active_study", "study_uid", where="state IN ('waiting', 'running')"),
         Index("ix_jobs_claim", "state", "not_before"),
         Index("ix_jobs_study_uid", "study_uid"),
-        _index_where("ix_jobs_newest", "state", "outcome", where="is_newest = true"),
+        index_where("ix_jobs_newest", "state", "outcome", where="is_newest = true"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -232,7 +181,7 @@ class ResultRow(Base):
 
     __tablename__ = "results"
     __table_args__ = (
-        _one_of("status", RESULT_STATUSES),
+        one_of("status", RESULT_STATUSES),
         UniqueConstraint("study_uid", "input_hash", "model_digest", "settings_digest"),
         Index("ix_results_status", "status", "reason"),
     )
@@ -255,7 +204,7 @@ class ResultFile(Base):
 
     __tablename__ = "result_files"
     __table_args__ = (
-        _one_of("role", RESULT_ROLES),
+        one_of("role", RESULT_ROLES),
         UniqueConstraint("result_id", "role"),
     )
 
@@ -274,8 +223,8 @@ class OutboxRow(Base):
 
     __tablename__ = "outbox"
     __table_args__ = (
-        _one_of("state", OUTBOX_STATES),
-        _one_of("proof", PROOFS),
+        one_of("state", OUTBOX_STATES),
+        one_of("proof", PROOFS),
         UniqueConstraint("result_file_id", "destination"),
         Index("ix_outbox_due", "state", "destination", "next_attempt_at"),
         Index("ix_outbox_proof", "proof", "destination", "proof_at"),
@@ -355,7 +304,7 @@ class Alert(Base):
 
     __tablename__ = "alerts"
     __table_args__ = (
-        _unique_where("uq_alerts_open", "kind", "subject", where="closed_at IS NULL"),
+        unique_where("uq_alerts_open", "kind", "subject", where="closed_at IS NULL"),
         Index("ix_alerts_closed_at", "closed_at"),
     )
 

@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from dicom_node.database.tables import Base
+from dicom_node.database import tables  # noqa: F401 (declares them)
+from dicom_node.database.base import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -12,9 +12,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import IntegrityError
 
+from dicom_node.database.base import Base
 from dicom_node.database.connection import Database, open_database, prepare_database
 from dicom_node.database.migrations import upgrade
-from dicom_node.database.tables import Base, Job, OutboxRow, ResultFile, StudyRow
+from dicom_node.database.tables import Job, OutboxRow, ResultFile, StudyRow
 from dicom_node.database.words import RESULT_ROLES
 from dicom_node.errors import DatabaseError
 from dicom_node.system.clock import utc_now
