@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from dicom_node.alerts.record import try_to_raise
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+
+from dicom_node.alerts.record import try_to_close, try_to_raise
 from dicom_node.audit.transfers import Receiving
 from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert
 from dicom_node.database.words import AlertKind
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.peers import Peers
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.receiving.server import Caller
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
+
+_MOST_REMEMBERED = 1000
 
 
 class Admission:
@@ -39,6 +49,9 @@ class Admission:
         self._store = store
         self._peers = peers
         self._audit = audit
+        # When callers got a place, since the last look at the alerts.
+        self._admitted: dict[Caller, datetime] = {}
+        self._lock = threading.Lock()
 
     def judge(self, caller: Caller) -> Refusal | None:
         """See `Doorkeeper`."""
@@ -51,13 +64,44 @@ class Admission:
         """See `Doorkeeper`."""
         return self._peers.most_associations(calling_ae) or self._listener.max_associations
 
+    def admitted(self, caller: Caller) -> None:
+        """See `Doorkeeper`."""
+        with self._lock:
+            if len(self._admitted) < _MOST_REMEMBERED:
+                self._admitted[caller] = utc_now()
+
+    def close_alerts(self) -> None:
+        """Close the alerts about refusals of those callers that have got a place since.
+
+        This is done now and then, so that no association waits for the database.
+        """
+        with self._lock:
+            admitted, self._admitted = self._admitted, {}
+        for caller, at in admitted.items():
+            for subject in self._over(caller, at):
+                try_to_close(self._database, AlertKind.REFUSED, subject)
+
+    def _over(self, caller: Caller, at: datetime) -> Sequence[str]:
+        """The subjects of the open alerts about this very caller, if it was not refused again after this time."""
+        mine = select(Alert.subject).where(
+            Alert.kind == AlertKind.REFUSED,
+            Alert.subject.in_([refusal.alert_subject(caller.address) for refusal in Refusal]),
+            Alert.detail.startswith(_calling(caller), autoescape=True),
+            Alert.last_at <= at,
+            Alert.closed_at.is_(None),
+        )
+        with self._database.read() as session:
+            return session.scalars(mine).all()
+
     def refused(self, caller: Caller, refusal: Refusal) -> None:
         """See `Doorkeeper`."""
         calling, called, address = caller.calling_ae, caller.called_ae, caller.address
         why = refusal.words
         get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=why)
-        detail = f"calling AE {calling}, called AE {called}"
+        detail = f"{_calling(caller)}called AE {called}"
         try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)
+        if refusal is Refusal.DISK_RESERVE:
+            self._store.tell_of_no_room()
         if refusal.is_about_caller:
             self._audit.refused(calling, address, f"association refused: {why}")
 
@@ -75,3 +119,8 @@ class Admission:
         if not self._store.has_room():
             return Refusal.DISK_RESERVE
         return None
+
+
+def _calling(caller: Caller) -> str:
+    """How the detail of an alert about a caller begins."""
+    return f"calling AE {caller.calling_ae}, "

@@ -65,10 +65,40 @@ def test_refused__alert_and_audit_message(
 ) -> None:
     admission.refused(GOOD, refusal)
     with database.read() as session:
-        (alert,) = open_alerts(session)
-    assert (alert.kind, alert.subject) == ("refused", f"10.0.0.1: {refusal.words}")
-    assert alert.detail == "calling AE ROUTER, called AE SPINEONE"
+        alerts = {alert.kind: alert for alert in open_alerts(session)}
+    # Under the reserve the documented alert about the disk is open too.
+    assert alerts.keys() == {"refused", *(["disk_reserve"] if refusal is Refusal.DISK_RESERVE else [])}
+    assert alerts["refused"].subject == f"10.0.0.1: {refusal.words}"
+    assert alerts["refused"].detail == "calling AE ROUTER, called AE SPINEONE"
     assert len(audit_lines(settings)) == refusal.is_about_caller
+
+
+@pytest.mark.parametrize(
+    ("admitted", "is_over"),
+    [
+        (Caller("ROUTER", "SPINEONE", "10.0.0.1"), True),
+        (Caller("ROUTER", "SPINEONE", "10.0.0.2"), False),
+        (Caller("ARCHIVE", "SPINEONE", "10.0.0.1"), False),
+    ],
+)
+def test_admitted__the_alert_about_its_refusal_is_over(
+    admission: Admission, database: Database, admitted: Caller, is_over: bool
+) -> None:
+    admission.refused(Caller("ROUTER", "OTHER", "10.0.0.1"), Refusal.WRONG_CALLED_AE)
+    admission.admitted(admitted)
+    admission.close_alerts()
+    with database.read() as session:
+        assert (not open_alerts(session)) is is_over
+
+
+def test_admitted__and_refused_again(admission: Admission, database: Database) -> None:
+    admission.refused(GOOD, Refusal.TOO_MANY)
+    admission.admitted(GOOD)
+    admission.refused(GOOD, Refusal.TOO_MANY)
+    admission.close_alerts()
+    with database.read() as session:
+        (alert,) = open_alerts(session)
+    assert alert.count == 2
 
 
 def test_refused__though_the_database_is_gone(admission: Admission, database: Database) -> None:
