@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 
@@ -22,6 +21,8 @@ from dicom_node.system.clock import utc_now
 from dicom_node.system.log import get_logger
 
 _MOST_REMEMBERED = 1000
+# A caller that is admitted and refused in turns is still refused: its alert waits for a quiet time.
+QUIET_AFTER_REFUSAL = timedelta(minutes=10)
 
 
 class Admission:
@@ -49,8 +50,8 @@ class Admission:
         self._store = store
         self._peers = peers
         self._audit = audit
-        # When callers got a place, since the last look at the alerts.
-        self._admitted: dict[Caller, datetime] = {}
+        # When callers, by AE title and address, last got a place; the latest last.
+        self._admitted: dict[tuple[str, str], datetime] = {}
         self._lock = threading.Lock()
 
     def judge(self, caller: Caller) -> Refusal | None:
@@ -66,39 +67,33 @@ class Admission:
 
     def admitted(self, caller: Caller) -> None:
         """See `Doorkeeper`."""
+        key = caller.calling_ae, caller.address
         with self._lock:
-            if len(self._admitted) < _MOST_REMEMBERED:
-                self._admitted[caller] = utc_now()
+            self._admitted.pop(key, None)
+            self._admitted[key] = utc_now()
+            if len(self._admitted) > _MOST_REMEMBERED:
+                self._admitted.pop(next(iter(self._admitted)))
 
     def close_alerts(self) -> None:
-        """Close the alerts about refusals of those callers that have got a place since.
+        """Close the alerts about refusals of callers that have got a place since and were not refused so for a while.
 
         This is done now and then, so that no association waits for the database.
         """
-        with self._lock:
-            admitted, self._admitted = self._admitted, {}
-        for caller, at in admitted.items():
-            for subject in self._over(caller, at):
-                try_to_close(self._database, AlertKind.REFUSED, subject)
-
-    def _over(self, caller: Caller, at: datetime) -> Sequence[str]:
-        """The subjects of the open alerts about this very caller, if it was not refused again after this time."""
-        mine = select(Alert.subject).where(
-            Alert.kind == AlertKind.REFUSED,
-            Alert.subject.in_([refusal.alert_subject(caller.address) for refusal in Refusal]),
-            Alert.detail.startswith(_calling(caller), autoescape=True),
-            Alert.last_at <= at,
-            Alert.closed_at.is_(None),
-        )
+        mine = select(Alert).where(Alert.kind == AlertKind.REFUSED, Alert.closed_at.is_(None))
         with self._database.read() as session:
-            return session.scalars(mine).all()
+            told = session.scalars(mine.where(Alert.last_at <= utc_now() - QUIET_AFTER_REFUSAL)).all()
+        with self._lock:
+            admitted = dict(self._admitted)
+        for alert in told:
+            if any(at >= alert.last_at and _is_about(alert, *caller) for caller, at in admitted.items()):
+                try_to_close(self._database, AlertKind.REFUSED, alert.subject)
 
     def refused(self, caller: Caller, refusal: Refusal) -> None:
         """See `Doorkeeper`."""
         calling, called, address = caller.calling_ae, caller.called_ae, caller.address
         why = refusal.words
         get_logger().warning("association_refused", calling_ae=calling, called_ae=called, address=address, why=why)
-        detail = f"{_calling(caller)}called AE {called}"
+        detail = f"{_calling(calling)}called AE {called}"
         try_to_raise(self._database, AlertKind.REFUSED, refusal.alert_subject(address), detail)
         if refusal is Refusal.DISK_RESERVE:
             self._store.tell_of_no_room()
@@ -121,6 +116,12 @@ class Admission:
         return None
 
 
-def _calling(caller: Caller) -> str:
+def _calling(calling_ae: str) -> str:
     """How the detail of an alert about a caller begins."""
-    return f"calling AE {caller.calling_ae}, "
+    return f"calling AE {calling_ae}, "
+
+
+def _is_about(alert: Alert, calling_ae: str, address: str) -> bool:
+    """Whether an alert tells of the refusal of an association of this caller."""
+    subjects = {refusal.alert_subject(address) for refusal in Refusal}
+    return alert.subject in subjects and alert.detail.startswith(_calling(calling_ae))

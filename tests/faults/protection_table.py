@@ -854,12 +854,12 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         54,
         "only the caller that was refused ends its alert",
-        (_RECEIVING_ADMISSION, "            Alert.detail.startswith(_calling(caller), autoescape=True),\n", ""),
+        (_RECEIVING_ADMISSION, "alert.subject in subjects and alert.detail.startswith(_calling(calling_ae))", "True"),
     ),
     _of(
         54,
         "a refusal after it got a place counts",
-        (_RECEIVING_ADMISSION, "            Alert.last_at <= at,\n", ""),
+        (_RECEIVING_ADMISSION, "at >= alert.last_at and _is_about", "_is_about"),
     ),
     _of(
         54,
