@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from dicom_node.database.connection import Database, prepare_database
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import clock
 from tests.postgres import Cluster, running_cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -101,3 +102,10 @@ def restore_logging() -> Iterator[None]:
     root.handlers[:], threading.excepthook = handlers, hook
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def forget_clock() -> Iterator[None]:
+    """What a command in the test's own process learns about the time ends with the test."""
+    yield
+    clock.set(None)

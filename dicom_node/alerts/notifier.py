@@ -46,7 +46,7 @@ class Notifier:
             thread = threading.Thread(target=self._run_one, args=(receiver, stop), daemon=True)
             thread.name = f"notifier-{receiver.name}"
             thread.start()
-        with self._database.write() as session:
+        with self._database.write(even_if_lost=True) as session:
             notices.forget_others(session, [receiver.name for receiver in receivers])
         stop.wait()
 
@@ -63,15 +63,15 @@ class Notifier:
         now = now or utc_now()
         remind = timedelta(hours=self._settings.alerts.remind_hours)
         row = self._met(receiver, now)
-        with self._database.read() as session:
+        with self._database.read(even_if_lost=True) as session:
             due = notices.due(session, row, receiver.kinds, now=now, remind=remind)
         return self._is_time(row, due, now) and self._tell(receiver, row, due, now)
 
     def _met(self, receiver: Email | Webhook, now: datetime) -> ReceiverRow:
-        with self._database.read() as session:
+        with self._database.read(even_if_lost=True) as session:
             row = session.get(ReceiverRow, receiver.name)
         if row is None:
-            with self._database.write() as session:
+            with self._database.write(even_if_lost=True) as session:
                 row = notices.meet(session, receiver.name, now)
         return row
 
@@ -96,14 +96,14 @@ class Notifier:
             self._note_failure(receiver, str(error), now + pause)
             return False
         get_logger().info("notified", receiver=receiver.name, alerts=len(due))
-        with self._database.write() as session:
+        with self._database.write(even_if_lost=True) as session:
             notices.mark_told(session, receiver.name, due, now)
             close_alert(session, AlertKind.RECEIVER_DOWN, receiver.name)
         return True
 
     def _note_failure(self, receiver: Email | Webhook, why: str, next_attempt_at: datetime) -> None:
         get_logger().warning("not_notified", receiver=receiver.name, why=why)
-        with self._database.write() as session:
+        with self._database.write(even_if_lost=True) as session:
             notices.mark_failed(session, receiver.name, why, next_attempt_at=next_attempt_at)
             # The status page shows this alert, and the other receivers are told of it.
             raise_alert(session, AlertKind.RECEIVER_DOWN, receiver.name, why)

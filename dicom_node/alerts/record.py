@@ -43,7 +43,7 @@ def raise_alert(
 
 def _count_again(session: Session, kind: AlertKind, subject: str, detail: str, times: int, at: datetime) -> bool:
     """Count more occurrences of an open alert; False if none is open."""
-    alert = _open(session, kind, subject)
+    alert = open_alert(session, kind, subject)
     if alert is None:
         return False
     alert.detail, alert.count, alert.last_at = detail, alert.count + times, at
@@ -52,7 +52,7 @@ def _count_again(session: Session, kind: AlertKind, subject: str, detail: str, t
 
 def close_alert(session: Session, kind: AlertKind, subject: str) -> None:
     """Close an alert whose cause has passed; does nothing if none is open."""
-    alert = _open(session, kind, printable(subject, 200))
+    alert = open_alert(session, kind, printable(subject, 200))
     if alert is not None:
         alert.closed_at = utc_now()
 
@@ -61,7 +61,7 @@ def try_to_raise(database: Database, kind: AlertKind, subject: str, detail: str)
     """Raise an alert in its own transaction, for a caller that must go on even if that fails; a failure is logged."""
 
     def step() -> None:
-        with database.write() as session:
+        with database.write(even_if_lost=True) as session:
             raise_alert(session, kind, subject, detail)
 
     attempt(step, "alert_failed")
@@ -71,7 +71,7 @@ def try_to_close(database: Database, kind: AlertKind, subject: str) -> None:
     """Close an alert in its own transaction. If that fails, the alert stays open and the log says so."""
 
     def step() -> None:
-        with database.write() as session:
+        with database.write(even_if_lost=True) as session:
             close_alert(session, kind, subject)
 
     attempt(step, "alert_failed")
@@ -92,6 +92,7 @@ def open_alerts(session: Session, limit: int = 100) -> Sequence[Alert]:
     return session.scalars(query).all()
 
 
-def _open(session: Session, kind: AlertKind, subject: str) -> Alert | None:
+def open_alert(session: Session, kind: AlertKind, subject: str) -> Alert | None:
+    """The open alert of this kind about this subject, locked until the transaction ends; None if there is none."""
     query = select(Alert).where(Alert.kind == kind, Alert.subject == subject, Alert.closed_at.is_(None))
     return session.scalar(query.with_for_update())

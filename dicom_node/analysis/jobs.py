@@ -2,7 +2,7 @@
 
 The job table is the queue. A claim sets a lease token; a worker that no longer holds the token cannot finish the job. A
 lease ends when the reclaimer has seen no heartbeat for the lease's length on its own monotonic clock, so clock jumps
-and reboots do not matter.
+and reboots do not matter. It ends at once when the supervisor has seen the worker die.
 """
 
 from __future__ import annotations
@@ -201,6 +201,18 @@ def note_incomplete(session: Session, job: Job, detail: str) -> None:
     _apply(session, job, Event.INCOMPLETE, detail)
 
 
+def expire_all_of(session: Session, owner: str, why: str, *, max_attempts: int) -> list[int]:
+    """Give the jobs of a worker that is known to be dead back to the queue at once; returns their numbers.
+
+    The attempt counts: a job that kills its workers is given up in the end.
+    """
+    mine = select(Job).where(Job.state == JobState.RUNNING, Job.lease_owner == owner).order_by(Job.id)
+    held = session.scalars(mine.with_for_update()).all()
+    for job in held:
+        _expire(session, job, max_attempts, why)
+    return [job.id for job in held]
+
+
 class LeaseWatch:
     """Finds running jobs whose worker has fallen silent.
 
@@ -220,7 +232,7 @@ class LeaseWatch:
         silent = [job for job in running if self._silent(job, now)]
         self._seen = {job.id: self._seen[job.id] for job in running if job not in silent}
         for job in silent:
-            _expire(session, job, max_attempts)
+            _expire(session, job, max_attempts, "fell silent")
         return [job.id for job in silent]
 
     def _silent(self, job: Job, now: float) -> bool:
@@ -231,8 +243,8 @@ class LeaseWatch:
         return now - since >= self._lease_s
 
 
-def _expire(session: Session, job: Job, max_attempts: int) -> None:
-    detail = f"worker {job.lease_owner} fell silent"
+def _expire(session: Session, job: Job, max_attempts: int, why: str) -> None:
+    detail = f"worker {job.lease_owner} {why}"
     if job.attempts >= max_attempts:
         _give_up(session, job, Event.EXHAUSTED, f"{detail} ({job.attempts} attempts)")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 
@@ -14,6 +15,11 @@ from dicom_node.system.log import get_logger
 
 # How long a job may take to finish after the stop signal before it is handed back (seconds).
 STOP_GRACE_S = 5.0
+
+
+def owner_name(pid: int) -> str:
+    """The owner of the leases that the process with this number on this machine takes."""
+    return f"{socket.gethostname()}:{pid}"[:100]
 
 
 class Lease:

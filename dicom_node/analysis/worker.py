@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from dicom_node.analysis.analyse import Analysis, Reading, make, read
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
 from dicom_node.analysis.jobs import Claim
-from dicom_node.analysis.lease import Lease
+from dicom_node.analysis.lease import Lease, owner_name
 from dicom_node.analysis.patient import TwoPatientsError
 from dicom_node.analysis.products import RefusedByGateError
 from dicom_node.analysis.release import Share, share_of
@@ -30,7 +29,7 @@ from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, St
 from dicom_node.images.records import count_purged, inputs_of, is_intact
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
-from dicom_node.system.clock import back_off, utc_now
+from dicom_node.system.clock import back_off, clock, utc_now
 from dicom_node.system.files import safe_path
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
@@ -48,7 +47,7 @@ class Worker:
         self._settings = settings
         self._database = database
         self._detector = detector
-        self._owner = f"{socket.gethostname()}:{os.getpid()}"[:100]
+        self._owner = owner_name(os.getpid())
         self._audit = AuditLog(settings)
 
     def run(self, stop: StopFlag) -> None:
@@ -60,7 +59,9 @@ class Worker:
         get_logger().info("stopped")
 
     def run_once(self, stop: StopFlag | None = None) -> bool:
-        """Do the next job; False if there was none."""
+        """Do the next job; False if there was none, or what it makes would be dated by a clock that is not plausible."""
+        if clock.fault():
+            return False
         with self._database.write() as session:
             pause = self._settings.worker.retry_max_s
             claim = jobs.claim(session, self._owner, now=utc_now(), longest_pause_s=pause)

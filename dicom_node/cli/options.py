@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.database.connection import Database, open_database
+from dicom_node.health.clock_watch import settle_clock
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import CONFIG_NAME, load_settings
 from dicom_node.system.log import configure_logging
@@ -37,4 +38,6 @@ def open_node(config: Path) -> tuple[NodeSettings, Database]:
     """
     log_errors_only()
     settings = load_settings(config)
-    return settings, open_database(settings.database)
+    database = open_database(settings.database)
+    settle_clock(settings.data_dir, database)
+    return settings, database

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from dicom_node.alerts.record import raise_alert
+from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.commitment.messages import (
     CLASS_CONFLICT,
     DUPLICATE_TRANSACTION,
@@ -95,6 +95,8 @@ def mark_answered(session: Session, promise: Promise) -> None:
     row = session.get_one(PromiseRow, promise.row_id)
     row.answered_at, row.next_attempt_at, row.instances = utc_now(), None, "[]"
     row.attempts += 1
+    # The sender can be told again.
+    close_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae)
     session.execute(delete(PromiseRow).where(PromiseRow.answered_at < utc_now() - _FORGOTTEN_AFTER))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,21 +35,45 @@ _POSTGRESQL = {
 
 
 class Database:
-    """Sessions on one database. On SQLite, BEGIN IMMEDIATE serialises the writers, so that none fails half-way."""
+    """Sessions on one database. On SQLite, BEGIN IMMEDIATE serialises the writers, so that none fails half-way.
+
+    An SQLite file that is deleted or replaced while it is open would go on to take rows that nobody finds again. So
+    every session begins with a look whether the file is in place. Only alerts are still kept in a lost file, because
+    the running processes tell them from there.
+    """
 
     def __init__(self, url: str) -> None:
         self.engine = _create_engine(url)
         self._writing = self.engine.execution_options(spineone_begin="BEGIN IMMEDIATE")
+        self._file = _DatabaseFile.of(self.engine)
+
+    def lost(self) -> str:
+        """Why this is no longer the node's database; empty if it is."""
+        return self._file.lost() if self._file is not None else ""
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """A session for reading."""
+    def read(self, *, even_if_lost: bool = False) -> Iterator[Session]:
+        """A session for reading.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the database file was deleted or replaced.
+        """
+        self._check_in_place(even_if_lost)
         with Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session in one transaction: committed at the end, rolled back on any exception."""
+    def write(self, *, even_if_lost: bool = False) -> Iterator[Session]:
+        """A session in one transaction: committed at the end, rolled back on any exception.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the database file was deleted or replaced.
+        """
+        self._check_in_place(even_if_lost)
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -62,9 +87,55 @@ class Database:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _check_in_place(self, even_if_lost: bool) -> None:
+        if self._file is not None and not even_if_lost:
+            self._file.check()
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+class _DatabaseFile:
+    """The file of an SQLite database, known by its inode since the first connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode: tuple[int, int] | None = None
+
+    @staticmethod
+    def of(engine: Engine) -> _DatabaseFile | None:
+        """The file of an engine, which tells it of each connection; None for a server or a database in memory."""
+        name = engine.url.database
+        if engine.dialect.name != "sqlite" or not name or name == ":memory:":
+            return None
+        file = _DatabaseFile(Path(name))
+        # A connection would make an empty file where the lost one was.
+        event.listen(engine, "do_connect", lambda *_: file.check())
+        event.listen(engine, "connect", lambda *_: file.note())
+        return file
+
+    def note(self) -> None:
+        """A connection was opened."""
+        if self._inode is None:
+            self._inode = self._found()
+
+    def lost(self) -> str:
+        found = self._found()
+        if self._inode is None or found == self._inode:
+            return ""
+        return f"{self._path.name} was {'deleted' if found is None else 'replaced'} while the node was running"
+
+    def check(self) -> None:
+        if why := self.lost():
+            raise FileNotFoundError(errno.ENOENT, why)
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def _create_engine(url: str) -> Engine:

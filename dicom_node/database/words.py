@@ -102,6 +102,12 @@ class AlertKind(StrEnum):
     )
     DESTINATION_DOWN = "destination_down", "a destination cannot be reached; delivery goes on trying"
     RECEIVER_DOWN = "receiver_down", "a receiver of alerts cannot be told; it is tried again"
+    CLOCK = (
+        "clock",
+        "the time of day is not plausible; nothing is analysed, sent or deleted until it is, or you say it is",
+    )
+    TIMER_STUCK = "timer_stuck", "a timer of the node stands still: it has not come to the end of a turn for too long"
+    DATABASE_LOST = "database_lost", "the database file was deleted or replaced under the node; restart it"
     PROCESS_RESTARTED = "process_restarted", "a process of the node ended by itself"
     WEB_UNAVAILABLE = "web_unavailable", "the web process cannot listen on its port"
     AUDIT_BEHIND = "audit_behind", "the audit repository cannot be reached; its messages are kept and sent later"

@@ -14,7 +14,7 @@ from dicom_node.delivery.channels import channel_for
 from dicom_node.delivery.sending import Sending
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
-from dicom_node.system.clock import utc_now
+from dicom_node.system.clock import clock, utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.loops import keep_doing, wait_for_turn
 
@@ -63,12 +63,21 @@ class Delivery:
 
     def _run_one(self, destination: Destination, stop: StopFlag) -> None:
         def step() -> None:
-            self.deliver_due(destination, stop)
-            if not self._is_paused(destination):
-                self._prove(destination, stop)
+            self.take_turn(destination, stop)
 
         pause = self._settings.delivery.poll_seconds
         keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
+
+    def take_turn(self, destination: Destination, stop: StopFlag | None = None) -> None:
+        """Send what is due for one destination, then ask it what it keeps.
+
+        Not while the time of day is wrong: what is sent would be dated by it, at the destination and here.
+        """
+        if clock.fault():
+            return
+        self.deliver_due(destination, stop)
+        if not self._is_paused(destination):
+            self._prove(destination, stop)
 
     def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
         """Try once to send everything that is due for one destination, unless that is paused."""

@@ -34,10 +34,10 @@ from dicom_node.database.words import (
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import ROLES, running
 from dicom_node.health.parcels import Parcels
-from dicom_node.health.readiness import free_bytes
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
+from dicom_node.system.disk import free_room
 from spineone_core.findings import Status
 
 # Latencies and class rates cover this many of the newest jobs, sent files and results.
@@ -58,9 +58,10 @@ class NodeCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics at this moment."""
-        yield _gauge(
-            "spineone_disk_free_bytes", "Free space of the data folder's file system", free_bytes(self._settings)
-        )
+        room = free_room(self._settings.data_dir)
+        yield _gauge("spineone_disk_free_bytes", "Free space of the data folder's file system", room.size)
+        if room.names is not None:
+            yield _gauge("spineone_disk_free_inodes", "Files that the file system can still take", room.names)
         reserve = self._settings.retention.disk_reserve_gb * 1e9
         yield _gauge("spineone_disk_reserve_bytes", "Free space below which images are refused", reserve)
         with self._database.read() as session:

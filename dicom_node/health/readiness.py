@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert
+from dicom_node.database.words import AlertKind
 from dicom_node.health.heartbeats import Running, running
 from dicom_node.settings.node import NodeSettings
-from dicom_node.system.clock import utc_now
+from dicom_node.system.clock import clock, utc_now
+from dicom_node.system.disk import free_room
 from dicom_node.system.log import describe, get_logger
 
 # Unless there is one process of each role, a study gets no result.
@@ -29,30 +35,33 @@ def checks(settings: NodeSettings, database: Database) -> list[Check]:
     return [*_database_and_processes(database), disk(settings)]
 
 
-def free_bytes(settings: NodeSettings) -> int:
-    """The free space on the data folder's file system, in bytes."""
-    return shutil.disk_usage(settings.data_dir).free
-
-
 def disk(settings: NodeSettings) -> Check:
-    """Whether the reserve of free space is untouched."""
+    """Whether the reserve of free space and of names is untouched."""
     reserve = settings.retention.disk_reserve_gb
     try:
-        free = free_bytes(settings) / 1e9
+        room = free_room(settings.data_dir)
     except OSError as error:
         return Check("disk", False, f"the data folder cannot be read ({error.strerror})")
-    return Check("disk", free >= reserve, f"{free:.1f} GB free, {reserve:g} GB are the reserve")
+    lack = room.lack(reserve * 1e9)
+    return Check("disk", not lack, lack or f"{room.size / 1e9:.1f} GB free, {reserve:g} GB are the reserve")
 
 
 def _database_and_processes(database: Database) -> list[Check]:
     try:
         with database.read() as session:
             processes = running(session, now=utc_now())
+            told = _open(session, AlertKind.CLOCK, AlertKind.TIMER_STUCK)
     except Exception as error:  # whatever it is, the node is not ready
         get_logger().exception("readiness_failed")
-        unknown = [Check(role, False, "not known without the database") for role in NEEDED_ROLES]
-        return [Check("database", False, f"does not answer ({describe(error)})"), *unknown]
-    return [Check("database", True, "answers"), *(_role(role, processes) for role in NEEDED_ROLES)]
+        why = database.lost() or f"does not answer ({describe(error)})"
+        unknown = [Check(name, False, "not known without the database") for name in (*NEEDED_ROLES, "timers")]
+        return [Check("database", False, why), *unknown, _clock([])]
+    roles = [_role(role, processes) for role in NEEDED_ROLES]
+    return [Check("database", True, "answers"), *roles, _timers(told), _clock(told)]
+
+
+def _open(session: Session, *kinds: AlertKind) -> Sequence[Alert]:
+    return session.scalars(select(Alert).where(Alert.kind.in_(kinds), Alert.closed_at.is_(None))).all()
 
 
 def _role(role: str, processes: list[Running]) -> Check:
@@ -61,3 +70,14 @@ def _role(role: str, processes: list[Running]) -> Check:
     if alive:
         return Check(role, True, f"{len(alive)} at work")
     return Check(role, False, f"silent for {min(p.silent_s for p in mine):.0f} s" if mine else "not running")
+
+
+def _timers(told: Sequence[Alert]) -> Check:
+    stuck = [f"{alert.subject}: {alert.detail}" for alert in told if alert.kind == AlertKind.TIMER_STUCK]
+    return Check("timers", not stuck, "; ".join(stuck) or "run")
+
+
+def _clock(told: Sequence[Alert]) -> Check:
+    """The clock of this process, and that of any other which has opened an alert."""
+    faults = [alert.detail for alert in told if alert.kind == AlertKind.CLOCK] or [clock.fault()]
+    return Check("clock", not any(faults), "; ".join(filter(None, faults)) or "plausible")

@@ -7,7 +7,6 @@ Every file is named after its content, so writing it twice is harmless and no ve
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import StudyRules
 from dicom_node.system.clock import utc_now
+from dicom_node.system.disk import free_room
 from dicom_node.system.files import move_into_place, safe_path, write_spool_file
 from dicom_node.system.log import get_logger, printable
 
@@ -75,7 +75,7 @@ class InstanceStore:
 
     def has_room(self, size: int = 0) -> bool:
         """Whether the reserve stays untouched if ``size`` more bytes are written."""
-        return shutil.disk_usage(self.data_dir).free - size >= self._reserve
+        return not free_room(self.data_dir).lack(self._reserve + size)
 
     def receive(self, incoming: Incoming, *, filed: Callable[[str], None] = lambda study_uid: None) -> int:
         """Keep one instance; returns the C-STORE status to answer.
@@ -93,6 +93,11 @@ class InstanceStore:
             get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
 
+    def tell_of_no_room(self) -> None:
+        """Open the alert about the reserve, or count one more refusal because of it."""
+        lack = free_room(self.data_dir).lack(self._reserve) or "free space would fall under the reserve"
+        try_to_raise(self._database, AlertKind.DISK_RESERVE, str(self.data_dir), f"{lack}: images are refused")
+
     def refuse_too_large(self, sop_instance_uid: object, calling_ae: str) -> int:
         """Refuse an object that is over a limit and was not kept; returns the status to answer."""
         uid = shown_uid(sop_instance_uid)
@@ -103,9 +108,7 @@ class InstanceStore:
 
     def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
         if not self.has_room(len(incoming.data)):
-            self.alert(
-                AlertKind.DISK_RESERVE, str(self.data_dir), "free space is under the reserve: images are refused"
-            )
+            self.tell_of_no_room()
             raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
         meta = encode_file_meta(incoming)
         digest = hashlib.sha256(meta)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dicom_node.alerts.causes import Causes
 from dicom_node.alerts.notifier import Notifier
 from dicom_node.analysis.detector import load_detector
 from dicom_node.audit.log import AuditLog
@@ -20,6 +21,8 @@ from dicom_node.commitment.prover import Prover
 from dicom_node.database.connection import Database, open_database, prepare_database
 from dicom_node.delivery.deliverer import Delivery
 from dicom_node.errors import NodeError
+from dicom_node.health.clock_watch import settle_clock, watching_clock
+from dicom_node.health.database_watch import DatabaseWatch
 from dicom_node.health.heartbeats import beating
 from dicom_node.images.folders import prepare_folders
 from dicom_node.processes.scheduler import Scheduler
@@ -34,6 +37,10 @@ from dicom_node.system.log import configure_logging, get_logger
 from dicom_node.upkeep.retention import Retention
 
 _PURGE_EVERY_S = 60.0
+_CAUSES_EVERY_S = 30.0
+_DATABASE_EVERY_S = 5.0
+# The first purge of a node that kept everything for years deletes many studies in one turn.
+_LONGEST_PURGE_S = 6 * 3600.0
 
 
 def serve(config: Path) -> None:
@@ -48,9 +55,14 @@ def serve(config: Path) -> None:
     configure_logging(settings.log_level, process="supervisor")
     prepare_folders(settings.data_dir)
     database = prepare_database(settings.database)
+    settle_clock(settings.data_dir, database)
     supervisor = Supervisor(settings, database, config.resolve())
     stop = StopFlag().install()
-    with activity(AuditLog(settings), "supervisor"), beating(database, "supervisor", is_well=supervisor.is_well):
+    with (
+        activity(AuditLog(settings), "supervisor"),
+        watching_clock(settings.data_dir, database),
+        beating(database, "supervisor", is_well=supervisor.is_well),
+    ):
         supervisor.run(stop)
 
 
@@ -104,7 +116,7 @@ def deliver(config: Path) -> None:
     _census(settings, database).start(stop)
     get_logger().info("delivering", destinations=[d.name for d in settings.destinations])
     notify_ready()
-    with _at_work(settings, database, "delivery"):
+    with _at_work(settings, database, "delivery", is_well=scheduler.is_well):
         Delivery(settings, database, Prover(settings, database).prove_due).run(stop)
     scheduler.stop()
     get_logger().info("stopped")
@@ -130,8 +142,10 @@ def _timers(settings: NodeSettings, database: Database) -> Scheduler:
     """The scheduler, with the steps that it runs for other modules."""
     scheduler = Scheduler(settings, database)
     scheduler.every(settings.delivery.poll_seconds, Answers(settings, database).answer_due)
-    scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due)
+    scheduler.every(_PURGE_EVERY_S, Retention(settings, database).purge_due, longest_s=_LONGEST_PURGE_S)
     scheduler.every(settings.delivery.poll_seconds, AuditRepository(settings, database).send_due)
+    scheduler.every(_CAUSES_EVERY_S, Causes(settings, database).close_past)
+    scheduler.every(_DATABASE_EVERY_S, DatabaseWatch(database).look, needs_time=False)
     return scheduler
 
 
@@ -147,13 +161,23 @@ def _begin(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
     configure_logging(settings.log_level, process=name)
     database = open_database(settings.database)
     prepare_folders(settings.data_dir)
+    settle_clock(settings.data_dir, database)
     return settings, database, stop
 
 
 @contextmanager
 def _at_work(
-    settings: NodeSettings, database: Database, role: str, gpu: Callable[[], tuple[str, int, int] | None] = lambda: None
+    settings: NodeSettings,
+    database: Database,
+    role: str,
+    *,
+    is_well: Callable[[], bool] = lambda: True,
+    gpu: Callable[[], tuple[str, int, int] | None] = lambda: None,
 ) -> Iterator[None]:
-    """Record the start and end of the process in the audit log; in between, say that it is alive."""
-    with activity(AuditLog(settings), role), beating(database, role, gpu=gpu):
+    """Record the start and end of the process in the audit log; in between, watch the clock and say that it is alive."""
+    with (
+        activity(AuditLog(settings), role),
+        watching_clock(settings.data_dir, database),
+        beating(database, role, is_well=is_well, gpu=gpu),
+    ):
         yield

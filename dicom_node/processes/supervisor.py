@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dicom_node.alerts.record import try_to_close, try_to_raise
+from dicom_node.analysis import jobs
+from dicom_node.analysis.lease import owner_name
 from dicom_node.database.connection import Database
 from dicom_node.database.words import AlertKind
 from dicom_node.errors import NodeError
@@ -22,6 +24,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import back_off
 from dicom_node.system.lifecycle import NOTIFY_SOCKET, READY_FD, SUPERVISOR_PID, StopFlag, notify_ready
 from dicom_node.system.log import get_logger
+from dicom_node.system.loops import attempt
 
 STOP_DEADLINE_S = 20.0
 _READY_DEADLINE_S = 300.0
@@ -47,6 +50,7 @@ class Child:
     command: list[str]
     # The node works without an optional process, so it does not wait for its start, which may fail.
     is_optional: bool = False
+    is_worker: bool = False
     process: subprocess.Popen[bytes] | None = None
     ready_fd: int | None = None
     started: float = 0.0
@@ -102,7 +106,8 @@ class Supervisor:
         self._database = database
         program = [sys.executable, "-m", "dicom_node.cli"]
         options = ["--config", str(config)]
-        workers = [Child(f"worker-{n}", [*program, "work", *options]) for n in range(1, settings.worker.processes + 1)]
+        work = [*program, "work", *options]
+        workers = [Child(f"worker-{n}", work, is_worker=True) for n in range(1, settings.worker.processes + 1)]
         self._children = [
             *workers,
             Child("delivery", [*program, "deliver", *options]),
@@ -165,14 +170,25 @@ class Supervisor:
 
     def _note_end(self, child: Child, now: float) -> None:
         assert child.process is not None
-        code = child.process.returncode
+        code, pid = child.process.returncode, child.process.pid
         child.process = None
+        if child.is_worker:
+            attempt(lambda: self._hand_back_jobs(pid), "hand_back_failed", child=child.name)
         child.failures += 1
         pause = back_off(child.failures, _RESTART_FIRST_S, _RESTART_LONGEST_S)
         child.restart_at = now + pause
         get_logger().error("process_ended", child=child.name, exit_status=code, restart_in_s=pause)
         why = f"ended by itself with exit status {code}"
         try_to_raise(self._database, AlertKind.PROCESS_RESTARTED, child.name, why)
+
+    def _hand_back_jobs(self, pid: int) -> None:
+        """Give the jobs of a dead worker back, so that they need not wait for the end of their leases."""
+        with self._database.write() as session:
+            given = jobs.expire_all_of(
+                session, owner_name(pid), "died", max_attempts=self._settings.worker.max_attempts
+            )
+        for job in given:
+            get_logger().warning("job_of_dead_worker", job=job)
 
     def _stop_all(self) -> None:
         """Stop the listener first, so that nothing new is accepted; a process that outlives the deadline is killed."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from pynetdicom import AE, evt
 
-from dicom_node.alerts.record import close_alert, open_alerts
+from dicom_node.alerts.record import close_alert, open_alert
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.transfers import Receiving
 from dicom_node.commitment import messages
@@ -67,6 +67,7 @@ class StorageListener:
         self._store = store
         self._peers = Peers(settings)
         self._audit = Receiving(AuditLog(settings), database)
+        self._admission = Admission(settings, database, store, self._peers, self._audit)
         self._server: GuardedServer | None = None
         self._admission = Admission(settings, database, store, self._peers, self._audit)
         # The studies that each association has brought, if its release matters (`study.quiet_seconds_after_release`).
@@ -122,9 +123,10 @@ class StorageListener:
         self._audit.report_all()
         self._server = None
 
-    def report_quiet(self) -> None:
-        """Tell the audit log what the associations that stay open have brought."""
+    def look(self) -> None:
+        """Tell the audit log what the associations that stay open have brought; close alerts about refusals."""
         self._audit.report_quiet()
+        self._admission.close_alerts()
 
     def _may_go_on(self, association: Any, stopping_for_s: float) -> bool:
         limit = _STOP_GRACE_S if association.dimse.is_busy else _STOP_IDLE_GRACE_S
@@ -234,19 +236,21 @@ def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> 
         notify_ready()
 
         def look() -> None:
-            listener.report_quiet()
-            _close_disk_alert(settings, database, store)
+            listener.look()
+            _look_at_disk(settings, database, store)
 
         keep_doing(look, stop, _LOOK_EVERY_S, failed="look_failed", wait_first=True)
         listener.stop()
     get_logger().info("stopped")
 
 
-def _close_disk_alert(settings: NodeSettings, database: Database, store: InstanceStore) -> None:
-    if not store.has_room():
-        return
+def _look_at_disk(settings: NodeSettings, database: Database, store: InstanceStore) -> None:
+    """Open the alert about the reserve before anybody is refused, and close it when there is room again."""
+    subject, has_room = str(settings.data_dir), store.has_room()
     with database.read() as session:
-        is_open = any(alert.kind == AlertKind.DISK_RESERVE for alert in open_alerts(session))
-    if is_open:
+        is_open = open_alert(session, AlertKind.DISK_RESERVE, subject) is not None
+    if is_open and has_room:
         with database.write() as session:
-            close_alert(session, AlertKind.DISK_RESERVE, str(settings.data_dir))
+            close_alert(session, AlertKind.DISK_RESERVE, subject)
+    elif not is_open and not has_room:
+        store.tell_of_no_room()

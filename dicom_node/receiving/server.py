@@ -67,6 +67,9 @@ class Doorkeeper(Protocol):
     def most_associations(self, calling_ae: str) -> int:
         """How many associations callers with this AE title may have at once."""
 
+    def admitted(self, caller: Caller) -> None:
+        """A caller got a place."""
+
     def refused(self, caller: Caller, refusal: Refusal) -> None:
         """A caller was refused: by the doorkeeper, or because there was no place."""
 
@@ -242,16 +245,21 @@ class GuardedServer(ThreadedAssociationServer):
         """A place for the association, or the A-ASSOCIATE-RJ for its peer (PS3.8 9.3.4)."""
         if not is_version_1(request):
             return reject(UNKNOWN_VERSION)
-        refusal = self._doorkeeper.judge(caller)
-        if refusal is None:
-            with self._lock:
-                self._slots = [slot for slot in self._slots if slot.is_used()]
-                refusal = self._too_many(caller.calling_ae)
-                if refusal is None:
-                    self._slots.append(Slot(caller.calling_ae))
-                    return self._slots[-1]
-        self._doorkeeper.refused(caller, refusal)
-        return reject(refusal.rejection)
+        place = self._doorkeeper.judge(caller) or self._place_for(caller)
+        if isinstance(place, Slot):
+            self._doorkeeper.admitted(caller)
+            return place
+        self._doorkeeper.refused(caller, place)
+        return reject(place.rejection)
+
+    def _place_for(self, caller: Caller) -> Slot | Refusal:
+        with self._lock:
+            self._slots = [slot for slot in self._slots if slot.is_used()]
+            refusal = self._too_many(caller.calling_ae)
+            if refusal is None:
+                self._slots.append(Slot(caller.calling_ae))
+                return self._slots[-1]
+        return refusal
 
     def _too_many(self, calling: str) -> Refusal | None:
         """Why there is no place for one more association; None if there is."""

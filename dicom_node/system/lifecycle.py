@@ -49,7 +49,13 @@ class StopFlag:
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep until asked to stop, at most ``seconds``; True if asked."""
-        return self._event.wait(seconds)
+        if seconds is not None:
+            return self._event.wait(seconds)
+        # Python runs a signal's handler in the main thread only. Where the kernel gives the signal to another thread,
+        # a wait without end would never let it run.
+        while not self._event.wait(_PARENT_CHECK_S):
+            pass
+        return True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Event.set takes a lock that the interrupted main thread may hold inside wait().

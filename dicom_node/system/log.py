@@ -130,7 +130,7 @@ def _without_values(text: str) -> str:
 def _tame_libraries() -> None:
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    for name in ("pynetdicom", "apscheduler", "alembic", "sqlalchemy"):
+    for name in ("pynetdicom", "alembic", "sqlalchemy"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="pydicom")
     warnings.filterwarnings("ignore", module="highdicom")

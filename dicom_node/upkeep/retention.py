@@ -23,7 +23,7 @@ from dicom_node.database.tables import Instance, OutboxRow, ResultFile, ResultRo
 from dicom_node.database.words import EVIDENCE, JobState, OutboxState, StudyState
 from dicom_node.images.records import delete_purged
 from dicom_node.settings.node import NodeSettings
-from dicom_node.system.clock import utc_now
+from dicom_node.system.clock import clock, utc_now
 from dicom_node.system.log import get_logger
 
 
@@ -64,7 +64,12 @@ class Retention:
         self._who = [self._audit.node(is_requestor=asked_by is None), *([asked_by] if asked_by else [])]
 
     def purge_due(self) -> None:
-        """Delete what is old enough and, if space is short, the oldest before its time, if the settings say so."""
+        """Delete what is old enough and, if space is short, the oldest before its time, if the settings say so.
+
+        Nothing is deleted while the time of day is not plausible: the oldest study is then not known.
+        """
+        if clock.fault():
+            return
         if self._rules.keep_days:
             for study in self.older_than(self._rules.keep_days):
                 self.purge(study)
@@ -117,6 +122,8 @@ class Retention:
         return Verdict(study_uid, len(rows), sum(row.size for row in rows), reason)
 
     def _kept_because(self, session: Session, study_uid: str) -> str:
+        if fault := clock.fault():
+            return fault
         study, job = session.get(StudyRow, study_uid), jobs.newest(session, study_uid)
         if study is None or study.state != StudyState.COMPLETE:
             return "its images are still coming"

@@ -32,6 +32,7 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
 
 
 _ANALYSIS_ANALYSE = "dicom_node/analysis/analyse.py"
+_ALERTS_CAUSES = "dicom_node/alerts/causes.py"
 _ANALYSIS_COMPLETION = "dicom_node/analysis/completion.py"
 _ANALYSIS_DETECTOR = "dicom_node/analysis/detector.py"
 _ANALYSIS_JOBS = "dicom_node/analysis/jobs.py"
@@ -45,6 +46,7 @@ _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
 _CLI_APP = "dicom_node/cli/app.py"
 _CLI_PRINTING = "dicom_node/cli/printing.py"
 _COMMITMENT_EVIDENCE = "dicom_node/commitment/evidence.py"
+_COMMITMENT_PROMISES = "dicom_node/commitment/promises.py"
 _CORE_DETECTION_LEVELS = "spineone_core/detection/levels.py"
 _CORE_DETECTION_MODEL_PACKAGE = "spineone_core/detection/model_package.py"
 _CORE_DETECTION_VIEWS = "spineone_core/detection/views.py"
@@ -62,19 +64,26 @@ _DATABASE_CONNECTION = "dicom_node/database/connection.py"
 _DATABASE_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
 _DATABASE_TABLES = "dicom_node/database/tables.py"
 _DELIVERY_CHANNEL = "dicom_node/delivery/channel.py"
+_DELIVERY_DELIVERER = "dicom_node/delivery/deliverer.py"
 _DELIVERY_SENDING = "dicom_node/delivery/sending.py"
 _DELIVERY_STORE_SCU = "dicom_node/delivery/store_scu.py"
 _DICOM_BOUNDED_DIMSE = "dicom_node/dicom/bounded_dimse.py"
 _DICOM_HEADERS = "dicom_node/dicom/headers.py"
 _DICOM_IDENTIFIERS = "dicom_node/dicom/identifiers.py"
+_DICOM_PYNETDICOM_SETUP = "dicom_node/dicom/pynetdicom_setup.py"
+_HEALTH_CLOCK_WATCH = "dicom_node/health/clock_watch.py"
+_HEALTH_DATABASE_WATCH = "dicom_node/health/database_watch.py"
+_HEALTH_READINESS = "dicom_node/health/readiness.py"
 _IMAGES_INCOMING = "dicom_node/images/incoming.py"
 _IMAGES_PATIENTS = "dicom_node/images/patients.py"
 _IMAGES_RECONCILE = "dicom_node/images/reconcile.py"
 _IMAGES_STORE = "dicom_node/images/store.py"
 _IMAGES_STUDIES = "dicom_node/images/studies.py"
 _PROCESSES_SCHEDULER = "dicom_node/processes/scheduler.py"
+_PROCESSES_SUPERVISOR = "dicom_node/processes/supervisor.py"
 _RECEIVING_ADMISSION = "dicom_node/receiving/admission.py"
 _RECEIVING_ANTEROOM = "dicom_node/receiving/anteroom.py"
+_RECEIVING_LISTENER = "dicom_node/receiving/listener.py"
 _RECEIVING_PDUS = "dicom_node/receiving/pdus.py"
 _RECEIVING_SERVER = "dicom_node/receiving/server.py"
 _RECEIVING_TALLY = "dicom_node/receiving/tally.py"
@@ -85,6 +94,8 @@ _SETTINGS_READING = "dicom_node/settings/reading.py"
 _SETTINGS_TYPES = "dicom_node/settings/types.py"
 _SYSTEM_CROWD = "dicom_node/system/crowd.py"
 _SYSTEM_DESCRIPTORS = "dicom_node/system/descriptors.py"
+_SYSTEM_CLOCK = "dicom_node/system/clock.py"
+_SYSTEM_DISK = "dicom_node/system/disk.py"
 _SYSTEM_FILES = "dicom_node/system/files.py"
 _SYSTEM_LIFECYCLE = "dicom_node/system/lifecycle.py"
 _SYSTEM_LOG = "dicom_node/system/log.py"
@@ -96,6 +107,7 @@ _WEB_APP = "dicom_node/web/app.py"
 _WEB_CONNECTIONS = "dicom_node/web/connections.py"
 _WEB_REQUEST_GUARD = "dicom_node/web/request_guard.py"
 _WEB_SERVER = "dicom_node/web/server.py"
+_UPKEEP_RETENTION = "dicom_node/upkeep/retention.py"
 _WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
@@ -334,6 +346,17 @@ PROTECTIONS: tuple[Protection, ...] = (
             "if False:\n            return Refusal",
         ),
     ),
+    _of(18, "inodes are counted", (_SYSTEM_DISK, "self.names < FEWEST_NAMES", "False")),
+    _of(
+        18,
+        "the alert when an association is refused",
+        (_RECEIVING_ADMISSION, "        if refusal is Refusal.DISK_RESERVE:\n", "        if False:\n"),
+    ),
+    _of(
+        18,
+        "the alert before anybody is refused",
+        (_RECEIVING_LISTENER, "    elif not is_open and not has_room:\n", "    elif False:\n"),
+    ),
     _of(18, "no image under the reserve", (_IMAGES_STORE, "if not self.has_room(len(incoming.data)):", "if False:")),
     _of(
         19,
@@ -351,6 +374,11 @@ PROTECTIONS: tuple[Protection, ...] = (
         (_IMAGES_RECONCILE, "            self._adopt(self._data_dir / name)\n", "            pass\n"),
     ),
     _of(19, "reconciliation sweeps the spool", (_IMAGES_RECONCILE, '.glob("*.tmp")', '.glob("*.none")')),
+    _of(
+        20,
+        "the supervisor gives the job of a dead worker back",
+        (_PROCESSES_SUPERVISOR, "        if child.is_worker:\n", "        if False:\n"),
+    ),
     _of(
         20, "the lease of a silent worker ends", (_ANALYSIS_JOBS, "return now - since >= self._lease_s", "return False")
     ),
@@ -756,8 +784,52 @@ PROTECTIONS: tuple[Protection, ...] = (
     ),
     _of(
         48,
-        "timers run again when the clock was set back",
-        (_PROCESSES_SCHEDULER, "if lead < before - _SET_BACK_S:", "if False:"),
+        "after a jump the time goes on from before it",
+        (_SYSTEM_CLOCK, "            lead_s = anchor.lead_s\n", "            pass\n"),
+    ),
+    _of(
+        48,
+        "small steps are followed",
+        (_SYSTEM_CLOCK, "            self._anchor = Anchor(lead_s)\n", "            pass\n"),
+    ),
+    _of(
+        48,
+        "a suspended machine's time counts",
+        (_SYSTEM_CLOCK, 'getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)', "time.CLOCK_PROCESS_CPUTIME_ID"),
+    ),
+    _of(
+        48,
+        "what a machine's clock says at its start is compared with the last time that is recorded",
+        (_HEALTH_CLOCK_WATCH, "max(record.last_at, newest if", "max(0.0, newest if"),
+        (_HEALTH_CLOCK_WATCH, "is_late = record.last_at > 0 and", "is_late = False and"),
+    ),
+    _of(
+        48,
+        "and with the newest row",
+        (_HEALTH_CLOCK_WATCH, "newest if newest > record.rows_until else 0.0", "0.0"),
+    ),
+    _of(
+        48,
+        "what was known before a restart of the process is known after it",
+        (_HEALTH_CLOCK_WATCH, "clock.set(known or _first_anchor(record, database))", "clock.set(Anchor(lead()))"),
+    ),
+    _of(
+        48,
+        "an acknowledgement is a person's word for every process",
+        (_HEALTH_CLOCK_WATCH, "known.is_sure and known.fits(lead())", "False"),
+    ),
+    _of(
+        48,
+        "timers that date, send or delete wait",
+        (_PROCESSES_SCHEDULER, "if not (self.needs_time and clock.fault()):", "if True:"),
+    ),
+    _of(48, "workers wait", (_ANALYSIS_WORKER, "        if clock.fault():\n            return False\n", "")),
+    _of(48, "delivery waits", (_DELIVERY_DELIVERER, "        if clock.fault():\n            return\n", "")),
+    _of(48, "retention waits", (_UPKEEP_RETENTION, "if fault := clock.fault():", 'if fault := "":')),
+    _of(
+        48,
+        "associations' time-outs go by the monotonic clock",
+        (_DICOM_PYNETDICOM_SETUP, "    dul.Timer = MonotonicTimer\n", ""),
     ),
     _of(
         48,
@@ -808,6 +880,75 @@ PROTECTIONS: tuple[Protection, ...] = (
         50,
         "nor one that a library gives as its message",
         (_SYSTEM_LOG, 'event["event"] = describe(record.msg)', 'event["event"] = str(record.msg)'),
+    ),
+    _of(
+        51,
+        "no write into a lost database file",
+        (_DATABASE_CONNECTION, "if self._file is not None and not even_if_lost:", "if False:"),
+    ),
+    _of(
+        51,
+        "no connection to what stands in its place",
+        (_DATABASE_CONNECTION, '        event.listen(engine, "do_connect", lambda *_: file.check())\n', ""),
+    ),
+    _of(
+        51,
+        "its alert",
+        (_HEALTH_DATABASE_WATCH, "            elif open_alert(", "            elif False and open_alert("),
+    ),
+    _of(
+        52,
+        "a turn that takes too long is noticed",
+        (
+            _PROCESSES_SCHEDULER,
+            "return time.monotonic() - self.done_at > self.every_s + self.longest_s",
+            "return False",
+        ),
+    ),
+    _of(
+        52,
+        "its alert makes the node not ready",
+        (_HEALTH_READINESS, "if alert.kind == AlertKind.TIMER_STUCK]", "if False]"),
+    ),
+    _of(
+        53,
+        "what a destination does not have yet keeps the images",
+        (_UPKEEP_RETENTION, "        if behind:\n", "        if False:\n"),
+    ),
+    _of(
+        54,
+        "a refusal is over after a quiet day, no sooner",
+        (_ALERTS_CAUSES, "return alert.last_at < utc_now() - QUIET_AFTER_REFUSAL", "return True"),
+    ),
+    _of(
+        54,
+        "an object that is in quarantine is not dealt with",
+        (_ALERTS_CAUSES, "not (self._quarantine / kept[1]).exists()", "True"),
+    ),
+    _of(
+        54,
+        "a quarantine that cannot be seen is no evidence",
+        (_ALERTS_CAUSES, "self._quarantine.is_dir() and", "True and"),
+    ),
+    _of(
+        54,
+        "a study at its limit stays an alert",
+        (_ALERTS_CAUSES, "return study.stored_images < self._study.max_images and", "return True or"),
+    ),
+    _of(
+        54,
+        "only the caller that was refused ends its alert",
+        (_RECEIVING_ADMISSION, "alert.subject in subjects and alert.detail.startswith(_calling(calling_ae))", "True"),
+    ),
+    _of(
+        54,
+        "a refusal after it got a place counts",
+        (_RECEIVING_ADMISSION, "at >= alert.last_at and _is_about", "_is_about"),
+    ),
+    _of(
+        54,
+        "an answer ends the alert about unanswered ones",
+        (_COMMITMENT_PROMISES, "    close_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae)\n", ""),
     ),
     _of(50, "nor that of a thread", (_SYSTEM_LOG, "    threading.excepthook = _log_thread_exception\n", "")),
     _of(

@@ -40,6 +40,9 @@ _STRANGERS = "faults/test_strangers.py::test_"
 _WEB = "faults/test_web_strangers.py::test_"
 _TALLY = "unit/receiving/test_tally.py::test_"
 _CROWD = "unit/system/test_crowd.py::test_"
+_LOST = "faults/test_lost_database.py::test_"
+_PURGE = "integration/test_purge_during_delivery.py::test_purge__"
+_CAUSES = "unit/alerts/test_causes.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -165,11 +168,14 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         18,
-        "disk under the reserve",
+        "disk under the reserve, or without inodes",
         "associations refused, alert",
         (
             f"{_LISTENER}association__under_the_disk_reserve_all_are_refused",
             f"{_INSTANCES}under_the_disk_reserve_nothing_is_accepted",
+            "unit/receiving/test_admission.py::test_refused__alert_and_audit_message",
+            "unit/system/test_disk.py::test_names__a_file_system_without_inodes_is_full",
+            "unit/receiving/test_disk_alert.py::test_look__opens_the_alert_before_anybody_is_refused",
         ),
     ),
     Row(
@@ -190,6 +196,7 @@ ROWS: tuple[Row, ...] = (
             f"{_WORKER}a_retry_makes_the_same_bytes",
             f"{_SAME}files_of_an_earlier_attempt__are_kept_and_sent",
             f"{_SAME}after_the_loss_of_the_database__what_is_made_again_has_other_uids",
+            "unit/processes/test_supervisor.py::test_dead_worker__its_job_is_given_back_at_once",
         ),
     ),
     Row(
@@ -224,7 +231,12 @@ ROWS: tuple[Row, ...] = (
             f"{_CLI}status__a_damaged_database_is_one_line",
         ),
     ),
-    Row(25, "upgrade with queued jobs", "none lost", (f"{_DATABASE}upgrade__queued_jobs_and_parcels_are_kept",)),
+    Row(
+        25,
+        "upgrade with queued jobs, or under processes at work",
+        "none lost; refused, never half done",
+        (f"{_DATABASE}upgrade__queued_jobs_and_parcels_are_kept", f"{_DATABASE}upgrade__under_processes_at_work"),
+    ),
     Row(
         26,
         "power cut, only synced writes kept",
@@ -403,16 +415,31 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         48,
-        "clock jumps, daylight saving, reboot",
-        "leases by monotonic clock; rows in UTC",
+        "clock steps by days, ten years or to 1970, daylight saving, reboot, suspended machine",
+        "images kept; nothing dated, sent or deleted until it is right; leases and time-outs by monotonic clocks",
         (
             "unit/analysis/test_jobs.py::test_reclaim__a_beating_worker_keeps_its_job",
             "unit/analysis/test_jobs.py::test_reclaim__a_clock_that_is_moved_takes_no_job_away",
-            "faults/test_clock.py::test_lease__is_kept_while_its_worker_beats_and_ends_after_its_silence",
+            "unit/health/test_clock_watch.py::test_jump__is_an_alert_until_the_time_is_back",
+            "unit/health/test_clock_watch.py::test_start_of_the_machine__with_a_clock_that_cannot_be_right",
+            "unit/health/test_clock_watch.py::test_start_without_a_record__goes_by_the_newest_row",
+            "unit/health/test_clock_watch.py::test_acknowledged__the_time_is_right_for_every_process_and_after_a_restart",
+            "unit/health/test_clock_watch.py::"
+            "test_while_the_clock_is_wrong__images_are_kept_and_nothing_is_analysed_sent_or_deleted",
+            "unit/system/test_clock.py::test_now__goes_on_when_the_time_of_day_jumps_until_it_is_back",
+            "unit/system/test_clock.py::test_now__follows_slews_and_small_steps",
+            "unit/system/test_clock.py::test_uptime__counts_the_time_in_which_the_machine_was_suspended",
+            "unit/dicom/test_pynetdicom_setup.py::test_timer__goes_by_the_monotonic_clock",
+            "unit/processes/test_scheduler.py::test_every__only_what_needs_no_time_goes_on_while_the_clock_is_wrong",
             "unit/images/test_studies.py::test_complete__though_the_clock_was_set_back",
             "unit/analysis/test_jobs.py::test_claim__what_waits_longer_than_any_pause_was_written_before_the_clock_was_set_back",
             f"{_DELIVERY}deliver__goes_on_when_the_clock_was_set_back",
             "unit/database/test_tables.py::test_times_come_back_aware_and_naive_ones_are_refused",
+            # The slow ones, with processes whose clock is really moved.
+            "faults/test_clock.py::test_lease__is_kept_while_its_worker_beats_and_ends_after_its_silence",
+            "faults/test_clock.py::test_idle_association__ends_though_the_clock_was_set_back",
+            "faults/test_clock.py::test_step__while_studies_come_in",
+            "faults/test_clock.py::test_start__in_1970",
         ),
     ),
     Row(
@@ -432,6 +459,48 @@ ROWS: tuple[Row, ...] = (
             "unit/system/test_log.py::test_pydicom__says_nothing",
             f"{_SERVE}the_whole_way_bad_input_crash_and_stop",
             "integration/test_orthanc.py::test_log__holds_no_patient_data",
+        ),
+    ),
+    Row(
+        51,
+        "database file deleted or replaced; restore while running",
+        "nothing acknowledged, not ready, alert; nothing lost after a restart",
+        (
+            f"{_LOST}lost__nothing_is_acknowledged_and_readiness_and_an_alert_say_so",
+            f"{_LOST}lost__a_new_connection_makes_no_empty_database",
+            f"{_LOST}restore__while_the_listener_runs_loses_nothing",
+        ),
+    ),
+    Row(
+        52,
+        "a timer stands still",
+        "not ready, alert",
+        ("unit/processes/test_scheduler.py::test_stuck__an_alert_and_not_ready_until_it_goes_on",),
+    ),
+    Row(
+        53,
+        "purge during delivery",
+        "images kept until every destination has the result",
+        (
+            f"{_PURGE}during_delivery_waits_for_its_end",
+            f"{_PURGE}in_turns_with_a_delivery_that_fails_deletes_only_after_it_succeeded",
+            f"{_PURGE}goes_by_proof_and_never_by_what_was_acknowledged",
+        ),
+    ),
+    Row(
+        54,
+        "alerts whose cause is over, or goes on",
+        "closed by evidence of their own; open while it goes on",
+        (
+            f"{_CAUSES}refused__no_such_refusal_for_a_day",
+            f"{_CAUSES}quarantine__the_object_was_taken_out",
+            f"{_CAUSES}quarantine__a_folder_that_is_not_mounted_is_no_evidence",
+            f"{_CAUSES}study_limit__stays_while_the_study_is_at_its_limit",
+            f"{_CAUSES}study_limit__the_settings_allow_more",
+            f"{_CAUSES}study_limit__an_image_was_taken_again",
+            "unit/receiving/test_admission.py::test_admitted__the_alert_about_its_refusal_is_over",
+            "unit/receiving/test_admission.py::test_admitted__and_refused_again",
+            "integration/test_promises.py::test_answer__closes_the_alert_about_an_answer_that_was_given_up",
         ),
     ),
     Row(

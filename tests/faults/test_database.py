@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_node.analysis import jobs
 from dicom_node.database.connection import Database, open_database, prepare_database
-from dicom_node.database.tables import Instance
+from dicom_node.database.tables import Instance, StudyRow
+from dicom_node.errors import DatabaseError
 from dicom_node.images.incoming import OUT_OF_RESOURCES, SUCCESS
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving import listener
@@ -109,7 +110,7 @@ def test_a_full_disk_does_not_end_the_listener(
         looks.append(None)
         raise OperationalError("SELECT alerts", {}, OSError(28, "No space left on device"))
 
-    monkeypatch.setattr(listener, "open_alerts", fail)
+    monkeypatch.setattr(listener, "open_alert", fail)
     settings = node_settings.model_copy(update={"listener": ListenerRules(port=free_port())})
     stop = ImpatientStop()
     running = threading.Thread(target=listener.run_listener, args=(settings, database, stop))
@@ -143,6 +144,48 @@ def test_upgrade__queued_jobs_and_parcels_are_kept(tmp_path: Path, database_url:
         assert session.scalar(text("SELECT count(*) FROM outbox WHERE state = 'waiting'")) == 1
     database.close()
     assert claimed == {f"1.2.{number}" for number in range(1, 21)}
+
+
+@pytest.mark.parametrize(
+    ("column", "status"), [("INTEGER", SUCCESS), ("INTEGER NOT NULL CHECK (later > 0)", OUT_OF_RESOURCES)]
+)
+def test_upgrade__under_processes_at_work(
+    database: Database, node_settings: NodeSettings, column: str, status: int
+) -> None:
+    """A later version migrates the database while processes of this one run: what they cannot do, they refuse."""
+    store = InstanceStore(database, node_settings.data_dir)
+    assert store.receive(incoming(mr_image(1))) == SUCCESS
+    with database.write() as session:
+        row = session.scalars(select(StudyRow)).one()
+        row.state = "complete"
+        jobs.enqueue(session, row.study_uid, 1, now=utc_now())
+        claim = jobs.claim(session, "w", now=utc_now())
+    assert claim is not None
+    later = open_database(node_settings.database)
+    with later.engine.begin() as connection:
+        # As a migration makes a table anew.
+        (made,) = connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'instances'").one()
+        columns = ", ".join(Instance.__table__.columns.keys())
+        connection.exec_driver_sql("PRAGMA legacy_alter_table = ON")
+        connection.exec_driver_sql("ALTER TABLE instances RENAME TO earlier")
+        connection.exec_driver_sql(made.replace("(", f"(later {column},", 1))
+        connection.exec_driver_sql(f"INSERT INTO instances (later, {columns}) SELECT 1, {columns} FROM earlier")
+        connection.exec_driver_sql("DROP TABLE earlier")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    later.close()
+    assert store.receive(incoming(mr_image(2))) == status
+    with database.read() as session:
+        uids = set(session.scalars(select(Instance.sop_instance_uid)))
+    assert uids == {str(mr_image(number).SOPInstanceUID) for number in ((1, 2) if status == SUCCESS else (1,))}
+    # Every acknowledged image is on disk, and the job that was running can be handed back.
+    for uid in uids:
+        assert list((node_settings.data_dir / "instances").rglob(f"{uid}-*.dcm"))
+    with database.write() as session:
+        assert jobs.beat(session, claim)
+        jobs.hand_back(session, claim)
+    # A process that starts now says what is the matter.
+    with pytest.raises(DatabaseError, match="newer version"):
+        open_database(node_settings.database)
 
 
 class PowerCut:

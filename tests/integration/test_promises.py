@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel
 from sqlalchemy import update
 
-from dicom_node.alerts.record import open_alerts
+from dicom_node.alerts.record import open_alerts, raise_alert
 from dicom_node.commitment.answers import Answers
 from dicom_node.commitment.messages import (
     REQUEST,
@@ -28,6 +28,7 @@ from dicom_node.commitment.messages import (
 )
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import PromiseRow
+from dicom_node.database.words import AlertKind
 from dicom_node.images.records import current_instance
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.listener import StorageListener
@@ -238,6 +239,20 @@ def test_answer__that_is_refused_is_given_again_and_after_a_day_no_more(
         answers.answer_due()
     assert len(requester.answers) == 4
     assert kinds(database) == ["commitment_unanswered"]
+
+
+def test_answer__closes_the_alert_about_an_answer_that_was_given_up(
+    settings: NodeSettings, database: Database, port: int, requester: Requester
+) -> None:
+    with database.write() as session:
+        for sender in ("ROUTER", "ANOTHER"):
+            raise_alert(session, AlertKind.COMMITMENT_UNANSWERED, sender, "could not be reached for a day")
+    with requester.listening():
+        assert requester.ask(port, request()) == 0
+        Answers(settings, database).answer_due()
+    assert len(requester.answers) == 1
+    with database.read() as session:
+        assert [alert.subject for alert in open_alerts(session)] == ["ANOTHER"]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_links__lead_to_files(document: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "heading", "names"),
     [
-        ("operations.md", "| kind | what |", AlertKind),
+        ("operations.md", "| kind | what | it closes when |", AlertKind),
         ("training.md", "| format | folder | keypoints, classes |", FORMATS),
     ],
 )

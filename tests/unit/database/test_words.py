@@ -22,7 +22,7 @@ def test_alert_kinds__as_they_are_stored() -> None:
     assert ", ".join(AlertKind) == (
         "quarantine, missing_file, disk_reserve, refused, study_limit, incomplete_study, two_patients, identifier, "
         "job_failed, delivery_failed, not_kept, not_proven, commitment_unanswered, destination_down, receiver_down, "
-        "process_restarted, web_unavailable, audit_behind"
+        "clock, timer_stuck, database_lost, process_restarted, web_unavailable, audit_behind"
     )
     assert f"{AlertKind.JOB_FAILED}" == str(AlertKind("job_failed")) == "job_failed"
 

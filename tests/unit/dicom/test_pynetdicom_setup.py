@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+import time
 from pathlib import Path
 
 import pytest
-from pynetdicom import _config
+from pynetdicom import _config, dul
 
 import dicom_node
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.dicom.pynetdicom_setup import application_entity
+from dicom_node.dicom.pynetdicom_setup import application_entity, set_up_pynetdicom
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
 from dicom_node.settings.node import NodeSettings
@@ -81,3 +82,23 @@ def test_remote__of_settings(node_settings: NodeSettings) -> None:
     assert (remote.partner, remote.calling_ae, remote.timeout_s) == (partner, "NODE", 20)
     assert RemoteAE.of(settings, partner, longest_s=10).timeout_s == 10
     assert RemoteAE.of(settings, partner, longest_s=60).timeout_s == 20
+
+
+def test_timer__goes_by_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An association's idle time-out and the ARTIM timer, though the time of day is moved while they run."""
+    set_up_pynetdicom()
+    timer = dul.Timer(0.2)
+    assert (timer.remaining, timer.expired) == (0.2, False)
+    timer.start()
+    for moved in (-3600, 3600, 10 * 365 * 86400):
+        monkeypatch.setattr("pynetdicom.timer.time.time", lambda moved=moved: 1.8e9 + moved)
+        assert 0 < timer.remaining <= 0.2
+        assert not timer.expired
+    time.sleep(0.25)
+    monkeypatch.setattr("pynetdicom.timer.time.time", lambda: 0.0)
+    assert timer.expired
+    timer.restart()
+    timer.stop()
+    time.sleep(0.25)
+    assert not timer.expired
+    assert dul.Timer(None).remaining == 1

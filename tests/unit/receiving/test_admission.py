@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from sqlalchemy import update
 
 from dicom_node.alerts.record import open_alerts
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.transfers import Receiving
 from dicom_node.database.connection import Database
+from dicom_node.database.tables import Alert
 from dicom_node.images.store import InstanceStore
 from dicom_node.receiving.admission import Admission
 from dicom_node.receiving.peers import Peers
 from dicom_node.receiving.refusals import Refusal
 from dicom_node.receiving.server import Caller
 from dicom_node.settings.node import NodeSettings
+from dicom_node.system.clock import utc_now
 
 GOOD = Caller("ROUTER", "SPINEONE", "10.0.0.1")
 
@@ -66,10 +71,53 @@ def test_refused__alert_and_audit_message(
     admission.refused(GOOD, refusal)
     admission.stop()
     with database.read() as session:
-        (alert,) = open_alerts(session)
-    assert (alert.kind, alert.subject) == ("refused", f"10.0.0.1: {refusal.words}")
-    assert alert.detail == "calling AE ROUTER, called AE SPINEONE"
+        alerts = {alert.kind: alert for alert in open_alerts(session)}
+    # Under the reserve the documented alert about the disk is open too.
+    assert alerts.keys() == {"refused", *(["disk_reserve"] if refusal is Refusal.DISK_RESERVE else [])}
+    assert alerts["refused"].subject == f"10.0.0.1: {refusal.words}"
+    assert alerts["refused"].detail == "calling AE ROUTER, called AE SPINEONE"
     assert len(audit_lines(settings)) == refusal.is_about_caller
+
+
+def age_alerts(database: Database, minutes: float) -> None:
+    with database.write() as session:
+        session.execute(update(Alert).values(last_at=utc_now() - timedelta(minutes=minutes)))
+
+
+@pytest.mark.parametrize(
+    ("admitted", "minutes_ago", "is_over"),
+    [
+        (Caller("ROUTER", "SPINEONE", "10.0.0.1"), 11, True),
+        (Caller("ROUTER", "SPINEONE", "10.0.0.1"), 9, False),
+        (Caller("ROUTER", "SPINEONE", "10.0.0.2"), 11, False),
+        (Caller("ARCHIVE", "SPINEONE", "10.0.0.1"), 11, False),
+    ],
+)
+def test_admitted__the_alert_about_its_refusal_is_over(
+    admission: Admission, database: Database, admitted: Caller, minutes_ago: float, is_over: bool
+) -> None:
+    admission.refused(Caller("ROUTER", "OTHER", "10.0.0.1"), Refusal.WRONG_CALLED_AE)
+    admission.stop()
+    age_alerts(database, minutes_ago)
+    admission.admitted(admitted)
+    admission.close_alerts()
+    with database.read() as session:
+        assert (not open_alerts(session)) is is_over
+
+
+def test_admitted__and_refused_again(admission: Admission, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    admission.admitted(GOOD)
+    admission.refused(GOOD, Refusal.TOO_MANY)
+    later = utc_now() + timedelta(hours=1)
+    monkeypatch.setattr("dicom_node.receiving.admission.utc_now", lambda: later)
+    admission.close_alerts()
+    with database.read() as session:
+        (alert,) = open_alerts(session)
+    assert alert.count == 1
+    admission.admitted(GOOD)
+    admission.close_alerts()
+    with database.read() as session:
+        assert not open_alerts(session)
 
 
 def test_refused__while_the_database_is_gone_none_is_lost(admission: Admission, database: Database) -> None:

@@ -32,7 +32,7 @@ def test_line__is_one_json_object_with_the_process(written: Any) -> None:
 
 
 def test_line__of_a_thread_and_of_a_library_names_the_process_too(written: Any) -> None:
-    for log in (get_logger().info, logging.getLogger("apscheduler").warning):
+    for log in (get_logger().info, logging.getLogger("alembic").warning):
         thread = threading.Thread(target=log, args=("elsewhere",))
         thread.start()
         thread.join()
