@@ -62,7 +62,7 @@ _CORE_IMAGING_SERIES = "spineone_core/imaging/series.py"
 _CORE_IMAGING_VOLUME = "spineone_core/imaging/volume.py"
 _DATABASE_CONNECTION = "dicom_node/database/connection.py"
 _DATABASE_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
-_DATABASE_TABLES = "dicom_node/database/tables.py"
+_DATABASE_BASE = "dicom_node/database/base.py"
 _DELIVERY_CHANNEL = "dicom_node/delivery/channel.py"
 _DELIVERY_DELIVERER = "dicom_node/delivery/deliverer.py"
 _DELIVERY_SENDING = "dicom_node/delivery/sending.py"
@@ -350,7 +350,11 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         18,
         "the alert when an association is refused",
-        (_RECEIVING_ADMISSION, "        if refusal is Refusal.DISK_RESERVE:\n", "        if False:\n"),
+        (
+            _RECEIVING_ADMISSION,
+            "        if any(count.why == Refusal.DISK_RESERVE.words for count in counts):\n",
+            "        if False:\n",
+        ),
     ),
     _of(
         18,
@@ -834,7 +838,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         48,
         "what lies too far ahead is due",
-        (_DATABASE_TABLES, "or_(column <= now, column > now + timedelta(seconds=longest_s))", "column <= now"),
+        (_DATABASE_BASE, "or_(column <= now, column > now + timedelta(seconds=longest_s))", "column <= now"),
     ),
     _of(
         48,
@@ -844,8 +848,8 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         48, "a heartbeat renews the lease", (_ANALYSIS_JOBS, "if heartbeat != job.heartbeat:", "if heartbeat is None:")
     ),
-    _of(48, "a time has a zone", (_DATABASE_TABLES, "if value.tzinfo is None:", "if False:")),
-    _of(48, "times come back in UTC", (_DATABASE_TABLES, "value.replace(tzinfo=UTC)", "value")),
+    _of(48, "a time has a zone", (_DATABASE_BASE, "if value.tzinfo is None:", "if False:")),
+    _of(48, "times come back in UTC", (_DATABASE_BASE, "value.replace(tzinfo=UTC)", "value")),
     _of(
         49,
         "an unknown key is an error",
