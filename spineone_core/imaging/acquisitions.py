@@ -136,9 +136,9 @@ def _by_moment(slices: list[Placed]) -> list[list[Placed]] | None:
 
 
 def _count_two_things(classes: Sequence[Sequence[Placed]]) -> bool:
-    """Whether a value is that of one slice here and that of a volume there; then a slice may be counted with the volume."""
-    alone = sum(len(part) == 1 for part in classes)
-    return alone >= ENOUGH_FOR_STEPS and max(map(len, classes)) >= ENOUGH_FOR_STEPS
+    """Whether a value is that of a slice or two here and that of a volume there; then slices of two volumes may share it."""
+    few = sum(len(part) < ENOUGH_FOR_STEPS for part in classes)
+    return few >= ENOUGH_FOR_STEPS and max(map(len, classes)) >= ENOUGH_FOR_STEPS
 
 
 _FACTS_OF_A_VOLUME: tuple[Callable[[FrameHeader], Hashable], ...] = (

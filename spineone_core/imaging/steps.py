@@ -163,10 +163,10 @@ def is_stack(slices: Sequence[Placed]) -> bool:
     """Whether the slices are apart and evenly spaced (some may be missing), no nearer than the header says."""
     if not all_apart(slices):
         return False
+    if len(slices) > 1 and usual_step(slices) < nearest_step(slices):
+        return False
     if len(slices) < ENOUGH_FOR_STEPS:
         return True
-    if usual_step(slices) < nearest_step(slices):
-        return False
     multiples = _multiples(slices)
     return multiples is not None and int((multiples > 1).sum()) <= max(1, int(MISSING_SHARE * len(multiples)))
 

@@ -63,6 +63,7 @@ _CORE_IMAGING_VOLUME = "spineone_core/imaging/volume.py"
 _DATABASE_CONNECTION = "dicom_node/database/connection.py"
 _DATABASE_MIGRATIONS = "dicom_node/database/migrations/__init__.py"
 _DATABASE_BASE = "dicom_node/database/base.py"
+_DATABASE_TABLES = "dicom_node/database/tables.py"
 _DELIVERY_CHANNEL = "dicom_node/delivery/channel.py"
 _DELIVERY_DELIVERER = "dicom_node/delivery/deliverer.py"
 _DELIVERY_SENDING = "dicom_node/delivery/sending.py"
@@ -838,7 +839,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         48,
         "what lies too far ahead is due",
-        (_DATABASE_BASE, "or_(column <= now, column > now + timedelta(seconds=longest_s))", "column <= now"),
+        (_DATABASE_TABLES, "or_(column <= now, column > now + timedelta(seconds=longest_s))", "column <= now"),
     ),
     _of(
         48,
