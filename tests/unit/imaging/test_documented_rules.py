@@ -23,7 +23,7 @@ TEXTS = {"protocol": "protocol_name", "body part": "body_part", "contrast": "acq
 
 
 def section(number: str) -> str:
-    return TEXT.split(f"#### {number} ", 1)[1].split("\n#### ", 1)[0]
+    return re.split(r"\n###", TEXT.split(f"#### {number} ", 1)[1], maxsplit=1)[0]
 
 
 def rows(number: str) -> list[list[str]]:
