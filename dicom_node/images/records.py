@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
 from dicom_node.system.files import sha256_of
+from spineone_core.imaging.file_extent import read_flat
 
 
 def is_intact(row: Instance, data_dir: Path) -> bool:
@@ -81,7 +81,7 @@ def are_different(patient_ids: set[str]) -> bool:
 def read_patient_id(path: Path) -> str:
     """The Patient ID of a stored file; empty if the file has none or cannot be read."""
     try:
-        return patient_id(dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]))
+        return patient_id(read_flat(path))
     except Exception:  # whatever is wrong with the file, reading its pixels will report it
         return ""
 

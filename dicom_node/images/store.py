@@ -20,7 +20,7 @@ from dicom_node.alerts.record import close_alert, raise_alert, try_to_raise
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
-from dicom_node.dicom.headers import HeaderError, InstanceHeader, is_valid_uid, read_header
+from dicom_node.dicom.headers import HeaderError, InstanceHeader, NoRoomError, is_valid_uid, read_header
 from dicom_node.images import studies
 from dicom_node.images.folders import instance_path, prepare_folders
 from dicom_node.images.incoming import (
@@ -95,6 +95,8 @@ class InstanceStore:
         except RefusedError as refusal:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
+        except NoRoomError:
+            return self.refuse_too_large(incoming.sop_instance_uid, incoming.calling_ae)
         except (OSError, SQLAlchemyError):
             get_logger().exception("store_failed", sop_instance_uid=printable(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
@@ -118,7 +120,7 @@ class InstanceStore:
         digest.update(incoming.data)
         sha256 = digest.hexdigest()
         try:
-            header = read_header(incoming.data, incoming.transfer_syntax_uid)
+            header = read_header(incoming.data, incoming.transfer_syntax_uid, hold=incoming.hold)
             identity = identify(header, incoming)
         except HeaderError as error:
             self._quarantine(meta, incoming, sha256, f"data set {error}")
@@ -227,7 +229,8 @@ class InstanceStore:
         try:
             if not is_intact(current, self.data_dir):
                 raise HeaderError("damaged")
-            stored = read_header(data_set_bytes(stored_path), current.transfer_syntax_uid)
+            incoming.hold(current.size)
+            stored = read_header(data_set_bytes(stored_path), current.transfer_syntax_uid, hold=incoming.hold)
         except (OSError, HeaderError):
             # The stored file is lost or damaged (there is an alert for it), so the new one is better.
             return True

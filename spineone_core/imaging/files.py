@@ -10,6 +10,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from spineone_core.imaging.extent import CostlyError
+from spineone_core.imaging.file_extent import check_file
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -36,11 +39,14 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
     Raises
     ------
     ValueError
-        If the file is not DICOM.
+        If the file is not DICOM, or parsing it would make too much (`extent.measure`).
     """
     try:
+        check_file(path)
         dataset = pydicom.dcmread(path, stop_before_pixels=not pixels, force=True)
         has_uid = "SOPInstanceUID" in dataset
+    except CostlyError:
+        raise
     except Exception as error:  # pydicom raises many types on hostile bytes
         raise ValueError(f"not readable as DICOM: {type(error).__name__}") from error
     if not has_uid:
