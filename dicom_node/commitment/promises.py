@@ -19,8 +19,8 @@ from dicom_node.alerts.record import raise_alert
 from dicom_node.commitment.messages import (
     CLASS_CONFLICT,
     DUPLICATE_TRANSACTION,
-    NO_SUCH_INSTANCE,
     LARGEST,
+    NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
     RESOURCE_LIMITATION,
     CommitmentAnswer,

@@ -103,7 +103,7 @@ class ItemReader:
         stream = BytesIO(value)
         stream.seek(at)
         dataset = read_sequence_item(stream, self._implicit, self._little, "iso8859")
-        elements = [] if dataset is None else [dataset.get_item(tag) for tag in dataset.keys()]
+        elements = [] if dataset is None else [dataset.get_item(tag) for tag in dataset]
         found = {int(e.tag): e.value for e in elements if isinstance(e, RawDataElement) and isinstance(e.value, bytes)}
         return found, stream.tell()
 

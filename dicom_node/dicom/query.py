@@ -56,7 +56,7 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
 
 def _asked(match: Dataset, query: Dataset) -> Dataset:
     """What was asked for of a match; an archive may answer with any number of other elements."""
-    asked = Dataset({tag: match.get_item(tag) for tag in query.keys() if tag in match})
+    asked = Dataset({tag: match.get_item(tag) for tag in query if tag in match})
     asked.set_original_encoding(*match.original_encoding, match.original_character_set)
     return asked
 

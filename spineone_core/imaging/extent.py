@@ -185,7 +185,7 @@ class _Walk:
                     group, element, length = self._implicit(data, begin)
             tag = group << 16 | element
             if tag == _ITEM_END or (stops_at_pixels and tag in _PIXELS):
-                extent.parts = parts
+                extent.parts = parts - 1
                 levels.pop()
                 return at if tag == _ITEM_END else begin
             if length == _UNDEFINED:
