@@ -16,6 +16,7 @@ from spineone_core.imaging.volume import SagittalVolume
 
 # Between two rings: a library may swallow the first one.
 _AGAIN_S = 5.0
+_LEAST_AGAIN_S = 60.0
 
 
 class TimeIsUp(BaseException):
@@ -37,7 +38,7 @@ class TimeLimit:
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGALRM, self._ring)
             self._is_running = True
-            self.again()
+            self._start(self.seconds)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -47,9 +48,12 @@ class TimeLimit:
             signal.signal(signal.SIGALRM, self._before)
 
     def again(self) -> None:
-        """Begin anew: what comes after an interruption has the same time."""
+        """Begin anew: what comes after an interruption has the same time, and enough to write down what happened."""
+        self._start(max(self.seconds, _LEAST_AGAIN_S))
+
+    def _start(self, seconds: float) -> None:
         if self._is_running:
-            signal.setitimer(signal.ITIMER_REAL, self.seconds, _AGAIN_S)
+            signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         if self._is_running:

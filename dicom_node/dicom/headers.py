@@ -73,8 +73,7 @@ def is_valid_uid(value: object) -> bool:
 def read_header(data: bytes, transfer_syntax_uid: str, *, hold: Hold = hold_nothing) -> InstanceHeader:
     """Read an encoded data set (without file meta) up to its pixel data, and check that it is complete.
 
-    What parsing would make is found out first (`extent.measure`). If that is much, the header lacks the sequences of
-    undefined length.
+    What parsing would make is found out first (`extent.measure`). If that is much, the header lacks its sequences.
 
     Parameters
     ----------

@@ -63,10 +63,6 @@ class ItemReader:
         if tag in self._sequences:
             begin, end = self._sequences[tag]
             yield from self._read(self._data[begin + (8 if self._implicit else 12) : end])
-            return
-        element = self.dataset.get_item(tag)
-        if isinstance(element, RawDataElement) and isinstance(element.value, bytes):
-            yield from self._read(element.value)
 
     def _read(self, value: bytes) -> Iterator[Item]:
         at = 0
@@ -103,7 +99,7 @@ class ItemReader:
         stream = BytesIO(value)
         stream.seek(at)
         dataset = read_sequence_item(stream, self._implicit, self._little, "iso8859")
-        elements = [] if dataset is None else [dataset.get_item(tag) for tag in dataset]
+        elements = [] if dataset is None else dataset.elements()
         found = {int(e.tag): e.value for e in elements if isinstance(e, RawDataElement) and isinstance(e.value, bytes)}
         return found, stream.tell()
 

@@ -56,7 +56,8 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
 
 def _asked(match: Dataset, query: Dataset) -> Dataset:
     """What was asked for of a match; an archive may answer with any number of other elements."""
-    asked = Dataset({tag: match.get_item(tag) for tag in query if tag in match})
+    wanted = {element.tag for element in query}
+    asked = Dataset({element.tag: element for element in match.elements() if element.tag in wanted})
     asked.set_original_encoding(*match.original_encoding, match.original_character_set)
     return asked
 

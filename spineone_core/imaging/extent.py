@@ -19,6 +19,8 @@ from pydicom.datadict import DicomDictionary
 PART_BYTES = 700
 MOST_PARTS = 4_000_000
 _ITEM_PARTS = 3
+# At the top level; real objects have some dozens.
+_MOST_SEQUENCES = 10_000
 # Real nesting (structured reports) has some twenty levels. pydicom calls itself three times for each.
 MOST_DEPTH = 100
 # Processor time of the thread that walks (seconds), and after how many parts it is looked at.
@@ -55,8 +57,8 @@ class CostlyError(ValueError):
 class Extent:
     """What a data set is made of, as far as it was walked over.
 
-    ``end`` is where the walk ended, in bytes; ``sequences`` holds where each sequence of undefined length at the top level
-    begins (with its tag) and ends.
+    ``end`` is where the walk ended, in bytes; ``sequences`` holds where each sequence at the top level begins (with its tag)
+    and ends.
     """
 
     parts: int = 0
@@ -107,9 +109,9 @@ def measure(
 
 
 def without_sequences(data: Encoded, extent: Extent) -> bytes:
-    """A data set up to where it was walked over, without its sequences of undefined length.
+    """A data set up to where it was walked over, without its sequences.
 
-    pydicom parses those at once, whether anybody asks for them or not; all other sequences only when they are asked for.
+    pydicom parses those of undefined length at once, whether anybody asks for them or not.
     """
     pieces, at = [], 0
     for begin, end in extent.sequences:
@@ -145,6 +147,7 @@ class _Walk:
         while levels:
             level = levels.pop()
             if level.is_apart:
+                self._note(levels, level, level.limit)
                 return level.limit
         return -1
 
@@ -202,7 +205,7 @@ class _Walk:
             if length >= 8 and (vr is None or vr in _SEQUENCE_VRS) and self._may_hold_items(tag, vr, at):
                 extent.parts = parts
                 apart = min(at + length, limit)
-                self._enter(levels, _Level(True, apart, apart, implicit, is_apart=True))
+                self._enter(levels, _Level(True, apart, apart, implicit, is_apart=True, start=begin))
                 return at
             at += length
         extent.parts = parts
@@ -229,11 +232,16 @@ class _Walk:
                 self._enter(levels, _Level(False, item_end, limit, implicit))
                 return at
         levels.pop()
-        if level.is_apart:
-            return limit
-        if len(levels) == 1:
-            extent.sequences.append((level.start, at))
+        at = limit if level.is_apart else at
+        self._note(levels, level, at)
         return at
+
+    def _note(self, levels: list[_Level], sequence: _Level, end: int) -> None:
+        """Note a sequence that was left, if it is at the top level."""
+        if len(levels) == 1:
+            self._extent.sequences.append((sequence.start, end))
+            if len(self._extent.sequences) > _MOST_SEQUENCES:
+                raise CostlyError(f"has more than {_MOST_SEQUENCES} sequences")
 
     def _enter(self, levels: list[_Level], level: _Level) -> None:
         levels.append(level)

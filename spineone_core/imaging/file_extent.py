@@ -42,7 +42,7 @@ def check_file(path: Path) -> None:
 
 
 def read_flat(path: Path) -> Dataset:
-    """The header of a file without its sequences of undefined length: cheap, however large those are.
+    """The header of a file without its sequences: cheap, however large those are.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.faults.protection_table import NOT_OURS, PROTECTIONS, Protection
-from tests.faults.table import ROWS, Row
+from tests.faults.table import Row, row_of
 
 ROOT = Path(__file__).parents[2]
 # How long one test may take, and all tests of a row together (seconds).
@@ -170,7 +170,7 @@ def _judge(kind: str, test: str, found: ElementTree.Element) -> Seen:
 
 def try_out(copy: Copy, protection: Protection) -> Seen:
     """Take one protection out and ask its row's tests."""
-    row = ROWS[protection.row - 1]
+    row = row_of(protection.row)
     with copy.without(protection):
         if not copy.names_are_known(protection):
             return Seen(BROKEN, why="a name is unknown")
@@ -199,7 +199,7 @@ def document(lines: dict[tuple[int, str], str]) -> str:
         "Not ours:",
         "",
         *(
-            textwrap.fill(f"- {row} ({ROWS[row - 1].fault}): {why}", width=120, subsequent_indent="  ")
+            textwrap.fill(f"- {row} ({row_of(row).fault}): {why}", width=120, subsequent_indent="  ")
             for row, why in sorted(NOT_OURS.items())
         ),
     ]
@@ -210,7 +210,7 @@ def line_of(protection: Protection, seen: Seen) -> str:
     """A row of the table."""
     files = ", ".join(dict.fromkeys(f"`{patch.file}`" for patch in protection.patches))
     by = f"`{seen.test.split('::')[-1].split('[')[0]}`" if seen.verdict == FAILS else f"**{seen.verdict}**"
-    return f"| {protection.row} | {ROWS[protection.row - 1].fault} | {protection.name} | {files} | {by} |"
+    return f"| {protection.row} | {row_of(protection.row).fault} | {protection.name} | {files} | {by} |"
 
 
 def lines_of(text: str) -> dict[tuple[int, str], str]:
@@ -230,7 +230,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="protections-") as folder:
         copy = Copy(Path(folder).resolve())
         for row in sorted({p.row for p in chosen}):
-            whole = copy.test(ROWS[row - 1])
+            whole = copy.test(row_of(row))
             if whole.verdict != NOT_NOTICED:
                 raise SystemExit(f"row {row} does not pass as it is: {whole.test} {whole.why}")
         lines, bad = (

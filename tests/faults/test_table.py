@@ -12,8 +12,10 @@ from tests.faults.table import ROWS, Row
 TESTS = Path(__file__).parents[1]
 
 
-def test_fifty_rows_in_order() -> None:
-    assert [row.number for row in ROWS] == list(range(1, 51))
+def test_rows_are_in_order_and_each_number_is_there_once() -> None:
+    numbers = [row.number for row in ROWS]
+    assert numbers == sorted(set(numbers))
+    assert numbers[:50] == list(range(1, 51))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.number))

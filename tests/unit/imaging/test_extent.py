@@ -26,6 +26,8 @@ from tests.fakes.datasets import encode, mr_image, save, with_meta
 UNDEFINED = b"\xff\xff\xff\xff"
 EMPTY_ITEM = b"\xfe\xff\x00\xe0\0\0\0\0"
 SEQUENCE = b"\x08\x00\x15\x11SQ\0\0" + UNDEFINED
+# Frame content, plane position and plane orientation; further ones are private.
+MACROS = (0x00209111, 0x00209113, 0x00209116)
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
@@ -37,8 +39,9 @@ def enhanced(frames: int, *, undefined: bool, width: int = 3) -> Dataset:
         for number in range(width):
             macro = Dataset()
             macro.ImagePositionPatient, macro.PixelSpacing, macro.SliceThickness = [1, 2, 3], [1, 1], 3
-            frame.add_new(0x00209110 + number, "SQ", [macro])
-            frame[0x00209110 + number].is_undefined_length = undefined
+            tag = MACROS[number] if number < len(MACROS) else 0x00211000 + number
+            frame.add_new(tag, "SQ", [macro])
+            frame[tag].is_undefined_length = undefined
             macro.is_undefined_length_sequence_item = undefined
         frame.is_undefined_length_sequence_item = undefined
     dataset["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
@@ -208,5 +211,5 @@ def test_file__begins_as_a_file_does(tmp_path: Path, start: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(read_headers([tmp_path / "x"])[1]) == 1
-    with pytest.raises(ValueError, match="begins with|broken"):
+    with pytest.raises(ValueError, match=r"begins with|broken"):
         check_file(tmp_path / "x")
