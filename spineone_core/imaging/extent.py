@@ -46,6 +46,12 @@ _SEQUENCE_VRS = (b"SQ", b"UN")
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
 _SHORT_VRS = frozenset(vr.encode() for vr in _SHORT_TEXT | {"DS", "IS", "LT", "ST"} | set(_NUMBER_BYTES)) - _LONG_VRS
 
+# By byte order (little or not): the beginning of an element in explicit and in implicit VR, and a long length.
+_READERS = {
+    little: tuple(Struct(order + form).unpack_from for form in ("HH2sH", "HHL", "L"))
+    for little, order in ((True, "<"), (False, ">"))
+}
+
 Encoded = bytes | mmap.mmap
 
 
@@ -122,14 +128,11 @@ def without_sequences(data: Encoded, extent: Extent) -> bytes:
 
 class _Walk:
     def __init__(self, data: Encoded, little: bool, most_parts: int, *, pixels: bool) -> None:
-        order = "<" if little else ">"
         self._data = data
         self._little = little
         self._pixels = pixels
         self._most = most_parts
-        self._explicit = Struct(f"{order}HH2sH").unpack_from
-        self._implicit = Struct(f"{order}HHL").unpack_from
-        self._long = Struct(f"{order}L").unpack_from
+        self._explicit, self._implicit, self._long = _READERS[little]
         self._extent = Extent()
         self._next_look = min(_LOOK_EVERY, most_parts + 1)
         self._deadline = time.thread_time() + MOST_SECONDS

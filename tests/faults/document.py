@@ -46,7 +46,7 @@ def document(found: Found) -> str:
         "# Reliability",
         "For those who ask whether the node loses anything: what a campaign of random faults did, and what it saw.",
         "`make campaign` writes this document. It sets random faults on a whole node of real processes while studies stream "
-        "in.\nThe fifty faults at the end have tests of their own. The last campaign:",
+        "in.\nThe faults at the end have tests of their own. The last campaign:",
         table(("what", "seen"), found.figures),
         "Resident memory of one listener, from the end of the kills to the end of the mutations:",
         table(("when", "MB"), found.memory),
@@ -56,7 +56,7 @@ def document(found: Found) -> str:
         _outcome_table(found.outcomes),
         "## Faults at random moments",
         table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
-        "## The fifty faults",
+        "## Faults with tests of their own",
         'Each fault has a test that fails when the protection in the column "fails without" is taken out\n(docs/protections.md).',
         table(("#", "fault", "expected", "proven by", "fails without", "open"), map(_row, ROWS)),
     ]
