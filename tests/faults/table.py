@@ -415,7 +415,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         71,
-        "30 kB that inflate to three million empty items",
+        "10 kB that inflate to a million empty items",
         "unreadable, before anything is parsed",
         (
             f"{_EXTENT}file__of_a_few_kilobytes_takes_no_gigabyte",
