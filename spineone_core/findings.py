@@ -72,6 +72,11 @@ class Reason(StrEnum):
         Stage.BEFORE_ANALYSIS,
         "the images of the chosen series are too small to show five lumbar levels",
     )
+    TIME_LIMIT = (
+        "time_limit",
+        Stage.BEFORE_ANALYSIS,
+        "reading the study took longer than the settings allow",
+    )
     LEVELS_INCOMPLETE = "levels_incomplete", Stage.AFTER_ANALYSIS, "not all ten levels L1 to L5-S1 were found"
     LEVELS_IMPLAUSIBLE = (
         "levels_implausible",

@@ -20,6 +20,7 @@ from dicom_node.analysis.patient import TwoPatientsError
 from dicom_node.analysis.products import RefusedByGateError
 from dicom_node.analysis.release import Share, share_of
 from dicom_node.analysis.storing import DamagedResultError, end_with_known, replaced_reports, store_result, write_files
+from dicom_node.analysis.time_limit import TimedReader, TimeIsUp, TimeLimit
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
@@ -46,7 +47,8 @@ class Worker:
     def __init__(self, settings: NodeSettings, database: Database, detector: StudyReader) -> None:
         self._settings = settings
         self._database = database
-        self._detector = detector
+        self._limit = TimeLimit(settings.worker.job_limit_s)
+        self._detector = TimedReader(detector, self._limit)
         self._owner = owner_name(os.getpid())
         self._audit = AuditLog(settings)
 
@@ -87,13 +89,16 @@ class Worker:
         """Make one attempt; its outcome is then in the database."""
         outcome: Reject | Retry
         try:
-            return self._do(claim)
+            with self._limit:
+                return self._do(claim)
         except LeaseLostError:
             return Reject("the job was given to another worker")
         except TwoPatientsError as error:
             return self._put_aside(claim, str(error))
         except (RefusedByGateError, IncompleteError, DamagedResultError) as error:
             outcome = Reject(str(error))
+        except TimeIsUp as error:  # outside the detector, which makes a refusal of it
+            outcome = Reject(f"the job {error}")
         except Exception as error:  # out of memory, device lost, disk full: it may pass; the attempts are counted
             get_logger().exception("job_error", job=claim.job_id, study_uid=claim.study_uid)
             outcome = Retry(describe(error))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
-from dicom_node.dicom.headers import HeaderError, is_valid_uid, read_header
+from dicom_node.dicom.headers import HeaderError, is_valid_uid
+from dicom_node.dicom.items import Item, ItemReader
 
 SOP_CLASS = str(StorageCommitmentPushModel)
 # The well-known Storage Commitment Push Model SOP Instance (PS3.4 J.3.5).
@@ -34,8 +34,9 @@ _REASONS = {
     RESOURCE_LIMITATION: "resource limitation",
 }
 
+_CLASS, _INSTANCE, _REASON = 0x00081150, 0x00081155, 0x00081197
 # The largest message in bytes: about 100,000 references.
-_LARGEST = 16_000_000
+LARGEST = 16_000_000
 # DIMSE statuses (PS3.7 C).
 INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
@@ -118,11 +119,11 @@ def read_request(data: bytes, transfer_syntax_uid: str) -> CommitmentRequest:
     MessageError
         If it cannot be read, or names no transaction or no instance.
     """
-    dataset = _read(data, transfer_syntax_uid)
-    references = tuple(_reference(item) for item in _sequence(dataset, "ReferencedSOPSequence"))
+    reader = _read(data, transfer_syntax_uid)
+    references = tuple(_reference(item) for item in _sequence(reader, "ReferencedSOPSequence"))
     if not references:
         raise MessageError(_NO_ARGUMENT, "no instance is named")
-    return CommitmentRequest(_transaction(dataset), references)
+    return CommitmentRequest(_transaction(reader.dataset), references)
 
 
 def read_answer(data: bytes, transfer_syntax_uid: str) -> CommitmentAnswer:
@@ -133,10 +134,10 @@ def read_answer(data: bytes, transfer_syntax_uid: str) -> CommitmentAnswer:
     MessageError
         If it cannot be read or names no transaction.
     """
-    dataset = _read(data, transfer_syntax_uid)
-    kept = tuple(_reference(item) for item in _sequence(dataset, "ReferencedSOPSequence"))
-    failed = tuple((_reference(item), _reason(item)) for item in _sequence(dataset, "FailedSOPSequence"))
-    return CommitmentAnswer(_transaction(dataset), kept, failed)
+    reader = _read(data, transfer_syntax_uid)
+    kept = tuple(_reference(item) for item in _sequence(reader, "ReferencedSOPSequence"))
+    failed = tuple((_reference(item), _reason(reader, item)) for item in _sequence(reader, "FailedSOPSequence"))
+    return CommitmentAnswer(_transaction(reader.dataset), kept, failed)
 
 
 def _items(references: Iterable[Reference]) -> DicomSequence:
@@ -149,44 +150,44 @@ def _items(references: Iterable[Reference]) -> DicomSequence:
     return DicomSequence(items)
 
 
-def _read(data: bytes, transfer_syntax_uid: str) -> Dataset:
-    if len(data) > _LARGEST:
+def _read(data: bytes, transfer_syntax_uid: str) -> ItemReader:
+    if len(data) > LARGEST:
         raise MessageError(RESOURCE_LIMITATION, "too many instances at once")
     try:
-        return read_header(data, transfer_syntax_uid).dataset
+        return ItemReader(data, transfer_syntax_uid)
     except HeaderError as error:
         raise MessageError(INVALID_ARGUMENT, str(error)) from None
 
 
-def _sequence(dataset: Dataset, keyword: str) -> list[Dataset]:
+def _sequence(reader: ItemReader, keyword: str) -> Iterator[Item]:
     try:
-        return [item for item in dataset.get(keyword) or [] if isinstance(item, Dataset)]
+        yield from reader.items(keyword)
     except Exception as error:  # hostile bytes fail in many ways when they are looked at
         raise MessageError(INVALID_ARGUMENT, f"{keyword} cannot be read ({type(error).__name__})") from None
 
 
 def _transaction(dataset: Dataset) -> str:
-    return _uid(dataset, "TransactionUID")
+    try:
+        value = str(dataset.get("TransactionUID") or "")
+    except Exception:  # as above
+        value = ""
+    return _checked(value, "TransactionUID")
 
 
-def _reference(item: Dataset) -> Reference:
-    return Reference(_uid(item, "ReferencedSOPClassUID"), _uid(item, "ReferencedSOPInstanceUID"))
+def _reference(item: Item) -> Reference:
+    return Reference(_uid(item, _CLASS, "ReferencedSOPClassUID"), _uid(item, _INSTANCE, "ReferencedSOPInstanceUID"))
 
 
-def _uid(dataset: Dataset, keyword: str) -> str:
-    value = str(_value(dataset, keyword) or "")
+def _uid(item: Item, tag: int, keyword: str) -> str:
+    return _checked(item.get(tag, b"").decode("latin-1").strip(" \0"), keyword)
+
+
+def _checked(value: str, keyword: str) -> str:
     if not is_valid_uid(value):
         raise MessageError(INVALID_ARGUMENT if value else _NO_ARGUMENT, f"{keyword} is missing or malformed")
     return value
 
 
-def _reason(item: Dataset) -> int:
-    value = _value(item, "FailureReason")
-    return value if isinstance(value, int) else PROCESSING_FAILURE
-
-
-def _value(dataset: Dataset, keyword: str) -> Any:
-    try:
-        return dataset.get(keyword)
-    except Exception:  # as above
-        return None
+def _reason(reader: ItemReader, item: Item) -> int:
+    value = reader.number(item.get(_REASON, b""))
+    return PROCESSING_FAILURE if value is None else value

@@ -11,17 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import ColumnElement
 
 from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.commitment.messages import (
     CLASS_CONFLICT,
     DUPLICATE_TRANSACTION,
+    LARGEST,
     NO_SUCH_INSTANCE,
     PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
     CommitmentAnswer,
     CommitmentRequest,
+    MessageError,
     Reference,
 )
 from dicom_node.database.connection import Database
@@ -47,14 +51,28 @@ class Promise:
     attempts: int
 
 
+def check_room(session: Session, calling_ae: str) -> None:
+    """Check that a requester does not wait for answers about more instances than one request can name.
+
+    Raises
+    ------
+    MessageError
+        If it does; it may ask again later.
+    """
+    mine = (PromiseRow.next_attempt_at.is_not(None), PromiseRow.calling_ae == calling_ae)
+    waiting = session.scalar(select(func.sum(func.length(PromiseRow.instances))).where(*mine)) or 0
+    if waiting > LARGEST:
+        raise MessageError(RESOURCE_LIMITATION, "too many instances wait for an answer")
+
+
 def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due_in_s: float = 0.0) -> Promise:
     """Record a request, to be answered after ``due_in_s`` seconds.
 
     A repeat of the same request is the same promise. A different request under a transaction UID that is in use is
     refused when it is answered.
     """
-    key = calling_ae, request.transaction_uid
-    pending = [row for row in _pending(session) if (row.calling_ae, row.transaction_uid) == key]
+    key = (PromiseRow.calling_ae == calling_ae, PromiseRow.transaction_uid == request.transaction_uid)
+    pending = _pending(session, *key)
     instances = json.dumps([[r.sop_class_uid, r.sop_instance_uid] for r in request.references])
     for row in pending:
         if row.instances == instances:
@@ -77,7 +95,7 @@ def accept(session: Session, request: CommitmentRequest, calling_ae: str, *, due
 
 def due(session: Session, *, now: datetime) -> list[Promise]:
     """The requests to answer now, oldest first."""
-    return [_promise(row) for row in _pending(session) if row.next_attempt_at and row.next_attempt_at <= now]
+    return [_promise(row) for row in _pending(session, PromiseRow.next_attempt_at <= now)]
 
 
 def judge(database: Database, data_dir: Path, promise: Promise) -> CommitmentAnswer:
@@ -131,8 +149,8 @@ def _reason(database: Database, data_dir: Path, reference: Reference) -> int:
     return PROCESSING_FAILURE
 
 
-def _pending(session: Session) -> Sequence[PromiseRow]:
-    query = select(PromiseRow).where(PromiseRow.next_attempt_at.is_not(None)).order_by(PromiseRow.id)
+def _pending(session: Session, *which: ColumnElement[bool]) -> Sequence[PromiseRow]:
+    query = select(PromiseRow).where(PromiseRow.next_attempt_at.is_not(None), *which).order_by(PromiseRow.id)
     return session.scalars(query).all()
 
 

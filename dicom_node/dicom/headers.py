@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -12,6 +12,8 @@ from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dicom_node.dicom.layout import Layout
+from spineone_core.imaging.extent import MOST_PARTS, CostlyError, measure, without_sequences
+from spineone_core.imaging.inflation import InflationError, inflate, most_parts_of
 from spineone_core.imaging.trailer import trailing_elements
 
 # Components may have leading zeros: real devices write them.
@@ -20,10 +22,8 @@ _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG_VR = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN", b"SQ", b"UC", b"UR", b"UT", b"SV", b"UV")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-# A deflated data set may grow by this factor or to this size, whichever is more, but never beyond the last value.
-_INFLATE_RATIO = 200
-INFLATE_ALWAYS = 64 * 2**20
-_INFLATE_MOST = 2**30
+# More parts than this (an element is one, an item three) are not parsed for the sake of a few values at the top level.
+_FEW_PARTS = 20_000
 
 # Header values that say how to read the bytes of the pixel data.
 PIXEL_KEYWORDS = (
@@ -40,8 +40,20 @@ PIXEL_KEYWORDS = (
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID")
 
 
+# Called with the bytes of memory that a step needs before it is done; raises `NoRoomError` if they are not available.
+Hold = Callable[[int], None]
+
+
 class HeaderError(Exception):
     """The bytes are not a usable data set; the message says why and contains no value from it."""
+
+
+class NoRoomError(Exception):
+    """The data set may be good, but there is no memory for it now."""
+
+
+def hold_nothing(size: int) -> None:
+    """A `Hold` without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,43 +75,48 @@ def shown_uid(value: object) -> str:
     return str(value) if is_valid_uid(value) else "(malformed UID)"
 
 
-def read_header(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:
+def read_header(data: bytes, transfer_syntax_uid: str, *, hold: Hold = hold_nothing) -> InstanceHeader:
     """Read an encoded data set (without file meta) up to its pixel data, and check that it is complete.
+
+    What parsing would make is found out first (`extent.measure`). If that is much, the header lacks its sequences.
+
+    Parameters
+    ----------
+    hold
+        Is asked for the memory that more copies of the data need.
 
     Raises
     ------
     HeaderError
-        If it is truncated, is nested too deeply, inflates too much, cannot be parsed, or has an element at its top level
-        twice with different values.
+        If it is truncated, is nested too deeply, inflates too much, has too many elements, cannot be parsed, or has an
+        element at its top level twice with different values.
+    NoRoomError
+        From ``hold``.
     """
-    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        data = inflate(data)
     try:
-        return _parse(data, transfer_syntax_uid)
-    except HeaderError:
+        return _parse(_bounded(data, transfer_syntax_uid, hold), transfer_syntax_uid)
+    except (HeaderError, NoRoomError):
         raise
     except RecursionError:
         raise HeaderError("sequences are nested too deeply") from None
+    except (CostlyError, InflationError) as error:
+        raise HeaderError(str(error)) from None
     except Exception as error:  # hostile bytes fail in many ways inside the parser
         raise HeaderError(f"cannot be parsed ({type(error).__name__})") from None
 
 
-def inflate(data: bytes) -> bytes:
-    """Undo the deflated transfer syntax (PS3.5 A.5), within bounds.
-
-    Raises
-    ------
-    HeaderError
-        If the data are corrupt or grow out of proportion.
-    """
-    limit = min(_INFLATE_MOST, max(INFLATE_ALWAYS, _INFLATE_RATIO * len(data)))
-    try:
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)
-    except zlib.error:
-        raise HeaderError("deflated data are corrupt") from None
-    if len(inflated) > limit:
-        raise HeaderError("deflated data grow out of proportion")
-    return inflated
+def _bounded(data: bytes, transfer_syntax_uid: str, hold: Hold) -> bytes:
+    """The bytes to parse: inflated, and without large sequences."""
+    most_parts = MOST_PARTS
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        most_parts = min(MOST_PARTS, most_parts_of(len(data)))
+        data = inflate(data, hold=hold)
+    implicit, little = transfer_syntax_uid == ImplicitVRLittleEndian, transfer_syntax_uid != ExplicitVRBigEndian
+    extent = measure(data, implicit=implicit, little=little, most_parts=most_parts)
+    if extent.parts <= _FEW_PARTS or not extent.sequences:
+        return data
+    hold(len(data))
+    return without_sequences(data, extent) + data[extent.end :]
 
 
 def _parse(data: bytes, transfer_syntax_uid: str) -> InstanceHeader:

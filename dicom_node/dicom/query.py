@@ -42,7 +42,7 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
             if "Status" not in status:
                 raise DeliveryError("no answer to C-FIND: the association was aborted or timed out")
             if status.Status in PENDING:
-                matches += [match] if match is not None else []
+                matches += [_asked(match, query)] if match is not None else []
             elif status.Status != 0:
                 raise DeliveryError(f"C-FIND failed with status 0x{status.Status:04X}")
             if len(matches) > _MOST_MATCHES:
@@ -52,6 +52,14 @@ def find(association: Any, query: Dataset) -> list[Dataset]:
             f"C-FIND cannot be sent ({type(error).__name__}: no such service, or no association)"
         ) from None
     return matches
+
+
+def _asked(match: Dataset, query: Dataset) -> Dataset:
+    """What was asked for of a match; an archive may answer with any number of other elements."""
+    wanted = {element.tag for element in query}
+    asked = Dataset({element.tag: element for element in match.elements() if element.tag in wanted})
+    asked.set_original_encoding(*match.original_encoding, match.original_character_set)
+    return asked
 
 
 def text_of(match: Dataset, keyword: str) -> str:

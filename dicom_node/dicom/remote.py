@@ -12,6 +12,9 @@ from pynetdicom import evt
 from pynetdicom.presentation import build_role
 from pynetdicom.sop_class import Verification
 
+from dicom_node.dicom.bounded_dimse import BoundedDimse
+from dicom_node.dicom.budget import Budget
+from dicom_node.dicom.pdu_items import has_too_many_items
 from dicom_node.dicom.pynetdicom_setup import application_entity
 from dicom_node.errors import DeliveryError, NotOfferedError
 from dicom_node.settings.node import NodeSettings
@@ -21,6 +24,9 @@ from dicom_node.system.tls import client_context
 _MAX_PDU = 131072
 # We announce the limit above. A peer that does not keep to it is tolerated, but only up to this size.
 _PDU_CAP = 1024 * 1024
+_PDU_TYPES = range(1, 8)
+# What a partner may make us hold at a time, unless images are fetched from it: answers and reports of commitment.
+_MOST_HELD = 32_000_000
 
 # A SOP class and the transfer syntaxes to propose for it (pynetdicom's own if none are given).
 Context = tuple[str, Sequence[str]]
@@ -118,14 +124,8 @@ class RemoteAE:
         # pynetdicom clears the socket's time-out; then a send to a peer that reads nothing would block forever.
         connection = event.assoc.dul.socket
         connection.socket.settimeout(self.timeout_s)
-        receive = connection.recv
-
-        def receive_within_bounds(size: int) -> Any:
-            if size > _PDU_CAP:
-                raise OSError(f"a PDU of {size} bytes is announced; the limit is {_PDU_CAP}")
-            return receive(size)
-
-        connection.recv = receive_within_bounds
+        connection.recv = _within_bounds(connection.recv)
+        event.assoc.dimse = BoundedDimse(event.assoc, Budget(_MOST_HELD, _MOST_HELD))
 
     def _tls(self) -> tuple[ssl.SSLContext, str] | None:
         if not self.partner.tls:
@@ -141,6 +141,24 @@ class RemoteAE:
         if association.rejected_contexts:
             return NotOfferedError(f"{where} accepts none of the proposed SOP classes")
         return DeliveryError(f"{where} cannot be reached, or aborted the association")
+
+
+def _within_bounds(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:
+    """A socket's ``recv`` with limits on the length of a PDU and on its parts."""
+    kind = 0
+
+    def receive_within_bounds(size: int) -> bytearray:
+        nonlocal kind
+        if size > _PDU_CAP:
+            raise OSError(f"a PDU of {size} bytes is announced; the limit is {_PDU_CAP}")
+        received = receive(size)
+        if kind and has_too_many_items(kind, received):
+            raise OSError("a PDU has too many parts")
+        # The first six bytes of a PDU and its body come in turns.
+        kind = received[0] if not kind and received and received[0] in _PDU_TYPES else 0
+        return received
+
+    return receive_within_bounds
 
 
 def _serve_while_waiting(association: Any) -> None:

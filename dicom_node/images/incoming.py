@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 
-from dicom_node.dicom.headers import PIXEL_KEYWORDS, InstanceHeader, is_valid_uid
+from dicom_node.dicom.headers import PIXEL_KEYWORDS, Hold, InstanceHeader, hold_nothing, is_valid_uid
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, is_own_result
 from spineone_core.imaging.files import complete
 
@@ -41,6 +41,8 @@ class Incoming:
     data: bytes
     calling_ae: str
     calling_address: str
+    # Asks for the memory that work on it needs beyond its own bytes.
+    hold: Hold = field(default=hold_nothing, repr=False, compare=False)
 
     @staticmethod
     def of(event: Any, *, calling_ae: str, calling_address: str) -> Incoming:
@@ -53,6 +55,7 @@ class Incoming:
             data=request.DataSet.getvalue(),
             calling_ae=calling_ae,
             calling_address=calling_address,
+            hold=event.assoc.dimse.hold,
         )
 
 

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from spineone_core.imaging.extent import CostlyError
+from spineone_core.imaging.file_extent import read_flat
 from spineone_core.imaging.files import read_dataset
 
 KEYWORDS = ("SpecificCharacterSet", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
@@ -115,7 +117,10 @@ class PatientIdentity:
 def read_identity(path: Path) -> PatientIdentity:
     """The identity in a stored file; an empty one if the file cannot be read."""
     try:
-        return PatientIdentity.of(read_dataset(path, pixels=False))
+        try:
+            return PatientIdentity.of(read_dataset(path, pixels=False))
+        except CostlyError:
+            return PatientIdentity.of(read_flat(path))
     except Exception:  # whatever is wrong with the file, reading its pixels will report it
         return PatientIdentity()
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from dicom_node.alerts.record import close_alert, raise_alert, try_to_raise
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
-from dicom_node.dicom.headers import HeaderError, InstanceHeader, is_valid_uid, read_header, shown_uid
+from dicom_node.dicom.headers import HeaderError, InstanceHeader, NoRoomError, is_valid_uid, read_header, shown_uid
 from dicom_node.images import studies
 from dicom_node.images.folders import instance_path, prepare_folders
 from dicom_node.images.incoming import (
@@ -33,13 +33,14 @@ from dicom_node.images.incoming import (
     identify,
     pixel_module,
 )
+from dicom_node.images.quarantine import Quarantine
 from dicom_node.images.records import is_intact
 from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import StudyRules
+from dicom_node.settings.sections import RetentionRules, StudyRules
 from dicom_node.system.clock import utc_now
 from dicom_node.system.disk import free_room
-from dicom_node.system.files import move_into_place, safe_path, write_spool_file
+from dicom_node.system.files import move_into_place, write_spool_file
 from dicom_node.system.log import get_logger, printable
 
 
@@ -56,22 +57,37 @@ class InstanceStore:
         The free space that must remain.
     study
         The rules on how large a study may become.
+    quarantine_bytes
+        How large the quarantine folder may become.
     """
 
     def __init__(
-        self, database: Database, data_dir: Path, *, reserve_bytes: int = 0, study: StudyRules | None = None
+        self,
+        database: Database,
+        data_dir: Path,
+        *,
+        reserve_bytes: int = 0,
+        study: StudyRules | None = None,
+        quarantine_bytes: int = int(RetentionRules().quarantine_max_gb * 1e9),
     ) -> None:
         self._database = database
         self.data_dir = data_dir
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
         prepare_folders(data_dir)
+        self._quarantine_folder = Quarantine(data_dir, quarantine_bytes)
 
     @staticmethod
     def of(settings: NodeSettings, database: Database) -> InstanceStore:
         """The store of a node."""
         reserve = int(settings.retention.disk_reserve_gb * 1_000_000_000)
-        return InstanceStore(database, settings.data_dir, reserve_bytes=reserve, study=settings.study)
+        return InstanceStore(
+            database,
+            settings.data_dir,
+            reserve_bytes=reserve,
+            study=settings.study,
+            quarantine_bytes=int(settings.retention.quarantine_max_gb * 1_000_000_000),
+        )
 
     def has_room(self, size: int = 0) -> bool:
         """Whether the reserve stays untouched if ``size`` more bytes are written."""
@@ -89,6 +105,8 @@ class InstanceStore:
         except RefusedError as refusal:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
+        except NoRoomError:
+            return self.refuse_too_large(incoming.sop_instance_uid, incoming.calling_ae)
         except (OSError, SQLAlchemyError):
             get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
             return OUT_OF_RESOURCES
@@ -115,7 +133,7 @@ class InstanceStore:
         digest.update(incoming.data)
         sha256 = digest.hexdigest()
         try:
-            header = read_header(incoming.data, incoming.transfer_syntax_uid)
+            header = read_header(incoming.data, incoming.transfer_syntax_uid, hold=incoming.hold)
             identity = identify(header, incoming)
         except HeaderError as error:
             self._quarantine(meta, incoming, sha256, f"data set {error}")
@@ -159,13 +177,11 @@ class InstanceStore:
             limit by one image.
         """
         with self._database.read() as session:
-            study = session.get(StudyRow, identity.study_uid)
-        if study is None or identity.is_own_result:
+            images, stored = _kept_of(session, identity)
+        rules, size = self._study, (stored + len(incoming.data)) / 1e9
+        if not images or (images < rules.max_images and size <= rules.max_gb):
             return
-        rules, size = self._study, (study.stored_bytes + len(incoming.data)) / 1e9
-        if study.stored_images < rules.max_images and size <= rules.max_gb:
-            return
-        has = f"it has {study.stored_images} images, {study.stored_bytes / 1e6:.0f} MB together"
+        has = f"it has {images} images, {stored / 1e6:.0f} MB together"
         limits = f"study.max_images is {rules.max_images}, study.max_gb {rules.max_gb:g}"
         self.alert(AlertKind.STUDY_LIMIT, identity.study_uid, f"{has}; {limits}; more came from {incoming.calling_ae}")
         raise RefusedError(OUT_OF_RESOURCES, "the study is larger than the settings allow")
@@ -192,7 +208,8 @@ class InstanceStore:
         try:
             if not is_intact(current, self.data_dir):
                 raise HeaderError("damaged")
-            stored = read_header(data_set_bytes(stored_path), current.transfer_syntax_uid)
+            incoming.hold(current.size)
+            stored = read_header(data_set_bytes(stored_path), current.transfer_syntax_uid, hold=incoming.hold)
         except (OSError, HeaderError):
             # The stored file is lost or damaged (there is an alert for it), so the new one is better.
             return True
@@ -204,6 +221,8 @@ class InstanceStore:
         spooled = write_spool_file(self.data_dir / "spool", (meta, incoming.data))
         try:
             return decode_to_same(stored_path, spooled)
+        except TimeoutError as error:
+            raise RefusedError(OUT_OF_RESOURCES, str(error)) from None
         finally:
             spooled.unlink(missing_ok=True)
 
@@ -271,8 +290,18 @@ class InstanceStore:
         return True
 
     def _quarantine(self, meta: bytes, incoming: Incoming, sha256: str, why: str) -> None:
-        target = safe_path(self.data_dir / "quarantine", f"{sha256[:32]}.dcm")
-        move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
+        """Keep an object aside, with an alert.
+
+        Raises
+        ------
+        RefusedError
+            With 0xA700 if there is no room for it.
+        """
+        target = self._quarantine_folder.keep(sha256, (meta, incoming.data))
+        if target is None:
+            full = "retention.quarantine_max_gb is reached: what would go there is refused; look at the files there"
+            self.alert(AlertKind.QUARANTINE, str(self._quarantine_folder.folder), full)
+            raise RefusedError(OUT_OF_RESOURCES, "the quarantine is full")
         subject = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else sha256[:32]
         self.alert(
             AlertKind.QUARANTINE, subject, f"{why}; kept as quarantine/{target.name}, from {incoming.calling_ae}"
@@ -288,3 +317,16 @@ class InstanceStore:
         get_logger().info(
             f"instance_{event}", sop_instance_uid=uid, calling_ae=printable(incoming.calling_ae), **fields
         )
+
+
+def _kept_of(session: Session, identity: Identity) -> tuple[int, int]:
+    """How many images and bytes of a study were kept.
+
+    Objects that say they are results of ours are counted by themselves: anybody can say that, and no study row has them.
+    """
+    if not identity.is_own_result:
+        study = session.get(StudyRow, identity.study_uid)
+        return (study.stored_images, study.stored_bytes) if study else (0, 0)
+    mine = (Instance.study_uid == identity.study_uid, Instance.is_own_result)
+    count, size = session.execute(select(func.count(), func.sum(Instance.size)).where(*mine)).one()
+    return count, size or 0

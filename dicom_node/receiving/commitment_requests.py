@@ -13,12 +13,15 @@ from pynetdicom import evt
 from dicom_node.commitment import evidence, messages, promises
 from dicom_node.commitment.promises import Promise
 from dicom_node.database.connection import Database
+from dicom_node.dicom.headers import NoRoomError
 from dicom_node.images.incoming import SUCCESS
 from dicom_node.receiving.peers import Peers
 from dicom_node.receiving.server import title
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
 
+# References take about this many bytes of memory for each byte of a message.
+_MADE_OF_A_BYTE = 8
 # The answer to a sender without an address for it goes out on the sender's own association: this long after the
 # response (seconds), and it is given up after the grace.
 _IN_PLACE_PAUSE_S = 0.3
@@ -56,6 +59,8 @@ class CommitmentRequests:
             return messages.NO_SUCH_ACTION, None
         in_place = self._settings.answers_to(calling) is None
         try:
+            with self._database.read() as session:
+                promises.check_room(session, calling)
             request = messages.read_request(*_encoded(event.request.ActionInformation, event))
             with self._database.write() as session:
                 delay = IN_PLACE_GRACE_S if in_place else 0.0
@@ -66,6 +71,8 @@ class CommitmentRequests:
         except Exception:  # nothing that a peer sends may end the process
             get_logger().exception("commitment_failed")
             return messages.PROCESSING_FAILURE, None
+        finally:
+            event.assoc.dimse.done()
         get_logger().info("commitment_asked", calling_ae=calling, transaction_uid=request.transaction_uid)
         if in_place:
             event.assoc.dimse.after_response = lambda: self._answer_in_place(event.assoc, promise)
@@ -107,9 +114,22 @@ class CommitmentRequests:
         except Exception:  # as above; the destination reports again
             get_logger().exception("commitment_failed")
             return messages.PROCESSING_FAILURE, None
+        finally:
+            event.assoc.dimse.done()
         return SUCCESS, None
 
 
 def _encoded(information: Any, event: Any) -> tuple[bytes, str]:
-    """The data set of a DIMSE-N message as it came, and its transfer syntax."""
-    return (information.getvalue() if information else b""), str(event.context.transfer_syntax)
+    """The data set of a DIMSE-N message as it came, and its transfer syntax.
+
+    Raises
+    ------
+    MessageError
+        If there is no memory for what is made of it.
+    """
+    data = information.getvalue() if information else b""
+    try:
+        event.assoc.dimse.hold(_MADE_OF_A_BYTE * len(data))
+    except NoRoomError:
+        raise messages.MessageError(messages.RESOURCE_LIMITATION, "no memory for it now") from None
+    return data, str(event.context.transfer_syntax)

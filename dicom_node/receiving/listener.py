@@ -201,7 +201,7 @@ class StorageListener:
             get_logger().exception("store_failed")
             return CANNOT_UNDERSTAND
         finally:
-            dimse.is_storing = False
+            dimse.done()
 
     def _receive(self, event: Any) -> tuple[int, str]:
         """Returns the status to answer, and the study if it is known."""

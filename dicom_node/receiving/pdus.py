@@ -1,4 +1,4 @@
-"""Reading PDUs from a peer that may misbehave: each has a maximum length and one deadline."""
+"""Reading PDUs from a peer that may misbehave: each has a maximum length, a limit on its parts and one deadline."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import cast
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.transport import AssociationSocket
 
+from dicom_node.dicom.pdu_items import has_too_many_items
 from dicom_node.receiving.refusals import Rejection
 
 # An A-ASSOCIATE-RQ with 128 contexts of many transfer syntaxes stays far below this.
@@ -18,17 +19,21 @@ SMALLEST_PDU_CAP = 1024 * 1024
 # A-ABORT by the service provider: unexpected PDU (PS3.8 9.3.8).
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x02"
 _RECEIVE_BLOCK = 65536
+_HEAD = 6
+_TYPES = range(1, 8)
 # The fixed part of an A-ASSOCIATE-RQ: version, titles, 32 reserved bytes.
 _SHORTEST_REQUEST = 68
 
 
 class GuardedSocket(AssociationSocket):
-    """A socket on which each PDU has a maximum length and one deadline for the whole of it."""
+    """A socket on which each PDU has a maximum length, a limit on its parts, and one deadline for the whole of it."""
 
     pdu_cap: int = SMALLEST_PDU_CAP
     pdu_timeout_s: float = 30.0
     # The PDU that was read before there was an association.
     first_pdu: bytes = b""
+    # The type of the PDU whose body is read next.
+    _kind: int = 0
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read exactly ``nr_bytes``, or what came before the peer closed the connection.
@@ -36,7 +41,8 @@ class GuardedSocket(AssociationSocket):
         Raises
         ------
         OSError
-            If more is announced than a PDU may have, or the time is up. pynetdicom then closes the connection.
+            If more is announced than a PDU may have, if it has too many parts, or the time is up. pynetdicom then closes
+            the connection.
         """
         if nr_bytes > self.pdu_cap:
             raise OSError(f"a PDU of {nr_bytes} bytes is announced; the limit is {self.pdu_cap}")
@@ -46,7 +52,15 @@ class GuardedSocket(AssociationSocket):
         connection = cast("socket.socket", self.socket)
         received = read_exactly(connection, nr_bytes, time.monotonic() + self.pdu_timeout_s)
         connection.settimeout(self.pdu_timeout_s)
+        self._check_parts(received)
         return received
+
+    def _check_parts(self, received: bytearray) -> None:
+        """Check a PDU's body; what comes between two bodies is the first six bytes of a PDU."""
+        if self._kind and has_too_many_items(self._kind, received):
+            raise OSError("a PDU has too many parts")
+        is_head = not self._kind and len(received) == _HEAD and received[0] in _TYPES
+        self._kind = received[0] if is_head else 0
 
     @property
     def ready(self) -> bool:
@@ -102,8 +116,8 @@ def bytes_missing(request: bytes | bytearray) -> int:
 
 
 def is_readable(request: bytes) -> bool:
-    """Whether an A-ASSOCIATE-RQ can be decoded. If it cannot, its association would wait for one that can."""
-    if len(request) - 6 < _SHORTEST_REQUEST:
+    """Whether an A-ASSOCIATE-RQ can be decoded, at no great cost. If not, its association would wait for one that can."""
+    if len(request) - 6 < _SHORTEST_REQUEST or has_too_many_items(request[0], request[6:]):
         return False
     pdu = A_ASSOCIATE_RQ()
     try:

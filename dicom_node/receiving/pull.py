@@ -38,7 +38,8 @@ from dicom_node.audit.people import person
 from dicom_node.audit.transfers import Transfer, audit_query
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
-from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
+from dicom_node.dicom.bounded_dimse import BoundedDimse
+from dicom_node.dicom.budget import Budget
 from dicom_node.dicom.query import FIND, PENDING, find, query_of, text_of
 from dicom_node.dicom.remote import Context, RemoteAE
 from dicom_node.dicom.sop_classes import image_class
@@ -234,7 +235,7 @@ class Retriever:
             try:
                 status = self._keep(event, store, problems)
             finally:
-                event.assoc.dimse.is_storing = False
+                event.assoc.dimse.done()
             failure = f"refused with status 0x{status:04X}" if status else ""
             transfer.note(study_uid, str(event.request.AffectedSOPClassUID), failure)
             return status

@@ -16,7 +16,8 @@ from typing import Any, Protocol, cast
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from dicom_node.dicom.bounded_dimse import BoundedDimse, Budget
+from dicom_node.dicom.bounded_dimse import BoundedDimse
+from dicom_node.dicom.budget import Budget
 from dicom_node.receiving.anteroom import Anteroom
 from dicom_node.receiving.pdus import (
     ABORT,

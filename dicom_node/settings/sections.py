@@ -205,6 +205,9 @@ class WorkerRules(Section):
     lease_s: float = setting(
         120.0, "silence after which a worker's job goes to another worker", unit="s", gt=0, le=86400
     )
+    job_limit_s: float = setting(
+        1800.0, "time for reading a study; after it the study is refused with `time_limit`", unit="s", gt=0, le=86400
+    )
     max_attempts: int = setting(5, "attempts at a job before it is put aside with an alert", ge=1, le=100)
     retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)
     retry_max_s: float = setting(600.0, "longest pause between two attempts", unit="s", gt=0, le=604800)
@@ -246,6 +249,12 @@ class RetentionRules(Section):
     purge_below_gb: float = setting(
         0.0,
         "free space below which the oldest studies with that evidence are deleted before their time; 0: never",
+        unit="GB",
+        ge=0,
+    )
+    quarantine_max_gb: float = setting(
+        10.0,
+        "size of the quarantine folder; when it is full, objects that would go there are refused with 0xA700",
         unit="GB",
         ge=0,
     )

@@ -19,6 +19,8 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from spineone_core.imaging.extent import CostlyError
+from spineone_core.imaging.file_extent import check_file
 from spineone_core.imaging.trailer import trailing_elements
 
 # Classes whose Modality can only be one (PS3.3 C.8.3.1, C.8.13.1).
@@ -52,11 +54,14 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
     Raises
     ------
     ValueError
-        If the file is not DICOM.
+        If the file is not DICOM, or parsing it would make too much (`extent.measure`).
     """
     try:
+        check_file(path)
         dataset = _read(path, pixels=pixels)
         has_uid = "SOPInstanceUID" in dataset
+    except CostlyError:
+        raise
     except Exception as error:  # pydicom raises many types on hostile bytes
         raise ValueError(f"not readable as DICOM: {type(error).__name__}") from error
     if not has_uid:

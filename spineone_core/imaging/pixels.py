@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,34 @@ def decode_file(path: Path) -> NDArray[np.float32]:
     NotAnalysable
         ``unreadable_pixels`` if the data are truncated, corrupt, in colour or too large.
     """
-    try:
-        dataset = read_dataset(path, pixels=True)
-    except ValueError as error:
-        raise NotAnalysable(Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {error}") from error
+    dataset = _read(path)
     return _modality_values(stored_values(dataset), dataset)
 
 
-def stored_values(dataset: Dataset) -> NDArray[Any]:
+def decode_frames(path: Path, numbers: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+    """Some frames of a file (counted from 0) as (rows, columns) float32 modality values, decoded one after the other.
+
+    Raises
+    ------
+    NotAnalysable
+        As `decode_file`; also if the file has no such frame.
+    """
+    dataset = _read(path)
+    for number in numbers:
+        yield _modality_values(stored_values(dataset, number), dataset, first=number)[0]
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        return read_dataset(path, pixels=True)
+    except ValueError as error:
+        raise NotAnalysable(Reason.UNREADABLE_PIXELS, f"pixel data cannot be decoded: {error}") from error
+
+
+def stored_values(dataset: Dataset, number: int | None = None) -> NDArray[Any]:
     """The stored values of an image as (frames, rows, columns), before any rescaling.
+
+    With a ``number`` (counted from 0), only that frame is decoded, and is the only one of the result.
 
     Raises
     ------
@@ -44,9 +64,9 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     """
     try:
         _check_pixel_module(dataset)
-        if dataset.file_meta.TransferSyntaxUID == RLELossless:
-            # Otherwise pydicom falls back on a native decoder, which may abort on data that pydicom's own refuses.
-            dataset.pixel_array_options(decoding_plugin="pydicom")
+        # For RLE, pydicom would fall back on a native decoder, which may abort on data that pydicom's own refuses.
+        plugin = "pydicom" if dataset.file_meta.TransferSyntaxUID == RLELossless else ""
+        dataset.pixel_array_options(index=number, decoding_plugin=plugin)
         pixels = _aligned(dataset)
     except NotAnalysable:
         raise
@@ -108,14 +128,17 @@ def _check_bits(dataset: Dataset) -> None:
         raise NotAnalysable(Reason.UNREADABLE_PIXELS, detail)
 
 
-def _modality_values(frames: NDArray[Any], dataset: Dataset) -> NDArray[np.float32]:
-    """Undo MONOCHROME1, then rescale each frame. Intensities are normalised later, for a whole series."""
+def _modality_values(frames: NDArray[Any], dataset: Dataset, *, first: int = 0) -> NDArray[np.float32]:
+    """Undo MONOCHROME1, then rescale each frame (``first`` is the number of the first one, counted from 0).
+
+    Intensities are normalised later, for a whole series.
+    """
     values = frames.astype(np.float32)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         # Mirrored at the middle of the stored range, which is the same for every image of a series.
         bits, signed = int(dataset.get("BitsStored", 16)), bool(dataset.get("PixelRepresentation", 0))
         values = np.float32(-1 if signed else 2**bits - 1) - values
-    for index, value in enumerate(values):
+    for index, value in enumerate(values, start=first):
         slope, intercept = rescale_of(dataset, index)
         if (slope, intercept) != (1.0, 0.0):
             value *= np.float32(slope)

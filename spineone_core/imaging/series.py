@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID
 
 from spineone_core.arrays import FloatArray
 from spineone_core.findings import NotAnalysable, Reason
 from spineone_core.imaging.files import read_dataset
 from spineone_core.imaging.headers import FrameHeader
 from spineone_core.imaging.isolation import DecoderError, decode_isolated
-from spineone_core.imaging.pixels import decode_file
+from spineone_core.imaging.pixels import decode_frames
 from spineone_core.imaging.stacks import Stack, build_stacks
 from spineone_core.imaging.steps import SAME_POSITION_MM
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
+
+# Of a series that is decoded: 512 MiB as float32, which is 128 slices of 1024 x 1024.
+MOST_VOXELS = 2**27
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,13 @@ def load_volume(series: Series, *, isolate: bool = True) -> SagittalVolume:
     Parameters
     ----------
     isolate
-        Decode JPEG, JPEG-LS and JPEG 2000 in a child process (about half a second for a series). Turn it off for trusted
-        files only.
+        Decode RLE, JPEG, JPEG-LS and JPEG 2000 in a child process (about half a second for a series). Turn it off for
+        trusted files only.
 
     Raises
     ------
     NotAnalysable
-        ``invalid_geometry`` or ``unreadable_pixels``, with what was wrong.
+        ``invalid_geometry``, ``field_of_view_too_large`` or ``unreadable_pixels``, with what was wrong.
     """
     frames, warnings = order_frames(series)
     voxels = _decode(frames, isolate)
@@ -138,31 +142,52 @@ def _check_copies(series: Series, frames: list[FrameHeader], voxels: NDArray[np.
 
 
 def _decode(frames: list[FrameHeader], isolate: bool) -> NDArray[np.float32]:
-    first = frames[0]
-    decoded = _decode_files(list(dict.fromkeys(frame.path for frame in frames)), isolate)
-    slices = []
-    for frame in frames:
-        stack, index = decoded[frame.path], (frame.frame_number or 1) - 1
-        if index >= len(stack) or stack.shape[1:] != (first.rows, first.columns):
-            raise NotAnalysable(Reason.UNREADABLE_PIXELS, f"pixel data hold {stack.shape}, the header says otherwise")
-        slices.append(stack[index])
-    return np.stack(slices)
+    """The frames as (slices, rows, columns), each decoded straight into its place."""
+    shape = frames[0].rows, frames[0].columns
+    _check_size(len(frames), *shape)
+    places: dict[Path, list[tuple[int, int]]] = defaultdict(list)
+    for place, frame in enumerate(frames):
+        places[frame.path].append((place, (frame.frame_number or 1) - 1))
+    apart = {path for path in places if isolate and _is_compressed(path)}
+    voxels = np.empty((len(frames), *shape), np.float32)
+    for path in places.keys() - apart:
+        for (place, _), picture in zip(places[path], decode_frames(path, _numbers(places[path])), strict=True):
+            if picture.shape != shape:
+                raise NotAnalysable(
+                    Reason.UNREADABLE_PIXELS, f"pixel data hold {picture.shape}, the header says otherwise"
+                )
+            voxels[place] = picture
+    _decode_apart({path: places[path] for path in places if path in apart}, voxels)
+    return voxels
 
 
-def _decode_files(paths: list[Path], isolate: bool) -> dict[Path, NDArray[np.float32]]:
-    """The frames of each file. Compressed files are decoded in a child process unless told otherwise, the others here."""
-    apart = [path for path in paths if isolate and _needs_library(path)]
+def _decode_apart(places: dict[Path, list[tuple[int, int]]], voxels: NDArray[np.float32]) -> None:
+    """Decode compressed files in a child process, into ``voxels``."""
+    if not places:
+        return
+    pictures = decode_isolated([(path, _numbers(of)) for path, of in places.items()], voxels.shape[1:])
     try:
-        decoded = dict(zip(apart, decode_isolated(apart), strict=True)) if apart else {}
+        for (place, _), picture in zip((pair for of in places.values() for pair in of), pictures, strict=True):
+            voxels[place] = picture
     except DecoderError as error:
         raise NotAnalysable(Reason.UNREADABLE_PIXELS, str(error)) from error
-    return decoded | {path: decode_file(path) for path in paths if path not in decoded}
 
 
-def _needs_library(path: Path) -> bool:
-    """Whether the pixel data need a native decoder (pydicom decodes RLE itself, in Python)."""
+def _numbers(places: list[tuple[int, int]]) -> list[int]:
+    return [number for _, number in places]
+
+
+def _check_size(slices: int, rows: int, columns: int) -> None:
+    """Check what the headers announce before anything is decoded; a file of a few bytes can announce any number."""
+    if slices * rows * columns > MOST_VOXELS:
+        detail = f"{slices} slices of {rows} x {columns} pixels; all of a series may have {MOST_VOXELS}"
+        raise NotAnalysable(Reason.FIELD_OF_VIEW_TOO_LARGE, detail)
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether the pixel data need a decoder."""
     try:
         syntax = UID(read_dataset(path, pixels=False).file_meta.TransferSyntaxUID)
     except (OSError, ValueError):
         return False
-    return syntax != RLELossless and (not syntax.is_transfer_syntax or syntax.is_encapsulated)
+    return not syntax.is_transfer_syntax or bool(syntax.is_encapsulated)

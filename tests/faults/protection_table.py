@@ -53,6 +53,13 @@ _CORE_DETECTION_VIEWS = "spineone_core/detection/views.py"
 _CORE_DRAWING_SLICES = "spineone_core/drawing/slices.py"
 _CORE_IMAGING_ACQUISITIONS = "spineone_core/imaging/acquisitions.py"
 _CORE_IMAGING_FILES = "spineone_core/imaging/files.py"
+_ANALYSIS_TIME_LIMIT = "dicom_node/analysis/time_limit.py"
+_COMMITMENT_PROMISES = "dicom_node/commitment/promises.py"
+_CORE_IMAGING_CHILDREN = "spineone_core/imaging/children.py"
+_CORE_IMAGING_EXTENT = "spineone_core/imaging/extent.py"
+_CORE_IMAGING_INFLATION = "spineone_core/imaging/inflation.py"
+_DICOM_BUDGET = "dicom_node/dicom/budget.py"
+_IMAGES_QUARANTINE = "dicom_node/images/quarantine.py"
 _CORE_IMAGING_HEADERS = "spineone_core/imaging/headers.py"
 _CORE_IMAGING_JUDGEMENT = "spineone_core/imaging/judgement.py"
 _CORE_IMAGING_ISOLATION = "spineone_core/imaging/isolation.py"
@@ -466,8 +473,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         27,
         "the bound on what is inflated",
-        (_DICOM_HEADERS, "decompress(data, limit + 1)", "decompress(data)"),
-        (_DICOM_HEADERS, "if len(inflated) > limit:", "if False:"),
+        (_CORE_IMAGING_INFLATION, "if size > limit:", "if False:"),
     ),
     _of(
         28,
@@ -481,6 +487,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         29,
         "what a parser cannot read is refused",
+        (_CORE_IMAGING_EXTENT, "if len(levels) // 2 > MOST_DEPTH:", "if False:"),
         (_DICOM_HEADERS, "    except RecursionError:", "    except ZeroDivisionError:"),
         (
             _DICOM_HEADERS,
@@ -502,22 +509,22 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the reader's look at the pixel data's length",
         (_CORE_IMAGING_PIXELS, "if not syntax.is_encapsulated and stored < expected:", "if False:"),
     ),
-    _of(31, "decoders run in a child", (_CORE_IMAGING_SERIES, "if isolate and _needs_library(path)]", "if False]")),
+    _of(31, "decoders run in a child", (_CORE_IMAGING_SERIES, "if isolate and _is_compressed(path)}", "if False}")),
     _of(
         31,
         "a child's broken answer is a refusal",
         (
             _CORE_IMAGING_ISOLATION,
-            "except (ValueError, EOFError, OSError) as error:",
-            "except ZeroDivisionError as error:",
+            "if len(head) < 8 or _read_into(stream, memoryview(frame)) < len(frame):",
+            "if _read_into(stream, memoryview(frame)) < 0:",
         ),
     ),
     _of(
         31,
         "RLE is pydicom's alone",
-        (_CORE_IMAGING_PIXELS, 'dataset.pixel_array_options(decoding_plugin="pydicom")', "pass"),
+        (_CORE_IMAGING_PIXELS, 'plugin = "pydicom" if', 'plugin = "" if'),
     ),
-    _of(31, "the child's time limit", (_CORE_IMAGING_ISOLATION, "            timeout=TIME_LIMIT_S,\n", "")),
+    _of(31, "the child's time limit", (_CORE_IMAGING_ISOLATION, "    timer.start()\n", "")),
     _of(
         32,
         "the photometric interpretation",
@@ -1194,6 +1201,79 @@ PROTECTIONS: tuple[Protection, ...] = (
         80,
         "only what has the form of a UID is shown",
         (_DICOM_HEADERS, 'return str(value) if is_valid_uid(value) else "(malformed UID)"', "return str(value)"),
+    ),
+    _of(81, "the count of parts", (_CORE_IMAGING_EXTENT, "if self._extent.parts > self._most:", "if False:")),
+    _of(81, "files are looked at before they are parsed", (_CORE_IMAGING_FILES, "        check_file(path)\n", "")),
+    _of(
+        81,
+        "deflated data have parts in proportion",
+        (_CORE_IMAGING_INFLATION, "return _ALWAYS_PARTS + deflated_size", "return 2**40"),
+    ),
+    _of(81, "inflating takes memory of the budget", (_CORE_IMAGING_INFLATION, "hold(2 * len(block))", "pass")),
+    _of(82, "items count", (_CORE_IMAGING_EXTENT, "            extent.parts += _ITEM_PARTS\n", "")),
+    _of(
+        82,
+        "values that are parsed later are walked over too",
+        (_CORE_IMAGING_EXTENT, "if length >= 8 and (vr is None", "if False and (vr is None"),
+    ),
+    _of(82, "values of lists count", (_CORE_IMAGING_EXTENT, "if vr in _TEXT:", "if False:")),
+    _of(82, "numbers of lists count", (_CORE_IMAGING_EXTENT, "elif vr in _NUMBER_BYTES:", "elif False:")),
+    _of(82, "the depth", (_CORE_IMAGING_EXTENT, "if len(levels) // 2 > MOST_DEPTH:", "if False:")),
+    _of(82, "the length of texts", (_CORE_IMAGING_EXTENT, "if vr in _SHORT_TEXT and", "if False and")),
+    _of(
+        82,
+        "the length of lists of character sets",
+        (_CORE_IMAGING_EXTENT, "if end - at > _LONGEST_CHARACTER_SET:", "if False:"),
+    ),
+    _of(82, "the time", (_CORE_IMAGING_EXTENT, "if time.thread_time() > self._deadline:", "if False:")),
+    _of(
+        83,
+        "large sequences are left out",
+        (_DICOM_HEADERS, "if extent.parts <= _FEW_PARTS or not extent.sequences:", "if True:"),
+    ),
+    _of(84, "a limit on what waits for an answer", (_COMMITMENT_PROMISES, "if waiting > LARGEST:", "if False:")),
+    _of(85, "each peer's share", (_DICOM_BUDGET, "if _peer(a) == peer) + size > self._share:", "if False) > size:")),
+    _of(85, "who has gone holds nothing", (_DICOM_BUDGET, "if a is association or a.is_alive()}", "}")),
+    _of(
+        86,
+        "a message has one context",
+        (_DICOM_BOUNDED_DIMSE, "return self._context in (None, context)", "return True"),
+    ),
+    _of(
+        86,
+        "the parts of a PDU",
+        (_RECEIVING_PDUS, "if self._kind and has_too_many_items(self._kind, received):", "if False:"),
+        (_DICOM_BOUNDED_DIMSE, " or len(fragments) > _MOST_FRAGMENTS:", ":"),
+    ),
+    _of(86, "the items of a request", (_RECEIVING_PDUS, " or has_too_many_items(request[0], request[6:]):", ":")),
+    _of(87, "the size of a series", (_CORE_IMAGING_SERIES, "if slices * rows * columns > MOST_VOXELS:", "if False:")),
+    _of(
+        87, "frames one by one", (_CORE_IMAGING_PIXELS, "index=number, decoding_plugin", "index=None, decoding_plugin")
+    ),
+    _of(
+        88,
+        "one child at a time",
+        (
+            _CORE_IMAGING_CHILDREN,
+            "if not _places.acquire(timeout=timeout_s):",
+            "if not _places.acquire(blocking=False) and False:",
+        ),
+    ),
+    _of(89, "the alarm", (_ANALYSIS_TIME_LIMIT, "            self._start(self.seconds)\n", "")),
+    _of(
+        89,
+        "no handler of errors stops it",
+        (_ANALYSIS_TIME_LIMIT, "class TimeIsUp(BaseException)", "class TimeIsUp(Exception)"),
+    ),
+    _of(
+        90,
+        "the limit of the quarantine",
+        (_IMAGES_QUARANTINE, "if self._sum + max(size, _BLOCK) > self._most:", "if False:"),
+    ),
+    _of(
+        90,
+        "what claims to be our result is counted",
+        (_IMAGES_STORE, "    return count, size or 0\n", "    return 0, 0\n"),
     ),
 )
 

@@ -43,6 +43,12 @@ _CROWD = "unit/system/test_crowd.py::test_"
 _LOST = "faults/test_lost_database.py::test_"
 _PURGE = "integration/test_purge_during_delivery.py::test_purge__"
 _CAUSES = "unit/alerts/test_causes.py::test_"
+_EXTENT = "unit/imaging/test_extent.py::test_"
+_LIMITS = "unit/images/test_limits.py::test_"
+_MESSAGES = "unit/commitment/test_messages.py::test_"
+_BUDGET = "unit/dicom/test_budget.py::test_"
+_SIZE = "unit/imaging/test_series_size.py::test_"
+_TIME = "unit/analysis/test_time_limit.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -661,6 +667,93 @@ ROWS: tuple[Row, ...] = (
         "a name sent as a SOP Instance UID",
         "in no log and no alert",
         (f"{_INSTANCES}a_name_sent_as_a_uid_is_not_repeated",),
+    ),
+    Row(
+        81,
+        "10 kB that inflate to a million empty items",
+        "unreadable, before anything is parsed",
+        (
+            f"{_EXTENT}file__of_a_few_kilobytes_takes_no_gigabyte",
+            f"{_EXTENT}file__deflated_may_have_parts_in_proportion",
+            f"{_LIMITS}receive__inflating_takes_memory_of_the_budget",
+        ),
+    ),
+    Row(
+        82,
+        "very many elements, items, values or levels; endless texts and lists of character sets",
+        "refused while counted, within a time",
+        (
+            f"{_EXTENT}measure__refuses_what_costs_more_than_it_weighs",
+            f"{_EXTENT}measure__has_a_limit_on_its_time",
+            f"{_EXTENT}measure__never_counts_less_than_pydicom_makes_of_broken_bytes",
+        ),
+    ),
+    Row(
+        83,
+        "an image with very many items, which may be ordinary",
+        "kept; the listener does not parse them",
+        (f"{_LIMITS}receive__sequences_of_very_many_items_are_not_parsed",),
+    ),
+    Row(
+        84,
+        "requests for commitment with 90,000 references each",
+        "read one by one; further ones are told to come later",
+        (
+            f"{_MESSAGES}request__of_90000_references_takes_little_memory",
+            f"{_MESSAGES}room__is_one_full_request_for_each_requester",
+        ),
+    ),
+    Row(
+        85,
+        "one peer that takes all memory; senders that go in the middle",
+        "a share for each peer; what is left behind is free",
+        (
+            f"{_BUDGET}take__one_peer_leaves_something_to_the_others",
+            f"{_BUDGET}take__a_sender_that_has_gone_frees_what_it_held",
+        ),
+    ),
+    Row(
+        86,
+        "fragments of two contexts in one message; PDUs of thousands of parts",
+        "cut, before they are decoded",
+        (
+            f"{_PEERS}fragments_of_two_contexts_in_one_message",
+            f"{_PEERS}thousands_of_fragments_in_one_pdu",
+            "unit/dicom/test_pdu_items.py::test_request__of_empty_items_is_refused",
+        ),
+    ),
+    Row(
+        87,
+        "150 files of 600 bytes that announce 4096 x 4096 pixels each",
+        "coded refusal, nothing decoded; frames one by one",
+        (
+            f"{_SIZE}series_of_tiny_files_that_announce_gigabytes",
+            f"{_SIZE}frames_are_decoded_one_after_the_other",
+        ),
+    ),
+    Row(
+        88,
+        "many comparisons of pixels at once",
+        "one child at a time; 0xA700",
+        (f"{_LIMITS}pixels__are_compared_by_one_child_at_a_time",),
+    ),
+    Row(
+        89,
+        "a study that takes for ever",
+        "coded refusal, no further attempt",
+        (
+            f"{_TIME}reading__that_takes_too_long_is_a_refusal",
+            f"{_TIME}job__that_takes_too_long_elsewhere_is_put_aside_at_once",
+        ),
+    ),
+    Row(
+        90,
+        "objects for the quarantine without end; images that claim to be our results",
+        "0xA700 at the limit; nothing kept is deleted",
+        (
+            f"{_LIMITS}quarantine__is_full_one_day_and_keeps_what_it_has",
+            f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
+        ),
     ),
 )
 

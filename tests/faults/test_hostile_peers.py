@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 from sqlalchemy import func, select
 
 from dicom_node.alerts.record import open_alerts
@@ -261,6 +262,28 @@ def test_broken_data(listener: Listener, pdu: bytes) -> None:
         assert answer or wire.is_closed(connection, 0.1)
     assert instances(listener) == before
     assert "thread_failed" not in listener.log
+
+
+def test_fragments_of_two_contexts_in_one_message(listener: Listener) -> None:
+    """A message has one context (PS3.8 E.2): its transfer syntax is how the data set is read."""
+    before, image = instances(listener), mr_image(601)
+    syntaxes = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    with wire.connect(listener.port) as connection:
+        connection.sendall(wire.associate(contexts=[(str(MRImageStorage), str(syntax)) for syntax in syntaxes]))
+        assert wire.kind(wire.answer(connection)) == "accepted"
+        command, *_ = wire.store(image)
+        connection.sendall(command + wire.pdata(2, encode(image, implicit=True), context=3))
+        assert wire.kind(wire.answer(connection)) == "aborted"
+    assert instances(listener) == before
+
+
+def test_thousands_of_fragments_in_one_pdu(listener: Listener) -> None:
+    """Each is an object of its own in memory, though it has no byte of data."""
+    values = b"\0\0\0\2\1\0" * 20_000
+    with opened(listener) as connection:
+        connection.sendall(wire.store(mr_image(602))[0])
+        connection.sendall(struct.pack(">BBI", 4, 0, len(values)) + values)
+        assert wire.is_closed(connection, 10)
 
 
 @pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "1.2\0.3", "1." + "2" * 63, ""])

@@ -28,7 +28,7 @@ from sqlalchemy import func, select
 from dicom_node.alerts.record import open_alerts
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert, Instance
-from dicom_node.dicom.bounded_dimse import Budget
+from dicom_node.dicom.budget import Budget
 from dicom_node.health.metrics import NodeCollector
 from dicom_node.images.incoming import encode_file_meta
 from dicom_node.images.store import InstanceStore

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.alerts.record import open_alerts
 from dicom_node.database.connection import Database
-from dicom_node.dicom.bounded_dimse import Budget
+from dicom_node.dicom.budget import Budget
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
 from dicom_node.receiving import pull

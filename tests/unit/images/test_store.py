@@ -17,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from dicom_node.alerts.record import open_alerts
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert, Instance, StudyRow
-from dicom_node.dicom import headers
 from dicom_node.images import store as store_module
 from dicom_node.images.incoming import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS
 from dicom_node.images.reconcile import reconcile
@@ -26,6 +25,7 @@ from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import configure_logging
 from dicom_node.upkeep import verify
+from spineone_core.imaging import inflation
 from tests.fakes.datasets import STUDY, encode, incoming, mr_image, save
 
 pytestmark = pytest.mark.both_databases
@@ -226,7 +226,7 @@ def test_receive__a_non_image_object_is_kept(store: InstanceStore, database: Dat
 def test_receive__a_deflate_bomb_is_refused(
     store: InstanceStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headers, "INFLATE_ALWAYS", 2**20)
+    monkeypatch.setattr(inflation, "INFLATE_ALWAYS", 2**20)
     dataset = mr_image()
     dataset.PixelData = b"\0" * (20 * 2**20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)

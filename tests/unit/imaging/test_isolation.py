@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spineone_core.imaging import isolation
+from spineone_core.imaging import children
 from spineone_core.imaging.isolation import DecoderError, decode_isolated
 
 
@@ -31,12 +31,12 @@ def fake_interpreter(folder: Path, script: str) -> str:
 )
 def test_a_child_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str) -> None:
     monkeypatch.setattr(sys, "executable", fake_interpreter(tmp_path, script))
-    monkeypatch.setattr(isolation, "TIME_LIMIT_S", 1)
+    monkeypatch.setattr(children, "TIME_LIMIT_S", 1)
     with pytest.raises(DecoderError, match=message):
-        decode_isolated([tmp_path / "image.dcm"])
+        list(decode_isolated([(tmp_path / "image.dcm", [0])], (8, 8)))
 
 
 def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"hello")
     with pytest.raises(DecoderError, match="cannot be decoded"):
-        decode_isolated([tmp_path / "x"])
+        list(decode_isolated([(tmp_path / "x", [0])], (8, 8)))
