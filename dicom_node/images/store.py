@@ -329,4 +329,4 @@ def _kept_of(session: Session, identity: Identity) -> tuple[int, int]:
         return (study.stored_images, study.stored_bytes) if study else (0, 0)
     mine = (Instance.study_uid == identity.study_uid, Instance.is_own_result)
     count, size = session.execute(select(func.count(), func.sum(Instance.size)).where(*mine)).one()
-    return count, size or 0
+    return count, int(size or 0)

@@ -1273,7 +1273,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         90,
         "what claims to be our result is counted",
-        (_IMAGES_STORE, "    return count, size or 0\n", "    return 0, 0\n"),
+        (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
     ),
 )
 

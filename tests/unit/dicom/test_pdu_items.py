@@ -24,16 +24,8 @@ def test_request__of_empty_items_is_refused(item: bytes, monkeypatch: pytest.Mon
     body = wire.associate()[6:] + item * 20_000
     assert has_too_many_items(1, body)
     decoded: list[bytes] = []
-    monkeypatch.setattr(pdus, "_is_readable", decoded.append)
-    stream = bytearray(b"\1\0" + struct.pack(">I", len(body)) + body)
-
-    def take(connection: object, size: int, deadline: float) -> bytearray:
-        taken = stream[:size]
-        del stream[:size]
-        return taken
-
-    monkeypatch.setattr(pdus, "read_exactly", take)
-    assert pdus.read_request(None, 1.0) == b""  # type: ignore[arg-type]
+    monkeypatch.setattr(pdus.A_ASSOCIATE_RQ, "decode", lambda self, data: decoded.append(data))
+    assert not pdus.is_readable(b"\1\0" + struct.pack(">I", len(body)) + body)
     assert decoded == []
 
 
