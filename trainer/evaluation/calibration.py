@@ -144,6 +144,44 @@ def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: fl
     return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
 
 
+def decided_band(probabilities: FloatArray, labels: FloatArray, error_rate: float) -> tuple[float, float]:
+    """(low, high), the band with the fewest undecided that keeps a share of errors *among the decided*.
+
+    Of the decided keypoints of each true class, at most a share ``error_rate`` is called the other; so overall too. That asks
+    more than `conformal_band`, which counts errors among all keypoints of a class. The shares are those seen on the given
+    keypoints, with one more error added to each class, as in split conformal prediction; no guarantee for a finite sample
+    follows, since both ends are chosen together. Of bands as narrow, the one with the lower ends is taken. Parameters and
+    errors are those of `conformal_band`.
+    """
+    if not 0 < error_rate < 0.5:
+        raise CalibrationError(f"error rate {error_rate}; allowed: between 0 and 0.5")
+    order = np.argsort(probabilities, kind="stable")
+    values, positive = probabilities[order], labels[order] > 0
+    for name, count in (("degenerative", int(positive.sum())), ("normal", int((~positive).sum()))):
+        if (count + 1) * error_rate < 1 - 1e-9:
+            raise CalibrationError(
+                f"{count} {name} keypoints are too few for an error rate of {error_rate:g}; "
+                f"{int(np.ceil(1 / error_rate - 1 - 1e-9))} are needed"
+            )
+    lows = np.unique([*values[values < 0.5], 0.5])
+    highs = np.unique([*values[values > 0.5], 0.5])
+    # Below each low: keypoints of each class. Above each high: the same.
+    below = np.searchsorted(values, lows, side="left")
+    above = np.searchsorted(values, highs, side="right")
+    degenerative = np.concatenate([[0], np.cumsum(positive)])
+    missed, true_normal = degenerative[below], below - degenerative[below]
+    caught = degenerative[-1] - degenerative[above]
+    false = (len(values) - above) - caught
+    holds = (missed[:, None] + 1 <= error_rate * (missed[:, None] + caught[None] + 1)) & (
+        false[None] + 1 <= error_rate * (false[None] + true_normal[:, None] + 1)
+    )
+    if not holds.any():
+        return 0.0, 1.0
+    called = np.where(holds, below[:, None] + (len(values) - above)[None], -1)
+    low, high = np.unravel_index(int(called.argmax()), called.shape)
+    return float(np.floor(lows[low] * 1e4) / 1e4), float(np.ceil(highs[high] * 1e4) / 1e4)
+
+
 def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> float:
     """The mean gap between confidence and frequency over bins of equal width, weighted by their counts."""
     if not len(labels):

@@ -1,0 +1,199 @@
+"""Figures of graded structures: class, Pfirrmann grade and signs, with calibration that no fold makes for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+
+from spineone_core.anatomy import Grade
+from spineone_core.arrays import FloatArray
+from spineone_core.detection.calibration import Calibration, calibrate
+from trainer.evaluation.calibration import (
+    calibration_error_by_chance,
+    conformal_band,
+    decided_band,
+    expected_calibration_error,
+    fit_platt,
+)
+
+# Values of levels, or a mask of levels.
+Column = NDArray[Any]
+# A figure that cannot be computed, as where a class is missing.
+NONE = float("nan")
+BANDS: dict[str, Callable[[FloatArray, FloatArray, float], tuple[float, float]]] = {
+    "class": conformal_band,
+    "decided": decided_band,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Truth and grading of one structure's levels, of any number of exams; every array has a row for each level.
+
+    ``labels`` are 1 for degenerative, NaN where unknown. ``found`` says whether the detector's point lies within 6 mm of the
+    true one. ``raw`` are the network's probabilities of degeneration before calibration, ``probabilities`` after it, and
+    ``decided`` where a class is called; all three mean nothing where not ``found``. ``pfirrmann`` and ``said_pfirrmann`` are
+    grades 1 to 5 (NaN where unknown, none for vertebrae), ``over_three`` the probability of a grade of 4 or 5. ``signs`` and
+    ``said_signs`` (n, signs) are truth and probabilities. ``patients`` and ``folds`` say whose level it is.
+    """
+
+    patients: Column
+    folds: Column
+    labels: Column
+    found: Column
+    raw: Column
+    probabilities: Column
+    decided: Column
+    pfirrmann: Column
+    said_pfirrmann: Column
+    over_three: Column
+    signs: Column
+    said_signs: Column
+
+    def at(self, index: Column) -> Judged:
+        """The levels at the given places or where the mask is true."""
+        return Judged(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+    @property
+    def known(self) -> Column:
+        """Where a class is known and the level was found."""
+        return np.isfinite(self.labels) & self.found.astype(bool)
+
+
+def cross_calibrated(judged: Judged, *, error_rate: float, band: str) -> Judged:
+    """The levels with calibrated probabilities and decisions; each fold's scaling and band come from the other folds."""
+    probabilities, decided = judged.raw.copy(), np.zeros(len(judged.raw), dtype=bool)
+    for fold in np.unique(judged.folds):
+        inside, others = judged.folds == fold, judged.at((judged.folds != fold) & judged.known)
+        scaling = calibration_from(others, error_rate=error_rate, band=band)
+        probabilities[inside], decided[inside] = applied(judged.raw[inside], scaling)
+    return replace(judged, probabilities=probabilities, decided=decided)
+
+
+def calibration_from(judged: Judged, *, error_rate: float, band: str) -> Calibration:
+    """Platt scaling and undecided band from raw probabilities; ``CalibrationError`` if there are too few levels."""
+    known = judged.at(judged.known)
+    scaling = fit_platt(known.raw, known.labels)
+    scaled, _ = applied(known.raw, scaling)
+    return replace(scaling, undecided=BANDS[band](scaled, known.labels, error_rate), error_rate=error_rate)
+
+
+def applied(raw: FloatArray, calibration: Calibration) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Calibrated probabilities, and whether each is decided."""
+    scaled = np.array([calibrate(p, calibration) for p in raw.tolist()])
+    low, high = calibration.undecided or (0.5, 0.5)
+    return scaled, (scaled < low) | (scaled > high)
+
+
+def figures_of(judged: Judged) -> dict[str, float]:
+    """The figures of the class, and the calibration error that perfect probabilities would show on so few levels."""
+    chance, upper = calibration_error_by_chance(judged.probabilities[judged.known])
+    return class_figures(judged) | {"ece_by_chance": chance, "ece_by_chance_95": upper}
+
+
+def class_figures(judged: Judged) -> dict[str, float]:
+    """The figures of the class; a level that the detector missed counts against recall, and in nothing else."""
+    known = judged.at(judged.known)
+    labels, probabilities = known.labels, known.probabilities
+    said = probabilities >= 0.5
+    right, decided = said == (labels > 0), known.decided.astype(bool)
+    result = {
+        "levels": float(np.isfinite(judged.labels).sum()),
+        "missed": float((np.isfinite(judged.labels) & ~judged.found.astype(bool)).sum()),
+        "macro_f1": macro_f1(judged),
+        "auc": auc(known.raw, labels),
+        "log_loss": log_loss(probabilities, labels),
+        "ece": expected_calibration_error(probabilities, labels),
+        "undecided": 1 - _mean(decided),
+        "decided_wrong": _mean(~right[decided]),
+    }
+    for grade in Grade:
+        of_class = (labels > 0) == (grade is Grade.DEGENERATIVE)
+        result[f"{grade}_decided_wrong"] = _mean(~right[decided & of_class])
+        result[f"{grade}_called_other"] = _mean((~right & decided)[of_class])
+    return result
+
+
+def pfirrmann_figures(judged: Judged) -> dict[str, float]:
+    """Agreement of grades where the true one is known and the level was found, and the strict class (grade 4 or 5)."""
+    known = judged.at(np.isfinite(judged.pfirrmann) & judged.found.astype(bool))
+    strict = (known.pfirrmann >= 4).astype(float)
+    return {
+        "pfirrmann_kappa": quadratic_kappa(known.pfirrmann, known.said_pfirrmann),
+        "pfirrmann_within_one": _mean(np.abs(known.pfirrmann - known.said_pfirrmann) <= 1),
+        "pfirrmann_exact": _mean(known.pfirrmann == known.said_pfirrmann),
+        "strict_auc": auc(known.over_three, strict),
+        "strict_macro_f1": _macro_f1(known.over_three >= 0.5, strict, strict),
+    }
+
+
+def macro_f1(judged: Judged) -> float:
+    """The mean of both classes' F1: precision over found levels, recall over all true ones."""
+    known = judged.at(judged.known)
+    return _macro_f1(known.probabilities >= 0.5, known.labels, judged.labels[np.isfinite(judged.labels)])
+
+
+def _macro_f1(said: Column, labels: Column, all_labels: Column) -> float:
+    values = []
+    for value in (0, 1):
+        right = float(((said == value) & (labels == value)).sum())
+        total = float((said == value).sum() + (all_labels == value).sum())
+        values.append(2 * right / total if total else 0.0)
+    return float(np.mean(values))
+
+
+def auc(scores: FloatArray, labels: FloatArray) -> float:
+    """The chance that a degenerative level has a higher score than a normal one; ties count half."""
+    positive = labels > 0
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return NONE
+    return float((rankdata(scores)[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def log_loss(probabilities: FloatArray, labels: FloatArray) -> float:
+    """The mean of -log of the probability given to the true class."""
+    given = np.where(labels > 0, probabilities, 1 - probabilities)
+    return _mean(-np.log(np.clip(given, 1e-6, 1)))
+
+
+def quadratic_kappa(truth: FloatArray, said: FloatArray) -> float:
+    """Cohen's kappa with quadratic weights (Cohen, 1968): 1 - observed / expected squared difference."""
+    if not len(truth):
+        return NONE
+    observed = float(np.mean((truth - said) ** 2))
+    expected = float(np.mean((truth[:, None] - said[None]) ** 2))
+    return 1 - observed / expected if expected else NONE
+
+
+def intervals(
+    judged: Judged, measure: Callable[[Judged], dict[str, float]], *, samples: int = 1000, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile bootstrap intervals of all figures; patients are drawn with replacement, each with all levels."""
+    groups = [np.flatnonzero(judged.patients == patient) for patient in np.unique(judged.patients)]
+    rng, values = np.random.default_rng(seed), []
+    for _ in range(samples):
+        drawn = rng.integers(len(groups), size=len(groups))
+        values.append(measure(judged.at(np.concatenate([groups[n] for n in drawn]))))
+    result = {}
+    for name in values[0]:
+        low, high = np.nanquantile([value[name] for value in values], [0.025, 0.975])
+        result[name] = (float(low), float(high))
+    return result
+
+
+def joined(first: FloatArray, second: FloatArray) -> FloatArray:
+    """The mean of two probabilities on the logit scale: the fixed half."""
+    clipped = [np.clip(p, 1e-4, 1 - 1e-4) for p in (first, second)]
+    result: FloatArray = expit((logit(clipped[0]) + logit(clipped[1])) / 2)
+    return result
+
+
+def _mean(values: Column) -> float:
+    return float(np.mean(values)) if len(values) else NONE

@@ -1,0 +1,137 @@
+"""Exams graded where the detector finds their levels, beside the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor, nn
+
+from spineone_core.anatomy import Structure
+from spineone_core.arrays import FloatArray
+from spineone_core.detection.crops import crops_of, rows_of
+from spineone_core.detection.keypoints import Refusal, find_keypoints
+from spineone_core.detection.model_package import ModelPackage
+from spineone_core.network.grading import GradingConfig, GradingLogits, class_logits, grade_of
+from trainer.datasets.exam import Exam
+from trainer.datasets.gradings import SpineGradings
+from trainer.evaluation.grades import Judged
+from trainer.evaluation.metrics import HIT_MM
+from trainer.evaluation.outcomes import in_plane_mm
+from trainer.samples.graded import targets_of
+
+# Logits of one spine by output, as lists: `spineone_core.network.grading.GradingLogits` without the batch.
+Grades = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocatedExam:
+    """An exam to be graded where the detector found its levels.
+
+    ``points`` (10, 2) are column and row in source pixels of slice ``slice_index``, None where the detector refused;
+    ``probabilities`` (10,) are the detector's own of degeneration.
+    """
+
+    exam: Exam
+    gradings: SpineGradings
+    points: FloatArray | None
+    probabilities: FloatArray | None
+    slice_index: int
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(10,) whether the point lies within 6 mm of the true one."""
+        if self.points is None:
+            return np.zeros(10, dtype=bool)
+        volume = self.exam.volume
+        away = in_plane_mm(volume, self.points) - in_plane_mm(volume, self.exam.point_array)
+        near: NDArray[np.bool_] = np.linalg.norm(away, axis=1) <= HIT_MM
+        return near
+
+    def crops(self, config: GradingConfig) -> Tensor:
+        """What the network of a structure sees, as at work."""
+        assert self.points is not None
+        return crops_of(self.exam.volume, self.slice_index, self.points, config)
+
+
+def locate_exam(exam: Exam, gradings: SpineGradings, package: ModelPackage) -> LocatedExam:
+    """The exam with the points that the package's detector finds in it, as it would at work."""
+    (found,) = find_keypoints(
+        [exam.volume], package.network, package.manifest, torch.device("cpu"), domain=package.domain
+    )
+    if isinstance(found, Refusal):
+        return LocatedExam(exam, gradings, None, None, exam.volume.middle_index)
+    return LocatedExam(
+        exam,
+        gradings,
+        np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints]),
+        np.array([keypoint.probability for keypoint in found.keypoints]),
+        found.prepared.slice_index,
+    )
+
+
+@torch.inference_mode()
+def grade(network: nn.Module, crops: Tensor) -> Grades:
+    """The logits for one spine: the mean over its slices (n, 5, P, P)."""
+    logits: GradingLogits = network(crops)
+    return {name: part.mean(dim=0).tolist() for name, part in logits._asdict().items()}
+
+
+def judged_of(
+    located: Sequence[LocatedExam], grades: Mapping[str, Grades], config: GradingConfig, folds: Mapping[str, int]
+) -> Judged:
+    """The levels of the exams, exam by exam and top to bottom, not calibrated yet.
+
+    Parameters
+    ----------
+    grades
+        Logits by exam; exams that the detector refused have none and count as missed.
+    folds
+        Patient -> fold; 0 for a patient who is in none.
+    """
+    return _stacked([_judged(one, grades.get(one.exam.exam_id), config, folds) for one in located])
+
+
+def _judged(one: LocatedExam, grades: Grades | None, config: GradingConfig, folds: Mapping[str, int]) -> Judged:
+    targets, rows = targets_of(one.exam, one.gradings, config.structure), rows_of(config.structure)
+    blank = GradingLogits(torch.zeros(5), torch.zeros(targets.above.shape), torch.zeros(targets.signs.shape))
+    logits = blank if grades is None else GradingLogits(*(torch.tensor(grades[name]) for name in GradingLogits._fields))
+    raw = torch.sigmoid(class_logits(logits, config)).double().numpy()
+    graded = config.structure is Structure.DISC
+    patient = one.exam.patient
+    return Judged(
+        patients=np.full(5, patient),
+        folds=np.full(5, folds.get(patient, 0)),
+        labels=targets.direct,
+        found=one.found[rows] & np.full(5, grades is not None),
+        raw=raw,
+        probabilities=raw,
+        decided=np.zeros(5, dtype=bool),
+        pfirrmann=1 + targets.above.sum(axis=1) if graded else np.full(5, np.nan),
+        said_pfirrmann=grade_of(logits.above).numpy().astype(float) if graded else np.full(5, np.nan),
+        over_three=expit(logits.above[:, 2].double().numpy()) if graded else np.full(5, np.nan),
+        signs=targets.signs,
+        said_signs=expit(logits.signs.double().numpy()),
+    )
+
+
+def _stacked(parts: Sequence[Judged]) -> Judged:
+    return Judged(*(np.concatenate([getattr(part, name) for part in parts]) for name in Judged.__dataclass_fields__))
+
+
+def detector_judged(located: Sequence[LocatedExam], structure: Structure, package: ModelPackage) -> Judged:
+    """The same levels with the class of the detector alone, calibrated as the package says."""
+    parts = []
+    for one in located:
+        blank = _judged(one, None, GradingConfig(structure=structure), {})
+        rows = rows_of(structure)
+        said = np.full(5, 0.5) if one.probabilities is None else one.probabilities[rows]
+        decided = np.array([package.manifest.decides(structure, p) for p in said.tolist()])
+        blank.found[:], blank.raw[:], blank.decided[:] = one.found[rows], said, decided
+        parts.append(blank)
+    return _stacked(parts)
