@@ -116,12 +116,12 @@ def grades() -> dict[Structure, GradingRecipe]:
     return {
         structure: GradingRecipe(
             name="grades",
-            network=GradingConfig(structure=structure),
+            network=GradingConfig(structure=structure, class_from="signs"),
             changes=changes,
-            epochs=16,
+            epochs=epochs,
             learning_rate=3e-3,
         )
-        for structure in Structure
+        for structure, epochs in ((Structure.DISC, 16), (Structure.VERTEBRA, 12))
     }
 
 

@@ -195,15 +195,3 @@ def noisy_or(logits: Tensor) -> Tensor:
     none = nn.functional.logsigmoid(-logits.double()).sum(dim=-1)
     some = torch.log(-torch.expm1(none.clamp_max(-1e-9)))
     return (some - none).to(logits.dtype)
-
-
-def grade_of(above: Tensor) -> Tensor:
-    """(..., 4) logits of "over grade k" -> (...) the grade, 1 to 5: one more than the thresholds that are passed."""
-    return 1 + (above > 0).sum(dim=-1)
-
-
-def grade_probabilities(above: Tensor) -> Tensor:
-    """(..., 4) logits of "over grade k" -> (..., 5) probabilities of the grades 1 to 5; they sum to 1."""
-    over = torch.sigmoid(above)
-    ones, zeros = torch.ones_like(over[..., :1]), torch.zeros_like(over[..., :1])
-    return torch.cat([ones, over], dim=-1) - torch.cat([over, zeros], dim=-1)

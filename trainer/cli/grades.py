@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,8 @@ import torch
 import typer
 
 from spineone_core.anatomy import Structure
-from spineone_core.detection.model_package import load_package
+from spineone_core.detection.model_package import ModelPackage, load_package, save_package
+from spineone_core.network.grading import GradingEnsemble
 from trainer.cli.arguments import (
     DataOption,
     SplitsOption,
@@ -28,11 +30,11 @@ from trainer.datasets.splits import SplitError, read_splits
 from trainer.evaluation.evaluation import without_nan
 from trainer.evaluation.grades import BANDS
 from trainer.evaluation.grades_document import render_grades
-from trainer.evaluation.grades_report import CrossValidated, structure_report
+from trainer.evaluation.grades_report import CrossValidated, calibrations_of, structure_report
 from trainer.evaluation.located import LocatedExam, locate_exam
 from trainer.recipes import GRADING_RECIPES, find_grading_recipes
 from trainer.samples.graded import GradedExam, graded_exam
-from trainer.training.cross_validation import cross_validate, fold_of
+from trainer.training.cross_validation import cross_validate, fold_of, load_members
 
 TEST = "test"
 
@@ -59,7 +61,8 @@ def grades(
     """Train the grading networks of every fold and measure them, each on patients that it has not seen.
 
     No patient of the test part is read. Networks learn from the exams of all --data; measured is the first exam of each
-    patient in the first --data. A run that was killed goes on with the next fold.
+    patient in the first --data. A run that was killed goes on with the next fold. At the end OUT/package is the --model
+    with the mean of all folds' networks and their calibration.
     """
     wanted = _structures(structure)
     check_bootstrap(bootstrap)
@@ -71,10 +74,13 @@ def grades(
         raise UsageError(str(error)) from error
     if threads:
         torch.set_num_threads(threads)
-    training, located = _read(data, splits, gradings, model, next(iter(recipes.values())).network.spacing_mm)
+    package = load_package(model)
+    training, located = _read(data, splits, gradings, package, next(iter(recipes.values())).network.spacing_mm)
     part = fold_of((exam.exam.patient for exam in training), folds, seed)
     content: dict[str, Any] = {"recipe": recipe, "folds": folds, "seed": seed, "band": band, "error_rate": error_rate}
-    content |= {"detector": load_package(model).identity.to_json(), "structures": {}}
+    content |= {"detector": package.identity.to_json(), "structures": {}}
+    calibration = dict(package.manifest.calibration)
+    ensembles: dict[Structure, GradingEnsemble] = {}
     for kind in wanted:
         learned = recipes[kind]
         by_epoch = cross_validate(
@@ -82,6 +88,9 @@ def grades(
         )
         found = CrossValidated(located=located, by_epoch=by_epoch, config=learned.network, folds=part)
         report = structure_report(found, error_rate=error_rate, band=band, samples=bootstrap)
+        members = load_members(out / kind.value, learned.network, folds)
+        ensembles[kind] = GradingEnsemble(replace(learned.network, members=folds), members)
+        calibration |= calibrations_of(found, error_rate=error_rate, band=band)
         content["structures"][kind.value] = {
             "class_from": learned.network.class_from,
             "training": learned.to_json(),
@@ -89,7 +98,11 @@ def grades(
         }
     (out / "grades.json").write_text(json.dumps(without_nan(content), indent=1) + "\n", encoding="utf-8")
     (out / "grades.md").write_text(render_grades(content) + "\n", encoding="utf-8")
-    console.print(f"written: {out / 'grades.md'}", highlight=False, soft_wrap=True)
+    manifest = replace(package.manifest, calibration=calibration)
+    identity = save_package(
+        out / "package", package.network, manifest, domain=package.domain, grading={**package.grading, **ensembles}
+    )
+    _log(f"written: {out / 'grades.md'}; {out / 'package'}, digest {identity.digest}")
 
 
 def _log(line: str) -> None:
@@ -105,10 +118,10 @@ def _structures(name: str) -> list[Structure]:
 
 
 def _read(
-    data: list[str], splits: Path | None, table: Path, model: str, spacing_mm: float
+    data: list[str], splits: Path | None, table: Path, package: ModelPackage, spacing_mm: float
 ) -> tuple[list[GradedExam], list[LocatedExam]]:
     """All exams with gradings to learn from, and the first exam of each patient in the first source, located."""
-    known, package = read_gradings(table), load_package(model)
+    known = read_gradings(table)
     training: list[GradedExam] = []
     located: dict[str, LocatedExam] = {}
     for number, source in enumerate(data):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 from scipy.stats import rankdata
 
 from spineone_core.anatomy import Grade
@@ -36,23 +35,22 @@ BANDS: dict[str, Callable[[FloatArray, FloatArray, float], tuple[float, float]]]
 class Judged:
     """Truth and grading of one structure's levels, of any number of exams; every array has a row for each level.
 
-    ``labels`` are 1 for degenerative, NaN where unknown. ``found`` says whether the detector's point lies within 6 mm of the
-    true one. ``raw`` are the network's probabilities of degeneration before calibration, ``probabilities`` after it, and
-    ``decided`` where a class is called; all three mean nothing where not ``found``. ``pfirrmann`` and ``said_pfirrmann`` are
-    grades 1 to 5 (NaN where unknown, none for vertebrae), ``over_three`` the probability of a grade of 4 or 5. ``signs`` and
-    ``said_signs`` (n, signs) are truth and probabilities. ``patients`` and ``folds`` say whose level it is.
+    ``patients`` and ``folds`` say whose level it is. ``found`` says whether the detector's point lies within 6 mm of the true
+    one; without it nothing that is said counts. ``labels`` are 1 for degenerative. ``raw`` are the network's probabilities of
+    degeneration before calibration, ``probabilities`` after it, and ``decided`` where a class is called. ``above`` and
+    ``said_above`` (n, 4; no columns for vertebrae) are truth and probability that the Pfirrmann grade is over 1, 2, 3, 4;
+    ``signs`` and ``said_signs`` (n, signs) those of each sign. Truth is NaN where unknown.
     """
 
     patients: Column
     folds: Column
-    labels: Column
     found: Column
+    labels: Column
     raw: Column
     probabilities: Column
     decided: Column
-    pfirrmann: Column
-    said_pfirrmann: Column
-    over_three: Column
+    above: Column
+    said_above: Column
     signs: Column
     said_signs: Column
 
@@ -65,15 +63,49 @@ class Judged:
         """Where a class is known and the level was found."""
         return np.isfinite(self.labels) & self.found.astype(bool)
 
+    @property
+    def pfirrmann(self) -> Column:
+        """The true grades 1 to 5, NaN where unknown and for vertebrae."""
+        return 1 + self.above.sum(axis=1) if self.above.shape[1] else np.full(len(self.labels), np.nan)
+
+    @property
+    def said_pfirrmann(self) -> Column:
+        """The grades that were said: one more than the thresholds that are likelier passed than not."""
+        return 1.0 + (self.said_above > 0.5).sum(axis=1)
+
 
 def cross_calibrated(judged: Judged, *, error_rate: float, band: str) -> Judged:
-    """The levels with calibrated probabilities and decisions; each fold's scaling and band come from the other folds."""
+    """The levels with calibrated classes and decisions; each fold's scaling and band come from the other folds."""
     probabilities, decided = judged.raw.copy(), np.zeros(len(judged.raw), dtype=bool)
     for fold in np.unique(judged.folds):
-        inside, others = judged.folds == fold, judged.at((judged.folds != fold) & judged.known)
+        inside, others = judged.folds == fold, judged.at(judged.folds != fold)
         scaling = calibration_from(others, error_rate=error_rate, band=band)
         probabilities[inside], decided[inside] = applied(judged.raw[inside], scaling)
     return replace(judged, probabilities=probabilities, decided=decided)
+
+
+def cross_calibrated_outputs(judged: Judged) -> Judged:
+    """The levels with calibrated Pfirrmann grades and signs; each fold's scaling comes from the other folds."""
+    above, signs = judged.said_above.copy(), judged.said_signs.copy()
+    for fold in np.unique(judged.folds):
+        inside, others = judged.folds == fold, judged.at(judged.folds != fold)
+        if above.shape[1]:
+            above[inside], _ = applied(above[inside], pfirrmann_calibration(others))
+        for place in range(signs.shape[1]):
+            signs[inside, place], _ = applied(signs[inside, place], sign_calibration(others, place))
+    return replace(judged, said_above=above, said_signs=signs)
+
+
+def pfirrmann_calibration(judged: Judged) -> Calibration:
+    """One scaling for all four thresholds of the grade, so that their order stays."""
+    known = judged.found.astype(bool)[:, None] & np.isfinite(judged.above)
+    return fit_platt(judged.said_above[known], judged.above[known])
+
+
+def sign_calibration(judged: Judged, place: int) -> Calibration:
+    """The scaling of a sign; ``CalibrationError`` if there are too few levels."""
+    known = judged.found.astype(bool) & np.isfinite(judged.signs[:, place])
+    return fit_platt(judged.said_signs[known, place], judged.signs[known, place])
 
 
 def calibration_from(judged: Judged, *, error_rate: float, band: str) -> Calibration:
@@ -81,12 +113,12 @@ def calibration_from(judged: Judged, *, error_rate: float, band: str) -> Calibra
     known = judged.at(judged.known)
     scaling = fit_platt(known.raw, known.labels)
     scaled, _ = applied(known.raw, scaling)
-    return replace(scaling, undecided=BANDS[band](scaled, known.labels, error_rate), error_rate=error_rate)
+    return replace(scaling, undecided=BANDS[band](scaled, known.labels, error_rate), error_rate=error_rate, band=band)
 
 
-def applied(raw: FloatArray, calibration: Calibration) -> tuple[FloatArray, NDArray[np.bool_]]:
+def applied(raw: Column, calibration: Calibration) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Calibrated probabilities, and whether each is decided."""
-    scaled = np.array([calibrate(p, calibration) for p in raw.tolist()])
+    scaled = np.vectorize(lambda p: calibrate(p, calibration), otypes=[float])(raw)
     low, high = calibration.undecided or (0.5, 0.5)
     return scaled, (scaled < low) | (scaled > high)
 
@@ -128,8 +160,8 @@ def pfirrmann_figures(judged: Judged) -> dict[str, float]:
         "pfirrmann_kappa": quadratic_kappa(known.pfirrmann, known.said_pfirrmann),
         "pfirrmann_within_one": _mean(np.abs(known.pfirrmann - known.said_pfirrmann) <= 1),
         "pfirrmann_exact": _mean(known.pfirrmann == known.said_pfirrmann),
-        "strict_auc": auc(known.over_three, strict),
-        "strict_macro_f1": _macro_f1(known.over_three >= 0.5, strict, strict),
+        "strict_auc": auc(known.said_above[:, 2], strict),
+        "strict_macro_f1": _macro_f1(known.said_above[:, 2] >= 0.5, strict, strict),
     }
 
 
@@ -185,13 +217,6 @@ def intervals(
     for name in values[0]:
         low, high = np.nanquantile([value[name] for value in values], [0.025, 0.975])
         result[name] = (float(low), float(high))
-    return result
-
-
-def joined(first: FloatArray, second: FloatArray) -> FloatArray:
-    """The mean of two probabilities on the logit scale: the fixed half."""
-    clipped = [np.clip(p, 1e-4, 1 - 1e-4) for p in (first, second)]
-    result: FloatArray = expit((logit(clipped[0]) + logit(clipped[1])) / 2)
     return result
 
 

@@ -85,7 +85,7 @@ def _structure(name: str, report: Mapping[str, Any], content: Mapping[str, Any])
     names = list(report["figures"])
     yield f"\n## {name.capitalize()}: {int(report['figures']['levels'])} levels of {report['patients']} patients\n"
     yield f"The class comes from {_WAYS[report['class_from']]}. All ways beside it:\n"
-    columns = {f"{way}": ways[way] for way in ways}
+    columns = {"as shipped": report["figures"], **ways}
     for extra, title in (("without_bulges", "without grade-2 bulges"), ("brightness", "brightness alone")):
         if extra in report:
             columns[title] = report[extra]
@@ -98,8 +98,10 @@ def _structure(name: str, report: Mapping[str, Any], content: Mapping[str, Any])
     yield table(("epoch", *ways), [(epoch, *(_text(curve[epoch][way]) for way in ways)) for epoch in curve])
     yield "\nSigns:\n"
     signs = report["signs"]
-    rows = [(sign, str(int(s["known"])), _text(s["share"]), _text(s["auc"])) for sign, s in signs.items()]
-    yield table(("sign", "known", "share with it", "AUC"), rows)
+    rows = [
+        (sign, str(int(s["known"])), _text(s["share"]), _text(s["auc"]), _text(s["ece"])) for sign, s in signs.items()
+    ]
+    yield table(("sign", "known", "share with it", "AUC", "calibration error"), rows)
     if "confusion" in report:
         yield "\nPfirrmann grades, true by row and said by column:\n"
         grades = [str(k) for k in range(1, 6)]

@@ -10,7 +10,10 @@ import numpy as np
 
 from spineone_core.anatomy import Structure
 from spineone_core.arrays import FloatArray
+from spineone_core.detection.calibration import Calibration
+from spineone_core.detection.grading import PFIRRMANN, calibration_key
 from spineone_core.network.grading import CLASS_FROM, GradingConfig
+from trainer.evaluation.calibration import expected_calibration_error
 from trainer.evaluation.grades import (
     BANDS,
     Judged,
@@ -18,14 +21,19 @@ from trainer.evaluation.grades import (
     calibration_from,
     class_figures,
     cross_calibrated,
+    cross_calibrated_outputs,
     figures_of,
     intervals,
+    pfirrmann_calibration,
     pfirrmann_figures,
+    sign_calibration,
 )
 from trainer.evaluation.located import Grades, LocatedExam, judged_of
 
 # The middle of a disc, over whose brightness the baseline averages.
 CENTRE_MM = 5.0
+# What a sign must reach to be reported.
+SIGN_AUC, SIGN_LEVELS = 0.8, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,7 @@ def structure_report(found: CrossValidated, *, error_rate: float, band: str, sam
     def calibrated(epoch: int, way: str, with_band: str = band) -> Judged:
         return cross_calibrated(found.judged(epoch, way), error_rate=error_rate, band=with_band)
 
-    judged = calibrated(last, config.class_from)
+    judged = cross_calibrated_outputs(calibrated(last, config.class_from))
     measure = _measure(config.structure)
     report: dict[str, Any] = {
         "patients": len(set(judged.patients.tolist())),
@@ -67,10 +75,12 @@ def structure_report(found: CrossValidated, *, error_rate: float, band: str, sam
             str(epoch): {way: class_figures(calibrated(epoch, way))["log_loss"] for way in CLASS_FROM}
             for epoch in sorted(found.by_epoch)
         },
-        "by_class_from": {way: measure(calibrated(last, way)) for way in CLASS_FROM},
+        "by_class_from": {way: figures_of(calibrated(last, way)) for way in CLASS_FROM},
         "by_band": {name: class_figures(calibrated(last, config.class_from, name)) for name in BANDS},
         "signs": _signs(judged, config.signs),
-        "calibration": asdict(calibration_from(judged, error_rate=error_rate, band=band)),
+        "calibration": {
+            key: asdict(one) for key, one in calibrations_of(found, error_rate=error_rate, band=band).items()
+        },
     }
     if samples:
         report["intervals"] = intervals(judged, _headlines, samples=samples)
@@ -81,6 +91,24 @@ def structure_report(found: CrossValidated, *, error_rate: float, band: str, sam
             cross_calibrated(brightness_judged(found, judged), error_rate=error_rate, band=band)
         )
     return report
+
+
+def calibrations_of(found: CrossValidated, *, error_rate: float, band: str) -> dict[str, Calibration]:
+    """What a package is calibrated with, from all out-of-fold predictions: class, Pfirrmann grade and the signs that passed.
+
+    A sign passes with an AUC of ``SIGN_AUC`` and ``SIGN_LEVELS`` levels with it and without it. Keys as in
+    `spineone_core.detection.grading.calibration_key`.
+    """
+    structure = found.config.structure
+    judged = found.judged(max(found.by_epoch), found.config.class_from)
+    result = {structure.value: calibration_from(judged, error_rate=error_rate, band=band)}
+    if structure is Structure.DISC:
+        result[calibration_key(structure, PFIRRMANN)] = pfirrmann_calibration(judged)
+    for place, (name, sign) in enumerate(_signs(judged, found.config.signs).items()):
+        fewer = sign["known"] * min(sign["share"], 1 - sign["share"])
+        if sign["auc"] >= SIGN_AUC and fewer >= SIGN_LEVELS:
+            result[calibration_key(structure, name)] = sign_calibration(judged, place)
+    return result
 
 
 def _headlines(judged: Judged) -> dict[str, float]:
@@ -105,6 +133,7 @@ def _signs(judged: Judged, names: Sequence[str]) -> dict[str, dict[str, float]]:
             "known": float(len(truth)),
             "share": float(truth.mean()) if len(truth) else float("nan"),
             "auc": auc(judged.said_signs[known, place], truth),
+            "ece": expected_calibration_error(judged.said_signs[known, place], truth),
         }
     return result
 

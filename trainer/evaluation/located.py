@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import Tensor, nn
 
-from spineone_core.anatomy import Structure
 from spineone_core.arrays import FloatArray
 from spineone_core.detection.crops import crops_of, rows_of
 from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import ModelPackage
-from spineone_core.network.grading import GradingConfig, GradingLogits, class_logits, grade_of
+from spineone_core.network.grading import GradingConfig, GradingLogits, class_logits
 from trainer.datasets.exam import Exam
 from trainer.datasets.gradings import SpineGradings
 from trainer.evaluation.grades import Judged
@@ -33,14 +32,12 @@ Grades = dict[str, Any]
 class LocatedExam:
     """An exam to be graded where the detector found its levels.
 
-    ``points`` (10, 2) are column and row in source pixels of slice ``slice_index``, None where the detector refused;
-    ``probabilities`` (10,) are the detector's own of degeneration.
+    ``points`` (10, 2) are column and row in source pixels of slice ``slice_index``, None where the detector refused.
     """
 
     exam: Exam
     gradings: SpineGradings
     points: FloatArray | None
-    probabilities: FloatArray | None
     slice_index: int
 
     @property
@@ -65,12 +62,11 @@ def locate_exam(exam: Exam, gradings: SpineGradings, package: ModelPackage) -> L
         [exam.volume], package.network, package.manifest, torch.device("cpu"), domain=package.domain
     )
     if isinstance(found, Refusal):
-        return LocatedExam(exam, gradings, None, None, exam.volume.middle_index)
+        return LocatedExam(exam, gradings, None, exam.volume.middle_index)
     return LocatedExam(
         exam,
         gradings,
         np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints]),
-        np.array([keypoint.probability for keypoint in found.keypoints]),
         found.prepared.slice_index,
     )
 
@@ -102,19 +98,16 @@ def _judged(one: LocatedExam, grades: Grades | None, config: GradingConfig, fold
     blank = GradingLogits(torch.zeros(5), torch.zeros(targets.above.shape), torch.zeros(targets.signs.shape))
     logits = blank if grades is None else GradingLogits(*(torch.tensor(grades[name]) for name in GradingLogits._fields))
     raw = torch.sigmoid(class_logits(logits, config)).double().numpy()
-    graded = config.structure is Structure.DISC
-    patient = one.exam.patient
     return Judged(
-        patients=np.full(5, patient),
-        folds=np.full(5, folds.get(patient, 0)),
-        labels=targets.direct,
+        patients=np.full(5, one.exam.patient),
+        folds=np.full(5, folds.get(one.exam.patient, 0)),
         found=one.found[rows] & np.full(5, grades is not None),
+        labels=targets.direct,
         raw=raw,
         probabilities=raw,
         decided=np.zeros(5, dtype=bool),
-        pfirrmann=1 + targets.above.sum(axis=1) if graded else np.full(5, np.nan),
-        said_pfirrmann=grade_of(logits.above).numpy().astype(float) if graded else np.full(5, np.nan),
-        over_three=expit(logits.above[:, 2].double().numpy()) if graded else np.full(5, np.nan),
+        above=targets.above,
+        said_above=expit(logits.above.double().numpy()),
         signs=targets.signs,
         said_signs=expit(logits.signs.double().numpy()),
     )
@@ -122,16 +115,3 @@ def _judged(one: LocatedExam, grades: Grades | None, config: GradingConfig, fold
 
 def _stacked(parts: Sequence[Judged]) -> Judged:
     return Judged(*(np.concatenate([getattr(part, name) for part in parts]) for name in Judged.__dataclass_fields__))
-
-
-def detector_judged(located: Sequence[LocatedExam], structure: Structure, package: ModelPackage) -> Judged:
-    """The same levels with the class of the detector alone, calibrated as the package says."""
-    parts = []
-    for one in located:
-        blank = _judged(one, None, GradingConfig(structure=structure), {})
-        rows = rows_of(structure)
-        said = np.full(5, 0.5) if one.probabilities is None else one.probabilities[rows]
-        decided = np.array([package.manifest.decides(structure, p) for p in said.tolist()])
-        blank.found[:], blank.raw[:], blank.decided[:] = one.found[rows], said, decided
-        parts.append(blank)
-    return _stacked(parts)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, Grade, Structure
+from spineone_core.detection.calibration import Calibration
+from spineone_core.detection.model_package import load_package
 from spineone_core.network.grading import GradingConfig
 from tests.unit.cli.test_model import run
 from tests.unit.datasets.test_gradings import write_gradings
@@ -45,7 +47,7 @@ def words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exams: list[Exam]) ->
 
     def found(exam: Exam, gradings: object, package: object) -> LocatedExam:
         assert exam.patient != exams[-1].patient, "an exam of the test part was located"
-        return LocatedExam(exam, gradings, exam.point_array, None, exam.slice_index)  # type: ignore[arg-type]
+        return LocatedExam(exam, gradings, exam.point_array, exam.slice_index)  # type: ignore[arg-type]
 
     monkeypatch.setattr(command, "stream_exams", read)
     monkeypatch.setattr(command, "locate_exam", found)
@@ -76,11 +78,16 @@ def test_grades__writes_targets_beside_results(
         assert report["figures"]["levels"] == 45
         assert list(report["log_loss_by_epoch"]) == ["1", "2"]
         assert set(report["by_class_from"]) == {"direct", "signs", "mean"}
-        assert report["figures"] == report["by_class_from"]["direct"]
-        assert report["calibration"]["error_rate"] == 0.3
+        assert report["figures"].items() >= report["by_class_from"]["direct"].items()
+        assert report["calibration"][name]["error_rate"] == 0.3
         low, high = report["intervals"]["auc"]
         assert low <= high
     assert sum(map(sum, content["structures"]["disc"]["confusion"])) == 45
+    package = load_package(tmp_path / "run" / "package")
+    assert {s.value: len(e.members) for s, e in package.grading.items()} == {"disc": 3, "vertebra": 3}
+    assert set(package.manifest.calibration) >= {"disc", "vertebra", "disc.pfirrmann"}
+    kept = content["structures"]["disc"]["calibration"]["disc"]
+    assert package.manifest.calibration["disc"] == Calibration.from_json(kept)
     text = (tmp_path / "run" / "grades.md").read_text()
     for target in TARGETS:
         assert f"| {target.what} | {'at least' if target.at_least else 'at most'} {target.limit:g} |" in text

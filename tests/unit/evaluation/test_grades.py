@@ -17,11 +17,15 @@ from trainer.evaluation.grades import (
     cross_calibrated,
     figures_of,
     intervals,
-    joined,
     macro_f1,
     pfirrmann_figures,
     quadratic_kappa,
 )
+
+
+def over(grades: np.ndarray) -> np.ndarray:
+    """(n, 4) whether each Pfirrmann grade is over 1, 2, 3, 4; NaN where it is unknown."""
+    return np.where(np.isnan(grades)[:, None], np.nan, grades[:, None] > np.arange(1, 5))
 
 
 def judged(count: int = 300, seed: int = 0, overconfidence: float = 2.0) -> Judged:
@@ -31,7 +35,8 @@ def judged(count: int = 300, seed: int = 0, overconfidence: float = 2.0) -> Judg
     labels = (rng.random(count) < 1 / (1 + np.exp(-logits))).astype(float)
     patients = np.repeat(np.arange(count // 5), 5)
     raw = 1 / (1 + np.exp(-overconfidence * logits))
-    grades = np.clip(np.round(3 + logits), 1, 5)
+    truth = np.clip(np.round(3 + logits), 1, 5)
+    said = np.clip(truth + rng.integers(-1, 2, count), 1, 5)
     return Judged(
         patients=patients,
         folds=patients % 3,
@@ -40,11 +45,10 @@ def judged(count: int = 300, seed: int = 0, overconfidence: float = 2.0) -> Judg
         raw=raw,
         probabilities=raw,
         decided=np.ones(count, dtype=bool),
-        pfirrmann=grades,
-        said_pfirrmann=np.clip(grades + rng.integers(-1, 2, count), 1, 5),
-        over_three=(grades >= 4) * 0.8 + 0.1,
-        signs=np.zeros((count, 5)),
-        said_signs=np.zeros((count, 5)),
+        above=over(truth),
+        said_above=0.1 + 0.8 * over(said),
+        signs=np.zeros((count, 0)),
+        said_signs=np.zeros((count, 0)),
     )
 
 
@@ -81,7 +85,7 @@ def test_pfirrmann__figures() -> None:
     levels = judged(10)
     truth = np.array([1.0, 2, 3, 4, 5, np.nan, 3, 3, 3, 3])
     said = np.array([1.0, 2, 3, 4, 3, 1, 3, 3, 2, 5])
-    found = pfirrmann_figures(replace(levels, pfirrmann=truth, said_pfirrmann=said))
+    found = pfirrmann_figures(replace(levels, above=over(truth), said_above=over(said)))
     assert found["pfirrmann_exact"] == pytest.approx(6 / 9)
     assert found["pfirrmann_within_one"] == pytest.approx(7 / 9)
 
@@ -156,7 +160,3 @@ def test_interval__holds_the_figure_and_narrows_with_patients() -> None:
         assert low <= macro_f1(levels) <= high
         widths.append(high - low)
     assert widths[1] < widths[0]
-
-
-def test_joined__is_the_mean_logit() -> None:
-    assert joined(np.array([0.5, 0.9]), np.array([0.5, 0.1])) == pytest.approx([0.5, 0.5])

@@ -14,8 +14,6 @@ from spineone_core.network.grading import (
     GradingLogits,
     GradingNetwork,
     class_logits,
-    grade_of,
-    grade_probabilities,
     noisy_or,
 )
 
@@ -37,7 +35,6 @@ def test_thresholds__fall_with_the_grade_whatever_the_weights(crops: torch.Tenso
     assert logits.above.shape == (2, 5, 4)
     assert logits.signs.shape == (2, 5, 5)
     assert (logits.above.diff(dim=-1) < 0).all()
-    assert (grade_probabilities(logits.above) >= 0).all()
 
 
 def test_vertebrae__have_signs_and_no_grade(crops: torch.Tensor) -> None:
@@ -53,14 +50,6 @@ def test_context__shows_a_structure_the_others(crops: torch.Tensor) -> None:
         torch.manual_seed(0)
         network = GradingNetwork(replace(TINY, context=context)).eval()
         assert torch.equal(network(crops).direct[:, 0], network(changed).direct[:, 0]) is same
-
-
-def test_grade__is_one_more_than_the_thresholds_passed() -> None:
-    above = torch.tensor([[-1.0, -2, -3, -4], [1.0, 0.5, -0.5, -1], [4.0, 3, 2, 1]])
-    assert grade_of(above).tolist() == [1, 3, 5]
-    probabilities = grade_probabilities(above)
-    assert probabilities.sum(dim=-1).tolist() == pytest.approx([1, 1, 1])
-    assert float(probabilities[1, 2]) == pytest.approx(float(torch.sigmoid(above[1, 1]) - torch.sigmoid(above[1, 2])))
 
 
 def test_noisy_or__is_one_minus_the_product_of_what_is_absent() -> None:

@@ -45,7 +45,7 @@ def training() -> list[GradedExam]:
 
 
 def located(training: list[GradedExam]) -> list[LocatedExam]:
-    return [LocatedExam(g.exam, g.gradings, g.exam.point_array, None, g.exam.slice_index) for g in training]
+    return [LocatedExam(g.exam, g.gradings, g.exam.point_array, g.exam.slice_index) for g in training]
 
 
 def test_fit__learns_dark_discs_from_bright_ones(training: list[GradedExam]) -> None:

@@ -1,0 +1,111 @@
+"""What the grading networks say of the keypoints found: the class, for discs the Pfirrmann grade, and signs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from spineone_core.anatomy import Structure
+from spineone_core.arrays import FloatArray
+from spineone_core.detection.calibration import Calibration, calibrate
+from spineone_core.detection.crops import crops_of, rows_of
+from spineone_core.findings import NotAnalysable, PfirrmannGrade, Reason
+from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.network.grading import (
+    PFIRRMANN_GRADES,
+    GradingConfig,
+    GradingEnsemble,
+    GradingLogits,
+    class_logits,
+)
+
+Grading = Mapping[Structure, GradingEnsemble]
+PFIRRMANN = "pfirrmann"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """What is said of one structure.
+
+    ``probability`` of degeneration is not calibrated yet. ``pfirrmann`` is None for vertebrae, and where the package has no
+    calibration for the grade. ``signs`` are calibrated probabilities of those signs that the package has a calibration for.
+    """
+
+    probability: float
+    pfirrmann: PfirrmannGrade | None
+    signs: tuple[tuple[str, float], ...]
+
+
+def calibration_key(structure: Structure, output: str) -> str:
+    """The key in a manifest's calibration of an output beside the class, e.g. ``disc.narrowing`` or ``disc.pfirrmann``."""
+    return f"{structure.value}.{output}"
+
+
+def grade_keypoints(
+    volume: SagittalVolume,
+    middle: int,
+    points: FloatArray,
+    grading: Grading,
+    calibration: Mapping[str, Calibration],
+    device: torch.device,
+) -> dict[int, Graded]:
+    """Place in the reading order -> what the grading networks say there, for the structures that have a network.
+
+    Parameters
+    ----------
+    middle
+        Index of the slice that the points (10, 2) lie on, column and row in source pixels.
+    grading
+        In evaluation mode, on ``device``.
+
+    Raises
+    ------
+    NotAnalysable
+        ``invalid_output`` if an output is not finite.
+    """
+    found: dict[int, Graded] = {}
+    for structure, ensemble in grading.items():
+        logits = _logits(ensemble, volume, middle, points, device)
+        for place, row in enumerate(rows_of(structure)):
+            one = GradingLogits(*(part[place : place + 1][None] for part in logits))
+            found[row] = _graded(one, ensemble.config, calibration)
+    return found
+
+
+@torch.inference_mode()
+def _logits(
+    ensemble: GradingEnsemble, volume: SagittalVolume, middle: int, points: FloatArray, device: torch.device
+) -> GradingLogits:
+    """The logits of the five levels on the CPU, averaged over slices."""
+    crops = crops_of(volume, middle, points, ensemble.config)
+    logits = GradingLogits(*(part.float().mean(dim=0).cpu() for part in ensemble(crops.to(device))))
+    if not all(bool(torch.isfinite(part).all()) for part in logits):
+        raise NotAnalysable(Reason.INVALID_OUTPUT, "the grading network's output is not finite")
+    return logits
+
+
+def _graded(logits: GradingLogits, config: GradingConfig, calibration: Mapping[str, Calibration]) -> Graded:
+    """``logits`` are of one structure: (1, 1) and (1, 1, n)."""
+    signs = []
+    for name, probability in zip(config.signs, torch.sigmoid(logits.signs[0, 0]).tolist(), strict=True):
+        scaling = calibration.get(calibration_key(config.structure, name))
+        if scaling is not None:
+            signs.append((name, calibrate(probability, scaling)))
+    scaling = calibration.get(calibration_key(config.structure, PFIRRMANN))
+    above = torch.sigmoid(logits.above[0, 0]).tolist()
+    return Graded(
+        probability=float(torch.sigmoid(class_logits(logits, config))[0, 0]),
+        pfirrmann=None if scaling is None or not above else _pfirrmann([calibrate(p, scaling) for p in above]),
+        signs=tuple(signs),
+    )
+
+
+def _pfirrmann(above: list[float]) -> PfirrmannGrade:
+    """From the probabilities that the grade is over 1, 2, 3, 4, which fall; the grade is the median of the five."""
+    edges = [1.0, *above, 0.0]
+    return PfirrmannGrade(
+        grade=1 + sum(p > 0.5 for p in above),
+        probabilities=tuple(edges[k] - edges[k + 1] for k in range(PFIRRMANN_GRADES)),
+    )
