@@ -101,7 +101,7 @@ def table5() -> VolumeRecipe:
 
 
 def grades() -> dict[Structure, GradingRecipe]:
-    """The grading networks: one for discs, one for vertebrae, each on its own crops."""
+    """The grading networks: one for discs, and one for vertebrae that begins with it; each on its own crops."""
     changes = CropChanges(
         jitter_mm=1.5,
         rotation_deg=6.0,
@@ -113,16 +113,21 @@ def grades() -> dict[Structure, GradingRecipe]:
         contrast_jitter=0.1,
         coarse=0.1,
     )
-    return {
-        structure: GradingRecipe(
-            name="grades",
-            network=GradingConfig(structure=structure, class_from="signs"),
-            changes=changes,
-            epochs=epochs,
-            learning_rate=3e-3,
-        )
-        for structure, epochs in ((Structure.DISC, 16), (Structure.VERTEBRA, 12))
-    }
+    discs = GradingRecipe(
+        name="grades",
+        network=GradingConfig(structure=Structure.DISC, class_from="signs"),
+        changes=changes,
+        epochs=16,
+        learning_rate=3e-3,
+    )
+    vertebrae = replace(
+        discs,
+        network=replace(discs.network, structure=Structure.VERTEBRA),
+        epochs=5,
+        learning_rate=2e-3,
+        begin_with=Structure.DISC,
+    )
+    return {Structure.DISC: discs, Structure.VERTEBRA: vertebrae}
 
 
 def grades_soft() -> dict[Structure, GradingRecipe]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
@@ -39,7 +40,10 @@ class Graded:
 
 
 def calibration_key(structure: Structure, output: str) -> str:
-    """The key in a manifest's calibration of an output beside the class, e.g. ``disc.narrowing`` or ``disc.pfirrmann``."""
+    """The key in a manifest's calibration of an output beside the class, e.g. ``disc.narrowing``.
+
+    ``disc.pfirrmann.1`` is that of a grade over 1.
+    """
     return f"{structure.value}.{output}"
 
 
@@ -93,17 +97,22 @@ def _graded(logits: GradingLogits, config: GradingConfig, calibration: Mapping[s
         scaling = calibration.get(calibration_key(config.structure, name))
         if scaling is not None:
             signs.append((name, calibrate(probability, scaling)))
-    scaling = calibration.get(calibration_key(config.structure, PFIRRMANN))
     above = torch.sigmoid(logits.above[0, 0]).tolist()
+    keys = [calibration_key(config.structure, f"{PFIRRMANN}.{k + 1}") for k in range(len(above))]
+    scaled = [calibrate(p, calibration[key]) for p, key in zip(above, keys, strict=True) if key in calibration]
     return Graded(
         probability=float(torch.sigmoid(class_logits(logits, config))[0, 0]),
-        pfirrmann=None if scaling is None or not above else _pfirrmann([calibrate(p, scaling) for p in above]),
+        pfirrmann=_pfirrmann(scaled) if len(scaled) == PFIRRMANN_GRADES - 1 else None,
         signs=tuple(signs),
     )
 
 
 def _pfirrmann(above: list[float]) -> PfirrmannGrade:
-    """From the probabilities that the grade is over 1, 2, 3, 4, which fall; the grade is the median of the five."""
+    """From the probabilities that the grade is over 1, 2, 3, 4; the grade is the median of the five.
+
+    Each threshold is calibrated for itself, so none may be likelier than the one before.
+    """
+    above = list(accumulate(above, min))
     edges = [1.0, *above, 0.0]
     return PfirrmannGrade(
         grade=1 + sum(p > 0.5 for p in above),

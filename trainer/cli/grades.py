@@ -83,8 +83,9 @@ def grades(
     ensembles: dict[Structure, GradingEnsemble] = {}
     for kind in wanted:
         learned = recipes[kind]
+        begin = None if learned.begin_with is None else out / learned.begin_with.value
         by_epoch = cross_validate(
-            training, located, learned, out / kind.value, folds=folds, every=every, seed=seed, log=_log
+            training, located, learned, out / kind.value, folds=folds, begin=begin, every=every, seed=seed, log=_log
         )
         found = CrossValidated(located=located, by_epoch=by_epoch, config=learned.network, folds=part)
         report = structure_report(found, error_rate=error_rate, band=band, samples=bootstrap)

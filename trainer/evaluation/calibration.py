@@ -61,11 +61,11 @@ def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
     CalibrationError
         If there are fewer than ten keypoints or only one class.
     """
-    logits, targets = _logits_and_targets(probabilities, labels)
+    logits, targets = logits_and_targets(probabilities, labels)
 
     def loss(parameters: FloatArray) -> float:
         slope, intercept = parameters
-        return _log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
+        return mean_log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
 
     slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return Calibration(slope=round(float(slope), 4), intercept=round(float(intercept), 4))
@@ -79,16 +79,17 @@ def fit_temperature(probabilities: FloatArray, labels: FloatArray) -> Calibratio
     CalibrationError
         As `fit_platt` does.
     """
-    logits, targets = _logits_and_targets(probabilities, labels)
+    logits, targets = logits_and_targets(probabilities, labels)
     found = minimize_scalar(
-        lambda log_slope: _log_loss(np.exp(log_slope) * logits, targets),
+        lambda log_slope: mean_log_loss(np.exp(log_slope) * logits, targets),
         bounds=(-np.log(20), np.log(20)),
         method="bounded",
     )
     return Calibration(slope=round(float(np.exp(found.x)), 4))
 
 
-def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+def logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logits and Platt's smoothed targets; raises ``CalibrationError`` as `fit_platt` does."""
     classes = len(set(labels.tolist()))
     if len(labels) < 10 or classes < 2:
         raise CalibrationError(f"{len(labels)} keypoints of {classes} classes are too few to calibrate on")
@@ -98,7 +99,8 @@ def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[
     return np.log(clipped / (1 - clipped)), targets
 
 
-def _log_loss(logits: FloatArray, targets: FloatArray) -> float:
+def mean_log_loss(logits: FloatArray, targets: FloatArray) -> float:
+    """The mean binary cross entropy."""
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 

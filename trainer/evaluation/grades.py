@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from spineone_core.anatomy import Grade
@@ -19,6 +20,8 @@ from trainer.evaluation.calibration import (
     decided_band,
     expected_calibration_error,
     fit_platt,
+    logits_and_targets,
+    mean_log_loss,
 )
 
 # Values of levels, or a mask of levels.
@@ -89,17 +92,40 @@ def cross_calibrated_outputs(judged: Judged) -> Judged:
     above, signs = judged.said_above.copy(), judged.said_signs.copy()
     for fold in np.unique(judged.folds):
         inside, others = judged.folds == fold, judged.at(judged.folds != fold)
-        if above.shape[1]:
-            above[inside], _ = applied(above[inside], pfirrmann_calibration(others))
+        for column, scaling in enumerate(pfirrmann_calibration(others)):
+            above[inside, column], _ = applied(above[inside, column], scaling)
         for place in range(signs.shape[1]):
             signs[inside, place], _ = applied(signs[inside, place], sign_calibration(others, place))
-    return replace(judged, said_above=above, said_signs=signs)
+    return replace(judged, said_above=np.minimum.accumulate(above, axis=1), said_signs=signs)
 
 
-def pfirrmann_calibration(judged: Judged) -> Calibration:
-    """One scaling for all four thresholds of the grade, so that their order stays."""
-    known = judged.found.astype(bool)[:, None] & np.isfinite(judged.above)
-    return fit_platt(judged.said_above[known], judged.above[known])
+def pfirrmann_calibration(judged: Judged) -> list[Calibration]:
+    """The scaling of each threshold of the grade: one slope for all and an intercept for each; none for vertebrae.
+
+    The thresholds that a network learns in few steps lie too near to each other, so each needs an intercept of its own. With
+    one slope their order is the same for every level.
+
+    Raises
+    ------
+    CalibrationError
+        If a threshold has fewer than ten levels or only one class.
+    """
+    rows = judged.found.astype(bool) & np.isfinite(judged.above).all(axis=1)
+    columns = [
+        logits_and_targets(judged.said_above[rows, k], judged.above[rows, k]) for k in range(judged.above.shape[1])
+    ]
+    if not columns:
+        return []
+
+    def loss(parameters: FloatArray) -> float:
+        slope, intercepts = parameters[0], parameters[1:]
+        each = [mean_log_loss(slope * x + b, y) for (x, y), b in zip(columns, intercepts, strict=True)]
+        return sum(each) + 1e-3 * float(((parameters - start) ** 2).sum())
+
+    start = np.array([1.0] + [0.0] * len(columns))
+    found = minimize(loss, start, method="BFGS").x
+    slope = round(float(found[0]), 4)
+    return [Calibration(slope=slope, intercept=round(float(b), 4)) for b in found[1:]]
 
 
 def sign_calibration(judged: Judged, place: int) -> Calibration:

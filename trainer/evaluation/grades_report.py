@@ -102,8 +102,8 @@ def calibrations_of(found: CrossValidated, *, error_rate: float, band: str) -> d
     structure = found.config.structure
     judged = found.judged(max(found.by_epoch), found.config.class_from)
     result = {structure.value: calibration_from(judged, error_rate=error_rate, band=band)}
-    if structure is Structure.DISC:
-        result[calibration_key(structure, PFIRRMANN)] = pfirrmann_calibration(judged)
+    for k, scaling in enumerate(pfirrmann_calibration(judged), start=1):
+        result[calibration_key(structure, f"{PFIRRMANN}.{k}")] = scaling
     for place, (name, sign) in enumerate(_signs(judged, found.config.signs).items()):
         fewer = sign["known"] * min(sign["share"], 1 - sign["share"])
         if sign["auc"] >= SIGN_AUC and fewer >= SIGN_LEVELS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def cross_validate(
     folder: Path,
     *,
     folds: int,
+    begin: Path | None = None,
     every: int = 0,
     seed: int = 0,
     log: Callable[[str], None] = print,
@@ -40,7 +41,8 @@ def cross_validate(
     """Train the network of every fold that ``folder`` does not hold yet, and grade the fold's measured exams with it.
 
     All exams of a patient are in the same fold. A fold is one file of weights and one of predictions, written when it is
-    complete; a killed run goes on with the next fold.
+    complete; a killed run goes on with the next fold. ``begin`` is the folder of another structure's cross-validation, whose
+    network of the same fold is begun with: it saw nothing of the fold's patients either.
 
     Returns
     -------
@@ -49,55 +51,88 @@ def cross_validate(
     Raises
     ------
     TrainingError
-        If a fold in the folder has another recipe, seed or data.
+        If a fold in the folder has another recipe, seed or data, or if ``begin`` lacks a fold or has other patients in it.
     """
     part = fold_of((exam.exam.patient for exam in training), folds, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = _fingerprint(training, recipe, folds, seed)
-    unseen = [exam for exam in measured if exam.points is not None]
-    crops = {e.exam.exam_id: e.crops(recipe.network) for e in unseen}
+    seen = {e.exam.exam_id: (e.exam.patient, e.crops(recipe.network)) for e in measured if e.points is not None}
     result: dict[int, dict[str, Grades]] = {}
     for fold in range(folds):
-        predictions = folder / f"fold{fold}.json"
-        if not predictions.exists():
+        held_out = sorted(patient for patient, its_fold in part.items() if its_fold == fold)
+        first = None if begin is None else _Fold.read(begin, fold)
+        if first is not None and first.patients != held_out:
+            raise TrainingError(f"{begin}: fold {fold} holds out other patients; give the same folds, seed and data")
+        fingerprint = _fingerprint(training, recipe, folds, seed, first)
+        if not (folder / f"fold{fold}.json").exists():
             log(f"{recipe.name}, {recipe.network.structure}, fold {fold + 1} of {folds}")
             learned = [exam for exam in training if part[exam.exam.patient] != fold]
-            held_out = [exam.exam.exam_id for exam in unseen if part.get(exam.exam.patient) == fold]
+            graded = {exam_id: crops for exam_id, (patient, crops) in seen.items() if patient in held_out}
             looks: dict[int, dict[str, Grades]] = {}
 
-            def look(epoch: int, network: GradingNetwork, ids: list[str] = held_out, kept: Any = looks) -> None:
-                kept[epoch] = {exam_id: grade(network, crops[exam_id]) for exam_id in ids}
+            def look(epoch: int, network: GradingNetwork, of: Any = graded, kept: Any = looks) -> None:
+                kept[epoch] = {exam_id: grade(network, crops) for exam_id, crops in of.items()}
 
-            network = fit_grading(learned, recipe, seed=seed + fold, every=every, look=look, log=log)
+            before = None if first is None or begin is None else first.network(begin, fold)
+            network = fit_grading(learned, recipe, seed=seed + fold, begin=before, every=every, look=look, log=log)
             look(recipe.epochs, network)
-            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / f"fold{fold}.safetensors")
-            content = {"fingerprint": fingerprint, "recipe": recipe.to_json(), "grades": looks}
-            temporary = predictions.with_suffix(".tmp")
-            temporary.write_text(json.dumps(content), encoding="utf-8")
-            temporary.replace(predictions)
-        content = json.loads(predictions.read_text(encoding="utf-8"))
-        if content["fingerprint"] != fingerprint:
-            raise TrainingError(f"{predictions}: made with another recipe, seed or data; give another folder")
-        for epoch, grades in content["grades"].items():
-            result.setdefault(int(epoch), {}).update(grades)
+            _Fold(fingerprint, recipe.to_json(), held_out, looks).write(folder, fold, network)
+        done = _Fold.read(folder, fold)
+        if done.fingerprint != fingerprint:
+            raise TrainingError(f"{folder}: fold {fold} has another recipe, seed or data; give another folder")
+        for epoch, grades in done.grades.items():
+            result.setdefault(epoch, {}).update(grades)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """What is kept of a fold beside its weights: its recipe, the patients held out, and epoch -> exam -> logits of these."""
+
+    fingerprint: str
+    recipe: dict[str, Any]
+    patients: list[str]
+    grades: dict[int, dict[str, Grades]]
+
+    def write(self, folder: Path, fold: int, network: GradingNetwork) -> None:
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / f"fold{fold}.safetensors")
+        temporary = folder / f"fold{fold}.tmp"
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.replace(folder / f"fold{fold}.json")
+
+    @classmethod
+    def read(cls, folder: Path, fold: int) -> _Fold:
+        """Raises ``TrainingError`` if the folder does not hold the fold."""
+        path = folder / f"fold{fold}.json"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path}: cannot be read: {error}") from error
+        grades = {int(epoch): exams for epoch, exams in content["grades"].items()}
+        return cls(content["fingerprint"], content["recipe"], content["patients"], grades)
+
+    def network(self, folder: Path, fold: int) -> GradingNetwork:
+        return _load(folder / f"fold{fold}.safetensors", GradingConfig.from_json(self.recipe["network"]))
 
 
 def load_members(folder: Path, config: GradingConfig, folds: int) -> list[GradingNetwork]:
     """The networks of all folds, in evaluation mode."""
-    members = []
-    for fold in range(folds):
-        network = GradingNetwork(config)
-        network.load_state_dict(load_file(folder / f"fold{fold}.safetensors"))
-        members.append(network.eval())
-    return members
+    return [_load(folder / f"fold{fold}.safetensors", config) for fold in range(folds)]
 
 
-def _fingerprint(training: Sequence[GradedExam], recipe: GradingRecipe, folds: int, seed: int) -> str:
+def _load(path: Path, config: GradingConfig) -> GradingNetwork:
+    network = GradingNetwork(config)
+    network.load_state_dict(load_file(path))
+    return network.eval()
+
+
+def _fingerprint(
+    training: Sequence[GradedExam], recipe: GradingRecipe, folds: int, seed: int, first: _Fold | None
+) -> str:
     network = replace(recipe.network, class_from="direct", members=1)  # neither changes what is learned
     content = hashlib.sha256(
         json.dumps([replace(recipe, network=network).to_json(), folds, seed], sort_keys=True).encode()
     )
+    content.update(b"" if first is None else first.fingerprint.encode())
     for graded in training:
         content.update(graded.exam.exam_id.encode())
         content.update(np.ascontiguousarray(graded.pictures).tobytes())

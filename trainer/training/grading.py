@@ -13,10 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from spineone_core.anatomy import Structure
 from spineone_core.network.grading import GradingConfig, GradingLogits, GradingNetwork
 from trainer.samples.graded import CropChanges, GradedExam, GradeTargets, random_crops, targets_of
 from trainer.training.run import warmed_average
 from trainer.training.run_folder import TrainingError
+
+# What the networks of discs and vertebrae may have in common: everything below the outputs.
+SHARED = ("stem.", "stages.", "mix.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,8 @@ class GradingRecipe:
 
     A batch holds ``batch`` exams, five crops each. The learning rate rises over a tenth of the steps and falls to 0 as a
     cosine; weights are averaged with ``average_decay``. ``grade_weight`` and ``sign_weight`` weigh the losses of the Pfirrmann
-    grade and of the signs beside the class. ``soft_bulge`` as in `trainer.samples.graded.targets_of`.
+    grade and of the signs beside the class. ``soft_bulge`` as in `trainer.samples.graded.targets_of`. ``begin_with`` names the
+    structure whose network of the same fold gives the weights below the outputs to begin with.
     """
 
     name: str
@@ -39,10 +44,12 @@ class GradingRecipe:
     grade_weight: float = 1.0
     sign_weight: float = 1.0
     soft_bulge: float = 1.0
+    begin_with: Structure | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return {**asdict(self), "network": self.network.to_json()}
+        first = None if self.begin_with is None else self.begin_with.value
+        return {**asdict(self), "network": self.network.to_json(), "begin_with": first}
 
 
 def fit_grading(
@@ -50,13 +57,15 @@ def fit_grading(
     recipe: GradingRecipe,
     *,
     seed: int,
+    begin: GradingNetwork | None = None,
     every: int = 0,
     look: Callable[[int, GradingNetwork], None] = lambda epoch, network: None,
     log: Callable[[str], None] = print,
 ) -> GradingNetwork:
     """Train one network on the CPU and return its averaged weights.
 
-    ``look`` sees the averaged network after every ``every`` epochs (0: never). Randomness depends on the seed alone.
+    ``begin`` gives the weights below the outputs to begin with. ``look`` sees the averaged network after every ``every`` epochs
+    (0: never). Randomness depends on the seed alone.
 
     Raises
     ------
@@ -68,6 +77,9 @@ def fit_grading(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = GradingNetwork(recipe.network).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if begin is not None:
+        shared = {name: t for name, t in begin.state_dict().items() if name.startswith(SHARED)}
+        network.load_state_dict({**network.state_dict(), **shared})
     average = AveragedModel(network, avg_fn=warmed_average(recipe.average_decay), use_buffers=True)
     averaged = cast(GradingNetwork, average.module)
     steps = -(-len(exams) // recipe.batch)

@@ -85,7 +85,7 @@ def test_grades__writes_targets_beside_results(
     assert sum(map(sum, content["structures"]["disc"]["confusion"])) == 45
     package = load_package(tmp_path / "run" / "package")
     assert {s.value: len(e.members) for s, e in package.grading.items()} == {"disc": 3, "vertebra": 3}
-    assert set(package.manifest.calibration) >= {"disc", "vertebra", "disc.pfirrmann"}
+    assert set(package.manifest.calibration) >= {"disc", "vertebra", "disc.pfirrmann.1", "disc.pfirrmann.4"}
     kept = content["structures"]["disc"]["calibration"]["disc"]
     assert package.manifest.calibration["disc"] == Calibration.from_json(kept)
     text = (tmp_path / "run" / "grades.md").read_text()

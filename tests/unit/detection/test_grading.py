@@ -72,7 +72,7 @@ def test_detector__class_grade_and_signs_come_from_the_grading_network(
         shipped,
         {Structure.DISC: constant(2.0, 1.0)},
         disc=scaling,
-        disc_pfirrmann=Calibration(slope=2.0),
+        **{f"disc_pfirrmann.{k}": Calibration(slope=2.0) for k in range(1, 5)},
         disc_narrowing=Calibration(intercept=-1.0),
     )
     found = detector.detect(volume)
@@ -142,3 +142,14 @@ def test_package__of_before_loads_without_grading(tmp_path: Path, shipped: Model
     del manifest["grading"]
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     assert load_package(tmp_path).grading == {}
+
+
+def test_detector__grades_stay_in_order_whatever_their_calibration(
+    shipped: ModelPackage, volume: SagittalVolume
+) -> None:
+    scalings = {f"disc_pfirrmann.{k}": Calibration(intercept=0.0 if k < 3 else 5.0) for k in range(1, 5)}
+    detector = graded(shipped, {Structure.DISC: constant(0.0, 1.0)}, **scalings)
+    found = detector.detect(volume).findings[1].pfirrmann
+    assert found is not None
+    assert min(found.probabilities) >= 0
+    assert sum(found.probabilities) == pytest.approx(1)

@@ -15,9 +15,11 @@ from trainer.evaluation.grades import (
     calibration_from,
     class_figures,
     cross_calibrated,
+    cross_calibrated_outputs,
     figures_of,
     intervals,
     macro_f1,
+    pfirrmann_calibration,
     pfirrmann_figures,
     quadratic_kappa,
 )
@@ -107,6 +109,22 @@ def test_cross_calibration__mends_overconfidence() -> None:
     assert figures_of(mended)["ece"] < 0.05 < figures_of(levels)["ece"]
     assert figures_of(mended)["log_loss"] < figures_of(levels)["log_loss"]
     assert figures_of(mended)["auc"] == figures_of(levels)["auc"]
+
+
+def test_pfirrmann__thresholds_that_lie_too_near_are_set_apart() -> None:
+    rng = np.random.default_rng(0)
+    severity = rng.normal(0, 3, 600)
+    truth = 1 + (severity[:, None] + rng.logistic(0, 1, (600, 1)) > np.array([-4.0, -1.5, 1.5, 4.0])).sum(axis=1)
+    near = 1 / (1 + np.exp(-(severity[:, None] - np.array([-0.3, -0.1, 0.1, 0.3]))))
+    levels = replace(judged(600), above=over(truth.astype(float)), said_above=near)
+    mended = cross_calibrated_outputs(levels)
+    assert (np.diff(mended.said_above, axis=1) <= 0).all()
+    before, after = pfirrmann_figures(levels), pfirrmann_figures(mended)
+    assert before["pfirrmann_within_one"] < 0.9 < after["pfirrmann_within_one"]
+    assert after["pfirrmann_kappa"] > before["pfirrmann_kappa"]
+    found = pfirrmann_calibration(levels)
+    assert [c.slope for c in found] == [pytest.approx(1, abs=0.2)] * 4
+    assert [c.intercept for c in found] == pytest.approx([3.7, 1.4, -1.4, -3.7], abs=0.7)
 
 
 @pytest.mark.parametrize("seed", range(5))

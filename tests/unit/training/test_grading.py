@@ -132,5 +132,27 @@ def test_cross_validation__goes_on_where_it_stopped(
 
     monkeypatch.setattr(cross_validation, "fit_grading", never)
     assert cross_validate(training, measured, TINY, tmp_path, folds=2, log=lambda line: None) == whole
-    with pytest.raises(TrainingError, match=r"fold0\.json: made with another recipe, seed or data"):
+    with pytest.raises(TrainingError, match="fold 0 has another recipe, seed or data"):
         cross_validate(training, measured, replace(TINY, soft_bulge=0.7), tmp_path, folds=2, log=lambda line: None)
+
+
+def test_cross_validation__begins_with_the_network_that_saw_as_little(
+    tmp_path: Path, training: list[GradedExam]
+) -> None:
+    vertebrae = replace(
+        TINY, network=replace(TINY.network, structure=Structure.VERTEBRA), begin_with=Structure.DISC, learning_rate=1e-9
+    )
+    quiet: dict[str, Any] = {"folds": 2, "log": lambda line: None}
+    with pytest.raises(TrainingError, match=r"fold0\.json: cannot be read"):
+        cross_validate(training, located(training), vertebrae, tmp_path / "v", begin=tmp_path / "d", **quiet)
+    cross_validate(training, located(training), TINY, tmp_path / "d", **quiet)
+    cross_validate(training, located(training), vertebrae, tmp_path / "v", begin=tmp_path / "d", **quiet)
+    before, after = (load_members(tmp_path / n, r.network, 2) for n, r in (("d", TINY), ("v", vertebrae)))
+    for first, then in zip(before, after, strict=True):
+        # Nothing is learned at such a rate.
+        assert torch.allclose(first.mix[0].weight, then.mix[0].weight, atol=1e-6)
+        assert then.sign.weight.shape != first.sign.weight.shape
+    assert not torch.allclose(after[0].mix[0].weight, after[1].mix[0].weight, atol=1e-3)
+    moved = [replace(g, exam=replace(g.exam, patient=f"other {n}")) for n, g in enumerate(training)]
+    with pytest.raises(TrainingError, match="fold 0 holds out other patients"):
+        cross_validate(moved, located(moved), vertebrae, tmp_path / "w", begin=tmp_path / "d", **quiet)
