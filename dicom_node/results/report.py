@@ -46,8 +46,11 @@ from dicom_node.results.codes import (
     NORMALITY,
     NOT_ATTEMPTED,
     PERCENT,
+    PFIRRMANN,
+    PFIRRMANN_GRADES,
     PROBABILITY,
     PROCEDURE,
+    SIGNS,
     SITES,
     SUMMARY_OF_ANALYSES,
     TITLE,
@@ -81,6 +84,7 @@ def build_report(
     predecessor: Predecessor | None = None,
     degenerative: Mapping[Structure, CodedConcept] = MappingProxyType({}),
     in_space: bool = False,
+    grades: bool = False,
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -107,6 +111,8 @@ def build_report(
     in_space
         Whether to write points as SCOORD3D in patient coordinates instead of as SCOORD on the slice. That happens only
         if the class can hold them (Comprehensive 3D SR) and the slice names its frame of reference.
+    grades
+        Whether to write the Pfirrmann grades of discs and the probabilities of signs, where the model says them.
 
     Raises
     ------
@@ -122,7 +128,7 @@ def build_report(
         report.PredecessorDocumentsSequence = DicomSequence([predecessor_reference(detection.study_uid, predecessor)])
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
     frame = frame_of_reference(slice_header) if in_space and kind is REPORT else ""
-    content = _content(detection, slice_header, sources, predecessor is not None, degenerative, frame)
+    content = _content(detection, slice_header, sources, predecessor is not None, degenerative, frame, grades)
     add_content(report, content)
     return settled(report)
 
@@ -154,6 +160,7 @@ def _content(
     superseding: bool,
     degenerative: Mapping[Structure, CodedConcept],
     frame_of_reference: str,
+    grades: bool,
 ) -> ContainerContentItem:
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
@@ -167,7 +174,7 @@ def _content(
         )
     )
     items.extend(image_library(sources))
-    items.append(_measurements(detection, slice_header, degenerative, frame_of_reference))
+    items.append(_measurements(detection, slice_header, degenerative, frame_of_reference, grades))
     items.append(comments(detection, superseding))
     root.ContentSequence = items
     return root
@@ -178,6 +185,7 @@ def _measurements(
     slice_header: Dataset | None,
     degenerative: Mapping[Structure, CodedConcept],
     frame_of_reference: str,
+    grades: bool,
 ) -> ContainerContentItem:
     container = ContainerContentItem(
         name=codes.DCM.ImagingMeasurements, relationship_type=RelationshipTypeValues.CONTAINS
@@ -192,7 +200,7 @@ def _measurements(
             if frame_of_reference
             else _point(finding, slice_header, detection.frame_number)
         )
-        container.ContentSequence.extend(_finding_group(detection, finding, region, degenerative))
+        container.ContentSequence.extend(_finding_group(detection, finding, region, degenerative, grades))
     return container
 
 
@@ -215,11 +223,18 @@ def _finding_group(
     finding: Finding,
     region: ImageRegion | ImageRegion3D,
     degenerative: Mapping[Structure, CodedConcept],
+    grades: bool,
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     measurements = [_percent(PROBABILITY, finding.probability)]
     if finding.decided:
         # The certainty of the class that Finding names, so that the number fits what is written beside it.
         measurements.append(_percent(CERTAINTY, max(finding.probability, 1 - finding.probability)))
+    evaluations = [QualitativeEvaluation(name=NORMALITY, value=normality(finding))]
+    if grades:
+        measurements += [_percent(SIGNS[name], probability) for name, probability in finding.signs]
+        if finding.pfirrmann is not None:
+            grade = PFIRRMANN_GRADES[finding.pfirrmann.grade]
+            evaluations.append(QualitativeEvaluation(name=PFIRRMANN, value=grade))
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(detection.study_uid, finding.landmark), identifier=tracking_identifier(finding.landmark)
@@ -229,7 +244,7 @@ def _finding_group(
         finding_sites=[FindingSite(anatomic_location=SITES[finding.level])],
         algorithm_id=_algorithm(detection.model),
         measurements=measurements,
-        qualitative_evaluations=[QualitativeEvaluation(name=NORMALITY, value=normality(finding))],
+        qualitative_evaluations=evaluations,
     )
 
 
