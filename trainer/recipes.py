@@ -122,7 +122,7 @@ def grades() -> dict[Structure, GradingRecipe]:
     )
     vertebrae = replace(
         discs,
-        network=replace(discs.network, structure=Structure.VERTEBRA),
+        network=replace(discs.network, structure=Structure.VERTEBRA, class_from="joined"),
         epochs=5,
         learning_rate=2e-3,
         begin_with=Structure.DISC,

@@ -70,11 +70,13 @@ def grade_keypoints(
         ``invalid_output`` if an output is not finite.
     """
     found: dict[int, Graded] = {}
-    for structure, ensemble in grading.items():
-        logits = _logits(ensemble, volume, middle, points, device)
+    said = {s: _logits(ensemble, volume, middle, points, device) for s, ensemble in grading.items()}
+    for structure, logits in said.items():
+        config = grading[structure].config
+        classes = torch.sigmoid(class_logits(logits, config, said.get(Structure.DISC))).tolist()
         for place, row in enumerate(rows_of(structure)):
-            one = GradingLogits(*(part[place : place + 1][None] for part in logits))
-            found[row] = _graded(one, ensemble.config, calibration)
+            one = GradingLogits(*(part[place] for part in logits))
+            found[row] = _graded(one, classes[place], config, calibration)
     return found
 
 
@@ -90,18 +92,20 @@ def _logits(
     return logits
 
 
-def _graded(logits: GradingLogits, config: GradingConfig, calibration: Mapping[str, Calibration]) -> Graded:
-    """``logits`` are of one structure: (1, 1) and (1, 1, n)."""
+def _graded(
+    logits: GradingLogits, probability: float, config: GradingConfig, calibration: Mapping[str, Calibration]
+) -> Graded:
+    """``logits`` are of one structure: (), (4,) or (0,), and (n,)."""
     signs = []
-    for name, probability in zip(config.signs, torch.sigmoid(logits.signs[0, 0]).tolist(), strict=True):
+    for name, sign in zip(config.signs, torch.sigmoid(logits.signs).tolist(), strict=True):
         scaling = calibration.get(calibration_key(config.structure, name))
         if scaling is not None:
-            signs.append((name, calibrate(probability, scaling)))
-    above = torch.sigmoid(logits.above[0, 0]).tolist()
+            signs.append((name, calibrate(sign, scaling)))
+    above = torch.sigmoid(logits.above).tolist()
     keys = [calibration_key(config.structure, f"{PFIRRMANN}.{k + 1}") for k in range(len(above))]
     scaled = [calibrate(p, calibration[key]) for p, key in zip(above, keys, strict=True) if key in calibration]
     return Graded(
-        probability=float(torch.sigmoid(class_logits(logits, config))[0, 0]),
+        probability=probability,
         pfirrmann=_pfirrmann(scaled) if len(scaled) == PFIRRMANN_GRADES - 1 else None,
         signs=tuple(signs),
     )

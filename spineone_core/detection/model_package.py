@@ -205,6 +205,8 @@ def _build(
         if domain is not None:
             _fill(domain, checks)
         grading = {config.structure: GradingEnsemble(config) for config in manifest.grading.values()}
+        if Structure.DISC not in grading and any(e.config.class_from == "joined" for e in grading.values()):
+            raise ConfigError("the class of vertebrae is joined with that of discs, but no network looks at these")
         for structure, ensemble in grading.items():
             _fill(ensemble, _taken(grades, f"{structure.value}."))
     except (SafetensorError, RuntimeError, ConfigError) as error:

@@ -23,8 +23,9 @@ DISC_SIGNS = ("narrowing", "bulging", "upper_endplate", "lower_endplate", "modic
 # What makes a vertebra "degenerative" by the data's definition: at the disc above it and at the disc below it.
 VERTEBRA_SIGNS = ("modic_above", "upper_endplate", "modic_below", "lower_endplate")
 SIGNS: dict[Structure, tuple[str, ...]] = {Structure.DISC: DISC_SIGNS, Structure.VERTEBRA: VERTEBRA_SIGNS}
-# How the class of a structure comes about: from an output of its own, from its signs, or from the mean of both logits.
-CLASS_FROM = ("direct", "signs", "mean")
+# How the class of a structure comes about: from an output of its own, from its signs, from the mean of both logits, or, of a
+# vertebra, from its signs joined with those that the disc network sees at the neighbouring discs.
+CLASS_FROM = ("direct", "signs", "mean", "joined")
 LEVELS = 5
 
 
@@ -65,6 +66,8 @@ class GradingConfig:
             )
         if self.class_from not in CLASS_FROM:
             raise ValueError(f"class_from {self.class_from!r}; allowed: {', '.join(CLASS_FROM)}")
+        if self.class_from == "joined" and self.structure is Structure.DISC:
+            raise ValueError("class_from 'joined' is for vertebrae, which have discs beside them")
 
     @property
     def signs(self) -> tuple[str, ...]:
@@ -174,11 +177,16 @@ class GradingEnsemble(nn.Module):
         return GradingLogits(*(torch.stack(parts).mean(dim=0) for parts in zip(*each, strict=True)))
 
 
-def class_logits(logits: GradingLogits, config: GradingConfig) -> Tensor:
+def class_logits(logits: GradingLogits, config: GradingConfig, discs: GradingLogits | None = None) -> Tensor:
     """(B, 5) logits of "degenerative", as ``config.class_from`` says.
 
     From the signs of a vertebra it is their noisy-OR: the class holds if any sign does. A disc's is the noisy-OR of bulging
-    and of a Pfirrmann grade of 3 or more.
+    and of a Pfirrmann grade of 3 or more. ``discs`` are the logits of the discs of the same spines, for ``joined``.
+
+    Raises
+    ------
+    ValueError
+        If the class is joined and there are no discs.
     """
     if config.class_from == "direct":
         return logits.direct
@@ -186,8 +194,24 @@ def class_logits(logits: GradingLogits, config: GradingConfig) -> Tensor:
         causes = torch.cat([logits.above[..., 1:2], logits.signs[..., 1:2]], dim=-1)
     else:
         causes = logits.signs
-    joined = noisy_or(causes)
-    return joined if config.class_from == "signs" else (joined + logits.direct) / 2
+    if config.class_from == "joined":
+        if discs is None:
+            raise ValueError("the class of vertebrae is joined with that of discs, but no network looks at these")
+        causes = joined_signs(causes, discs.signs)
+    either = noisy_or(causes)
+    return (either + logits.direct) / 2 if config.class_from == "mean" else either
+
+
+def joined_signs(vertebrae: Tensor, discs: Tensor) -> Tensor:
+    """(..., 5, 4) signs of vertebrae and (..., 5, 5) of discs -> (..., 5, 4) mean logit of both looks at the same place.
+
+    The disc above a vertebra is that of the place before; no network looks at T12-L1, so the upper signs of L1 stay as they
+    are.
+    """
+    modic, upper, lower = (discs[..., DISC_SIGNS.index(name)] for name in ("modic", "upper_endplate", "lower_endplate"))
+    seen = torch.stack([modic.roll(1, -1), lower.roll(1, -1), modic, upper], dim=-1)
+    seen[..., 0, :2] = vertebrae[..., 0, :2]
+    return (vertebrae + seen) / 2
 
 
 def noisy_or(logits: Tensor) -> Tensor:

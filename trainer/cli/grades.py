@@ -34,7 +34,7 @@ from trainer.evaluation.grades_report import CrossValidated, calibrations_of, st
 from trainer.evaluation.located import LocatedExam, locate_exam
 from trainer.recipes import GRADING_RECIPES, find_grading_recipes
 from trainer.samples.graded import GradedExam, graded_exam
-from trainer.training.cross_validation import cross_validate, fold_of, load_members
+from trainer.training.cross_validation import cross_validate, fold_of, last_grades, load_members
 
 TEST = "test"
 
@@ -87,7 +87,8 @@ def grades(
         by_epoch = cross_validate(
             training, located, learned, out / kind.value, folds=folds, begin=begin, every=every, seed=seed, log=_log
         )
-        found = CrossValidated(located=located, by_epoch=by_epoch, config=learned.network, folds=part)
+        discs = None if begin is None else last_grades(begin, folds)
+        found = CrossValidated(located=located, by_epoch=by_epoch, config=learned.network, folds=part, discs=discs)
         report = structure_report(found, error_rate=error_rate, band=band, samples=bootstrap)
         members = load_members(out / kind.value, learned.network, folds)
         ensembles[kind] = GradingEnsemble(replace(learned.network, members=folds), members)

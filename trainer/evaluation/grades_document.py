@@ -8,7 +8,12 @@ from typing import Any
 
 from spineone_core.anatomy import Structure
 
-_WAYS = {"direct": "an output of its own", "signs": "its signs (noisy-OR)", "mean": "the mean of both logits"}
+_WAYS = {
+    "direct": "an output of its own",
+    "signs": "its signs (noisy-OR)",
+    "mean": "the mean of both logits",
+    "joined": "its signs, each joined with what the disc network sees at the discs beside it (noisy-OR)",
+}
 _BANDS = {
     "class": "of all levels of a true class at most the rate is called the other (`calibrate`)",
     "decided": "of the decided levels of a true class at most the rate is called the other",

@@ -38,17 +38,26 @@ SIGN_AUC, SIGN_LEVELS = 0.8, 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossValidated:
-    """The exams graded out of their fold: logits by epoch and exam, and each patient's fold."""
+    """The exams graded out of their fold: logits by epoch and exam, and each patient's fold.
+
+    ``discs`` are the logits of the discs by exam, from the same folds, where vertebrae may be joined with these.
+    """
 
     located: Sequence[LocatedExam]
     by_epoch: Mapping[int, Mapping[str, Grades]]
     config: GradingConfig
     folds: Mapping[str, int]
+    discs: Mapping[str, Grades] | None = None
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways to a class that there are."""
+        return tuple(way for way in CLASS_FROM if way != "joined" or self.discs is not None)
 
     def judged(self, epoch: int, class_from: str) -> Judged:
         """The levels as one way of coming to a class has them, before calibration."""
         config = replace(self.config, class_from=class_from)
-        return judged_of(self.located, self.by_epoch[epoch], config, self.folds)
+        return judged_of(self.located, self.by_epoch[epoch], config, self.folds, self.discs)
 
 
 def structure_report(found: CrossValidated, *, error_rate: float, band: str, samples: int) -> dict[str, Any]:
@@ -72,10 +81,10 @@ def structure_report(found: CrossValidated, *, error_rate: float, band: str, sam
         "patients": len(set(judged.patients.tolist())),
         "figures": measure(judged),
         "log_loss_by_epoch": {
-            str(epoch): {way: class_figures(calibrated(epoch, way))["log_loss"] for way in CLASS_FROM}
+            str(epoch): {way: class_figures(calibrated(epoch, way))["log_loss"] for way in found.ways}
             for epoch in sorted(found.by_epoch)
         },
-        "by_class_from": {way: figures_of(calibrated(last, way)) for way in CLASS_FROM},
+        "by_class_from": {way: figures_of(calibrated(last, way)) for way in found.ways},
         "by_band": {name: class_figures(calibrated(last, config.class_from, name)) for name in BANDS},
         "signs": _signs(judged, config.signs),
         "calibration": {

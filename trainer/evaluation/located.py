@@ -79,7 +79,11 @@ def grade(network: nn.Module, crops: Tensor) -> Grades:
 
 
 def judged_of(
-    located: Sequence[LocatedExam], grades: Mapping[str, Grades], config: GradingConfig, folds: Mapping[str, int]
+    located: Sequence[LocatedExam],
+    grades: Mapping[str, Grades],
+    config: GradingConfig,
+    folds: Mapping[str, int],
+    discs: Mapping[str, Grades] | None = None,
 ) -> Judged:
     """The levels of the exams, exam by exam and top to bottom, not calibrated yet.
 
@@ -89,15 +93,30 @@ def judged_of(
         Logits by exam; exams that the detector refused have none and count as missed.
     folds
         Patient -> fold; 0 for a patient who is in none.
+    discs
+        Logits of the discs by exam, for vertebrae whose class is joined with these.
     """
-    return _stacked([_judged(one, grades.get(one.exam.exam_id), config, folds) for one in located])
+    parts = []
+    for one in located:
+        exam_id = one.exam.exam_id
+        parts.append(_judged(one, grades.get(exam_id), config, folds, None if discs is None else discs.get(exam_id)))
+    return _stacked(parts)
 
 
-def _judged(one: LocatedExam, grades: Grades | None, config: GradingConfig, folds: Mapping[str, int]) -> Judged:
+def _judged(
+    one: LocatedExam,
+    grades: Grades | None,
+    config: GradingConfig,
+    folds: Mapping[str, int],
+    discs: Grades | None,
+) -> Judged:
     targets, rows = targets_of(one.exam, one.gradings, config.structure), rows_of(config.structure)
     blank = GradingLogits(torch.zeros(5), torch.zeros(targets.above.shape), torch.zeros(targets.signs.shape))
-    logits = blank if grades is None else GradingLogits(*(torch.tensor(grades[name]) for name in GradingLogits._fields))
-    raw = torch.sigmoid(class_logits(logits, config)).double().numpy()
+    if grades is None:
+        logits, raw = blank, np.full(5, 0.5)
+    else:
+        logits, beside = _tensors(grades), None if discs is None else _tensors(discs)
+        raw = torch.sigmoid(class_logits(logits, config, beside)).double().numpy()
     return Judged(
         patients=np.full(5, one.exam.patient),
         folds=np.full(5, folds.get(one.exam.patient, 0)),
@@ -111,6 +130,10 @@ def _judged(one: LocatedExam, grades: Grades | None, config: GradingConfig, fold
         signs=targets.signs,
         said_signs=expit(logits.signs.double().numpy()),
     )
+
+
+def _tensors(grades: Grades) -> GradingLogits:
+    return GradingLogits(*(torch.tensor(grades[name]) for name in GradingLogits._fields))
 
 
 def _stacked(parts: Sequence[Judged]) -> Judged:

@@ -114,6 +114,15 @@ class _Fold:
         return _load(folder / f"fold{fold}.safetensors", GradingConfig.from_json(self.recipe["network"]))
 
 
+def last_grades(folder: Path, folds: int) -> dict[str, Grades]:
+    """Exam -> logits at the last epoch, from the folds that a folder holds; raises ``TrainingError`` if one is missing."""
+    result: dict[str, Grades] = {}
+    for fold in range(folds):
+        grades = _Fold.read(folder, fold).grades
+        result.update(grades[max(grades)])
+    return result
+
+
 def load_members(folder: Path, config: GradingConfig, folds: int) -> list[GradingNetwork]:
     """The networks of all folds, in evaluation mode."""
     return [_load(folder / f"fold{fold}.safetensors", config) for fold in range(folds)]

@@ -24,17 +24,28 @@ from trainer.training.grading import GradingRecipe
 
 NONE = "modic=0;up=0;low=0;listh=0;hern=0;narrow=0;bulge=0"
 WORN = "modic=2;up=1;low=1;listh=0;hern=0;narrow=1;bulge=1"
-RECIPES = {
+TINY = {
     structure: GradingRecipe(
         name="tiny", network=GradingConfig(structure=structure, crop_px=16, width=4), epochs=2, batch=4
     )
     for structure in Structure
 }
+JOINED = replace(TINY[Structure.VERTEBRA].network, class_from="joined")
+RECIPES = {**TINY, Structure.VERTEBRA: replace(TINY[Structure.VERTEBRA], network=JOINED, begin_with=Structure.DISC)}
 
 
 @pytest.fixture(scope="module")
 def exams() -> list[Exam]:
     return list(phantoms.read(range(10), slices=1))
+
+
+def graded(exam: Exam, number: int) -> dict[str, tuple[object, str]]:
+    """Gradings that fit the phantom's classes; all five grades occur."""
+    cells: dict[str, tuple[object, str]] = {}
+    for k, level in enumerate((UPPER_DISC, *DISCS), start=number):
+        worn = exam.grades.get(level) is Grade.DEGENERATIVE
+        cells[level] = (3 + k % 3, WORN) if worn else (1 + k % 2, NONE)
+    return cells
 
 
 @pytest.fixture
@@ -52,13 +63,7 @@ def words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exams: list[Exam]) ->
     monkeypatch.setattr(command, "stream_exams", read)
     monkeypatch.setattr(command, "locate_exam", found)
     monkeypatch.setattr(command, "find_grading_recipes", lambda name, epochs: RECIPES)
-    rows = {
-        e.volume.study_uid: {
-            level: (4, WORN) if e.grades.get(level) is Grade.DEGENERATIVE else (2, NONE)
-            for level in (UPPER_DISC, *DISCS)
-        }
-        for e in exams
-    }
+    rows = {e.volume.study_uid: graded(e, number) for number, e in enumerate(exams)}
     table = write_gradings(tmp_path / "gradings.csv", rows)
     patients = [e.patient for e in exams]
     splits = tmp_path / "splits.json"
@@ -77,8 +82,8 @@ def test_grades__writes_targets_beside_results(
         assert report["patients"] == 9
         assert report["figures"]["levels"] == 45
         assert list(report["log_loss_by_epoch"]) == ["1", "2"]
-        assert set(report["by_class_from"]) == {"direct", "signs", "mean"}
-        assert report["figures"].items() >= report["by_class_from"]["direct"].items()
+        assert set(report["by_class_from"]) == {"direct", "signs", "mean", *(["joined"] * (name == "vertebra"))}
+        assert report["figures"].items() >= report["by_class_from"][report["class_from"]].items()
         assert report["calibration"][name]["error_rate"] == 0.3
         low, high = report["intervals"]["auc"]
         assert low <= high
@@ -97,13 +102,14 @@ def test_grades__writes_targets_beside_results(
 def test_grades__are_measured_again_without_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[object]
 ) -> None:
+    assert run(monkeypatch, *words, "--structure", "disc") == 0
+    assert not (tmp_path / "run" / "vertebra").exists()
     assert run(monkeypatch, *words, "--structure", "vertebra") == 0
     first = (tmp_path / "run" / "grades.json").read_text()
     weights = (tmp_path / "run" / "vertebra" / "fold0.safetensors").stat().st_mtime_ns
     assert run(monkeypatch, *words, "--structure", "vertebra") == 0
     assert (tmp_path / "run" / "grades.json").read_text() == first
     assert (tmp_path / "run" / "vertebra" / "fold0.safetensors").stat().st_mtime_ns == weights
-    assert not (tmp_path / "run" / "disc").exists()
 
 
 @pytest.mark.parametrize(

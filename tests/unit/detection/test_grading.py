@@ -153,3 +153,16 @@ def test_detector__grades_stay_in_order_whatever_their_calibration(
     assert found is not None
     assert min(found.probabilities) >= 0
     assert sum(found.probabilities) == pytest.approx(1)
+
+
+def test_package__that_joins_vertebrae_with_discs_needs_both(
+    tmp_path: Path, shipped: ModelPackage, volume: SagittalVolume
+) -> None:
+    discs, vertebrae = ensemble(Structure.DISC), ensemble(Structure.VERTEBRA)
+    vertebrae.config = replace(vertebrae.config, class_from="joined")
+    both = {Structure.DISC: discs, Structure.VERTEBRA: vertebrae}
+    save_package(tmp_path / "both", shipped.network, shipped.manifest, grading=both)
+    assert Detector(load_package(tmp_path / "both"), device="cpu").detect(volume).analysed
+    save_package(tmp_path / "one", shipped.network, shipped.manifest, grading={Structure.VERTEBRA: vertebrae})
+    with pytest.raises(ModelPackageError, match="no network looks at these"):
+        load_package(tmp_path / "one")

@@ -14,6 +14,7 @@ from spineone_core.network.grading import (
     GradingLogits,
     GradingNetwork,
     class_logits,
+    joined_signs,
     noisy_or,
 )
 
@@ -70,6 +71,35 @@ def test_class__comes_from_where_the_config_says() -> None:
     said = torch.sigmoid(class_logits(bulging, replace(TINY, class_from="signs")))[0]
     assert said[2] > 0.9
     assert said[[0, 1, 3, 4]].max() < 0.01
+
+
+def test_joined__takes_the_mean_with_what_is_seen_at_the_discs_beside() -> None:
+    vertebrae, discs = torch.zeros(5, 4), torch.zeros(5, 5)
+    discs[1] = torch.tensor([7.0, 7.0, 1.0, 2.0, 3.0])  # L2-L3: narrowing, bulging, upper and lower endplate, Modic
+    joined = joined_signs(vertebrae, discs)
+    # It lies below L2 with its upper endplate, and above L3 with its lower one.
+    assert joined[1].tolist() == [0, 0, 1.5, 0.5]
+    assert joined[2].tolist() == [1.5, 1.0, 0, 0]
+    assert joined[[0, 3, 4]].abs().sum() == 0
+    below = torch.zeros(5, 5)
+    below[4] = 9.0
+    # No disc above L1 is looked at, so nothing of L5-S1 comes round to it.
+    assert joined_signs(vertebrae, below)[0].tolist() == [0, 0, 0, 0]
+    vertebrae[0] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert joined_signs(vertebrae, discs * 0)[0].tolist() == [1.0, 2.0, 1.5, 2.0]
+
+
+def test_joined__class_needs_discs() -> None:
+    config = replace(TINY, structure=Structure.VERTEBRA, class_from="joined")
+    logits = GradingLogits(torch.zeros(1, 5), torch.zeros(1, 5, 0), torch.full((1, 5, 4), -9.0))
+    with pytest.raises(ValueError, match="no network looks at these"):
+        class_logits(logits, config)
+    discs = GradingLogits(torch.zeros(1, 5), torch.zeros(1, 5, 4), torch.full((1, 5, 5), -9.0))
+    discs.signs[0, 4, 4] = 30.0
+    said = torch.sigmoid(class_logits(logits, config, discs))[0]
+    assert (said > 0.9).tolist() == [False, False, False, False, True]
+    with pytest.raises(ValueError, match="is for vertebrae"):
+        replace(TINY, class_from="joined")
 
 
 def test_ensemble__averages_logits(crops: torch.Tensor) -> None:
