@@ -119,6 +119,8 @@ def grades() -> dict[Structure, GradingRecipe]:
         changes=changes,
         epochs=16,
         learning_rate=3e-3,
+        # On folds that it was not made on, a band keeps a little less than it promises; discs can afford the difference.
+        error_rate=0.08,
     )
     vertebrae = replace(
         discs,
@@ -126,6 +128,7 @@ def grades() -> dict[Structure, GradingRecipe]:
         epochs=5,
         learning_rate=2e-3,
         begin_with=Structure.DISC,
+        error_rate=0.1,
     )
     return {Structure.DISC: discs, Structure.VERTEBRA: vertebrae}
 

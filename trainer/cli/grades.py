@@ -53,7 +53,9 @@ def grades(
     epochs: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     every: Annotated[int, typer.Option(min=0, help="epochs between looks at the log loss; 0: only at the end")] = 4,
     band: Annotated[str, typer.Option(help=", ".join(BANDS))] = "decided",
-    error_rate: Annotated[float, typer.Option(help="share of errors that the undecided band allows")] = 0.1,
+    error_rate: Annotated[
+        float | None, typer.Option(help="share of errors that the undecided bands allow, instead of the recipe's")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(help="samples for intervals; 0 for none")] = 1000,
     seed: int = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
@@ -66,7 +68,7 @@ def grades(
     """
     wanted = _structures(structure)
     check_bootstrap(bootstrap)
-    if band not in BANDS or not 0 < error_rate < 0.5:
+    if band not in BANDS or not 0 < (0.1 if error_rate is None else error_rate) < 0.5:
         raise UsageError(f"--band {band}, --error-rate {error_rate}: allowed are {', '.join(BANDS)}; 0 to 0.5")
     try:
         recipes = find_grading_recipes(recipe, epochs)
@@ -77,7 +79,7 @@ def grades(
     package = load_package(model)
     training, located = _read(data, splits, gradings, package, next(iter(recipes.values())).network.spacing_mm)
     part = fold_of((exam.exam.patient for exam in training), folds, seed)
-    content: dict[str, Any] = {"recipe": recipe, "folds": folds, "seed": seed, "band": band, "error_rate": error_rate}
+    content: dict[str, Any] = {"recipe": recipe, "folds": folds, "seed": seed, "band": band}
     content |= {"detector": package.identity.to_json(), "structures": {}}
     calibration = dict(package.manifest.calibration)
     ensembles: dict[Structure, GradingEnsemble] = {}
@@ -89,12 +91,14 @@ def grades(
         )
         discs = None if begin is None else last_grades(begin, folds)
         found = CrossValidated(located=located, by_epoch=by_epoch, config=learned.network, folds=part, discs=discs)
-        report = structure_report(found, error_rate=error_rate, band=band, samples=bootstrap)
+        rate = learned.error_rate if error_rate is None else error_rate
+        report = structure_report(found, error_rate=rate, band=band, samples=bootstrap)
         members = load_members(out / kind.value, learned.network, folds)
         ensembles[kind] = GradingEnsemble(replace(learned.network, members=folds), members)
-        calibration |= calibrations_of(found, error_rate=error_rate, band=band)
+        calibration |= calibrations_of(found, error_rate=rate, band=band)
         content["structures"][kind.value] = {
             "class_from": learned.network.class_from,
+            "error_rate": rate,
             "training": learned.to_json(),
             **report,
         }

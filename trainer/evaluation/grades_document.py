@@ -95,7 +95,7 @@ def _structure(name: str, report: Mapping[str, Any], content: Mapping[str, Any])
         if extra in report:
             columns[title] = report[extra]
     yield table(("figure", *columns), [(n, *(_text(c.get(n)) for c in columns.values())) for n in names])
-    yield f"\nUndecided bands at a rate of {content['error_rate']:g}; the figures above use `{content['band']}`:\n"
+    yield f"\nUndecided bands at a rate of {report['error_rate']:g}; the figures above use `{content['band']}`:\n"
     kept = ("undecided", "decided_wrong", "normal_decided_wrong", "degenerative_decided_wrong")
     yield table(("band", *kept), [(_BANDS[b], *(_text(bands[b][k]) for k in kept)) for b in bands])
     yield "\nLog loss by epoch:\n"

@@ -30,7 +30,8 @@ class GradingRecipe:
     A batch holds ``batch`` exams, five crops each. The learning rate rises over a tenth of the steps and falls to 0 as a
     cosine; weights are averaged with ``average_decay``. ``grade_weight`` and ``sign_weight`` weigh the losses of the Pfirrmann
     grade and of the signs beside the class. ``soft_bulge`` as in `trainer.samples.graded.targets_of`. ``begin_with`` names the
-    structure whose network of the same fold gives the weights below the outputs to begin with.
+    structure whose network of the same fold gives the weights below the outputs to begin with. ``error_rate`` is that of the
+    undecided band, which is made afterwards.
     """
 
     name: str
@@ -45,6 +46,7 @@ class GradingRecipe:
     sign_weight: float = 1.0
     soft_bulge: float = 1.0
     begin_with: Structure | None = None
+    error_rate: float = 0.1
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

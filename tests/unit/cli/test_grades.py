@@ -137,13 +137,14 @@ def test_document__says_by_how_much_a_target_is_missed() -> None:
         "patients": 1,
         "figures": figures,
         "class_from": "direct",
+        "error_rate": 0.1,
         "by_class_from": {},
         "by_band": {},
         "log_loss_by_epoch": {},
         "signs": {},
         "intervals": {"auc": (0.8, 0.95)},
     }
-    head = {"recipe": "r", "folds": 5, "seed": 0, "band": "decided", "error_rate": 0.1}
+    head = {"recipe": "r", "folds": 5, "seed": 0, "band": "decided"}
     text = render_grades({**head, "structures": {"disc": report}})
     assert "| disc AUC | at least 0.94 | 0.900 | **missed** by 0.040 | 0.800 to 0.950 |" in text
     assert "| Pfirrmann within one grade | at least 0.95 | 0.950 | held |  |" in text
