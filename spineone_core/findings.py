@@ -119,6 +119,34 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PfirrmannGrade:
+    """Grade of a disc's degeneration, 1 (none) to 5, and the calibrated probabilities of the five grades (Pfirrmann, 2001).
+
+    Raises
+    ------
+    InvalidFindingError
+        If the grade or a probability is out of its range, or the probabilities do not add up to 1.
+    """
+
+    grade: int
+    probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        within = all(math.isfinite(p) and 0 <= p <= 1 for p in self.probabilities)
+        if self.grade not in range(1, 6) or len(self.probabilities) != 5 or not within:
+            raise InvalidFindingError(f"Pfirrmann grade {self.grade} with probabilities {self.probabilities}")
+        if abs(sum(self.probabilities) - 1) > 1e-3:
+            raise InvalidFindingError(f"probabilities of Pfirrmann grades add up to {sum(self.probabilities):g}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"grade": self.grade, "probabilities": [round(p, 6) for p in self.probabilities]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PfirrmannGrade:
+        return cls(grade=data["grade"], probabilities=tuple(data["probabilities"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One graded keypoint.
 
@@ -136,6 +164,10 @@ class Finding:
         Patient coordinates, LPS, millimetres.
     localisation_confidence
         In [0, 1]; the Hough score of the chosen point (Eq. 3), clipped.
+    pfirrmann
+        The grade of a disc; None for vertebrae and where the model does not grade.
+    signs
+        Names and calibrated probabilities in [0, 1] of signs beside the class, as ``narrowing``; empty where the model says none.
 
     Raises
     ------
@@ -151,9 +183,14 @@ class Finding:
     y: float
     xyz_mm: tuple[float, float, float]
     localisation_confidence: float
+    pfirrmann: PfirrmannGrade | None = None
+    signs: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         Landmark(self.structure, self.level)
+        for name, probability in self.signs:
+            if not (math.isfinite(probability) and 0.0 <= probability <= 1.0):
+                raise InvalidFindingError(f"{self.level}: probability {probability!r} of {name} is outside [0, 1]")
         for name in ("probability", "localisation_confidence"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0.0 <= value <= 1.0):
@@ -182,6 +219,8 @@ class Finding:
             "y": round(self.y, 3),
             "xyz_mm": [round(v, 3) for v in self.xyz_mm],
             "localisation_confidence": round(self.localisation_confidence, 6),
+            "pfirrmann": None if self.pfirrmann is None else self.pfirrmann.to_json(),
+            "signs": {name: round(probability, 6) for name, probability in self.signs},
         }
 
     @classmethod
@@ -196,6 +235,8 @@ class Finding:
             y=data["y"],
             xyz_mm=(x, y, z),
             localisation_confidence=data["localisation_confidence"],
+            pfirrmann=PfirrmannGrade.from_json(data["pfirrmann"]) if data.get("pfirrmann") else None,
+            signs=tuple(data.get("signs", {}).items()),
         )
 
 

@@ -224,6 +224,7 @@ def _build_form(material: Material, form: ObjectKind) -> Dataset:
         predecessor=material.replaced.get(form.role),
         degenerative=_degenerative_codes(material.settings),
         in_space=material.settings.results.scoord3d,
+        grades=material.settings.results.grades,
     )
 
 

@@ -16,6 +16,8 @@ from dicom_node.results.codes import (
     LUMBAR_SPINE,
     NORMAL,
     NORMALITY,
+    PFIRRMANN,
+    PFIRRMANN_GRADES,
     PROBABILITY,
     SITES_IN_READING_ORDER,
     TITLE,
@@ -49,6 +51,7 @@ _LANGUAGE = codes.DCM.LanguageOfContentItemAndDescendants.value
 _OBSERVER = codes.DCM.ObserverType.value
 _DEVICE_OBSERVER_UID = codes.DCM.DeviceObserverUID.value
 _PROCEDURE = codes.DCM.ProcedureReported.value
+_GRADES = {grade.value for grade in PFIRRMANN_GRADES.values()}
 _LIBRARY = codes.DCM.ImageLibrary.value
 _LIBRARY_GROUP = codes.DCM.ImageLibraryGroup.value
 _ROWS = codes.DCM.PixelDataRows.value
@@ -129,6 +132,8 @@ def _group(dataset: Dataset, group: Dataset) -> Problems:
     ):
         if len(children(group, code)) != 1:
             yield f"group: not exactly one {name}"
+    if any(value_code(item) not in _GRADES for item in children(group, PFIRRMANN.value)):
+        yield "group: the Pfirrmann grade is none of 1 to 5"
     equipment = dataset.ContributingEquipmentSequence[0]
     algorithm = (children(group, _ALGORITHM)[0].TextValue, children(group, _ALGORITHM_VERSION)[0].TextValue)
     if algorithm != (equipment.ManufacturerModelName, equipment.SoftwareVersions):

@@ -29,6 +29,18 @@ ABNORMAL = CodedConcept.from_code(codes.SCT.Abnormal)
 UNDETERMINED = CodedConcept.from_code(codes.SCT.NormalityUndetermined)
 CERTAINTY = CodedConcept.from_code(codes.DCM.CertaintyOfFinding)
 PROBABILITY = coded("DEGENPROB", CODING_SCHEME, "Probability of degeneration")
+PFIRRMANN = coded("PFIRRMANN", CODING_SCHEME, "Pfirrmann grade")
+PFIRRMANN_GRADES = {k: coded(f"PFIRRMANN{k}", CODING_SCHEME, f"Pfirrmann grade {k}") for k in range(1, 6)}
+# By the names in `findings.json`. Endplates of a disc are those that face it, those of a vertebra its own.
+SIGNS = {
+    "narrowing": coded("NARROWPROB", CODING_SCHEME, "Probability of disc narrowing"),
+    "bulging": coded("BULGEPROB", CODING_SCHEME, "Probability of disc bulging"),
+    "upper_endplate": coded("UPENDPROB", CODING_SCHEME, "Probability of upper endplate change"),
+    "lower_endplate": coded("LOWENDPROB", CODING_SCHEME, "Probability of lower endplate change"),
+    "modic": coded("MODICPROB", CODING_SCHEME, "Probability of Modic change"),
+    "modic_above": coded("MODICABOVE", CODING_SCHEME, "Probability of Modic change at disc above"),
+    "modic_below": coded("MODICBELOW", CODING_SCHEME, "Probability of Modic change at disc below"),
+}
 PERCENT = CodedConcept.from_code(codes.UCUM.Percent)
 COMMENT = CodedConcept.from_code(codes.DCM.Comment)
 COMMENTS = coded("C0034375", "UMLS", "Qualitative Evaluations")

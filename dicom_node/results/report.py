@@ -47,8 +47,11 @@ from dicom_node.results.codes import (
     NORMALITY,
     NOT_ATTEMPTED,
     PERCENT,
+    PFIRRMANN,
+    PFIRRMANN_GRADES,
     PROBABILITY,
     PROCEDURE,
+    SIGNS,
     SITES,
     SUMMARY_OF_ANALYSES,
     TITLE,
@@ -83,6 +86,7 @@ def build_report(
     predecessor: Predecessor | None = None,
     degenerative: Mapping[Structure, CodedConcept] = MappingProxyType({}),
     in_space: bool = False,
+    grades: bool = False,
 ) -> Dataset:
     """The report of one study; equal arguments give equal bytes.
 
@@ -109,6 +113,8 @@ def build_report(
     in_space
         Whether to write points as SCOORD3D in patient coordinates instead of as SCOORD on the slice. That happens only
         if the class can hold them (Comprehensive 3D SR) and the slice names its frame of reference.
+    grades
+        Whether to write the Pfirrmann grades of discs and the probabilities of signs, where the model says them.
 
     Raises
     ------
@@ -125,7 +131,7 @@ def build_report(
     report.ContributingEquipmentSequence = DicomSequence([processing_equipment(detection.model, created)])
     frame = frame_of_reference(slice_header) if in_space and kind is REPORT else ""
     context = procedure_context(unfit_accession(header))
-    content = _content(detection, slice_header, sources, context, predecessor is not None, degenerative, frame)
+    content = _content(detection, slice_header, sources, context, predecessor is not None, degenerative, frame, grades)
     add_content(report, content)
     return settled(report)
 
@@ -158,6 +164,7 @@ def _content(
     superseding: bool,
     degenerative: Mapping[Structure, CodedConcept],
     frame_of_reference: str,
+    grades: bool,
 ) -> ContainerContentItem:
     root = ContainerContentItem(name=TITLE, template_id="1500")
     items = ContentSequence()
@@ -172,7 +179,7 @@ def _content(
         )
     )
     items.extend(image_library(sources))
-    items.append(_measurements(detection, slice_header, degenerative, frame_of_reference))
+    items.append(_measurements(detection, slice_header, degenerative, frame_of_reference, grades))
     items.append(comments(detection, superseding))
     root.ContentSequence = items
     return root
@@ -183,6 +190,7 @@ def _measurements(
     slice_header: Dataset | None,
     degenerative: Mapping[Structure, CodedConcept],
     frame_of_reference: str,
+    grades: bool,
 ) -> ContainerContentItem:
     container = ContainerContentItem(
         name=codes.DCM.ImagingMeasurements, relationship_type=RelationshipTypeValues.CONTAINS
@@ -197,7 +205,7 @@ def _measurements(
             if frame_of_reference
             else _point(finding, slice_header, detection.frame_number)
         )
-        container.ContentSequence.extend(_finding_group(detection, finding, region, degenerative))
+        container.ContentSequence.extend(_finding_group(detection, finding, region, degenerative, grades))
     return container
 
 
@@ -220,11 +228,18 @@ def _finding_group(
     finding: Finding,
     region: ImageRegion | ImageRegion3D,
     degenerative: Mapping[Structure, CodedConcept],
+    grades: bool,
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
     measurements = [_percent(PROBABILITY, finding.probability)]
     if finding.decided:
         # The certainty of the class that Finding names, so that the number fits what is written beside it.
         measurements.append(_percent(CERTAINTY, max(finding.probability, 1 - finding.probability)))
+    evaluations = [QualitativeEvaluation(name=NORMALITY, value=normality(finding))]
+    if grades:
+        measurements += [_percent(SIGNS[name], probability) for name, probability in finding.signs]
+        if finding.pfirrmann is not None:
+            grade = PFIRRMANN_GRADES[finding.pfirrmann.grade]
+            evaluations.append(QualitativeEvaluation(name=PFIRRMANN, value=grade))
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=tracking_uid(detection.study_uid, finding.landmark), identifier=tracking_identifier(finding.landmark)
@@ -234,7 +249,7 @@ def _finding_group(
         finding_sites=[FindingSite(anatomic_location=SITES[finding.level])],
         algorithm_id=_algorithm(detection.model),
         measurements=measurements,
-        qualitative_evaluations=[QualitativeEvaluation(name=NORMALITY, value=normality(finding))],
+        qualitative_evaluations=evaluations,
     )
 
 

@@ -131,6 +131,9 @@ class ResultsRules(Section):
     scoord3d: bool = setting(
         False, "write the report's points in patient coordinates (SCOORD3D) where it is sent as Comprehensive 3D SR"
     )
+    grades: bool = setting(
+        False, "write Pfirrmann grades and probabilities of signs into the report, where the model says them"
+    )
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
     table_page: bool = setting(True, "add a table of the levels to the overlay's series as its second picture")
     slice_sheet: bool = setting(

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+# Of what an undecided band limits the share of errors: of all keypoints of a true class, or of its decided ones.
+BANDS = ("class", "decided")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -13,16 +16,19 @@ class Calibration:
 
     It is scaled as sigmoid(slope * logit(p) + intercept) (Platt); a temperature T is slope 1 / T and intercept 0. No class is
     called where the scaled probability lies in ``undecided`` (both ends included); None leaves that to
-    ``DecodingConfig.undecided_margin``. The band was made so that at most a share ``error_rate`` of a class
-    is called the other.
+    ``DecodingConfig.undecided_margin``. The band was made so that at most a share ``error_rate`` is called the other: of a
+    true ``class``, or of those of a true class that are ``decided``, as ``band`` says.
     """
 
     slope: float = 1.0
     intercept: float = 0.0
     undecided: tuple[float, float] | None = None
     error_rate: float | None = None
+    band: str = "class"
 
     def __post_init__(self) -> None:
+        if self.band not in BANDS:
+            raise ValueError(f"band {self.band!r}; allowed: {', '.join(BANDS)}")
         if self.undecided is not None and not 0 <= self.undecided[0] <= 0.5 <= self.undecided[1] <= 1:
             raise ValueError(f"undecided band {self.undecided}; allowed: from [0, 0.5] to [0.5, 1]")
 

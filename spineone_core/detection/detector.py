@@ -55,6 +55,7 @@ class Detector:
         self.device = choose_device(device)
         self._network = place_network(package.network, self.device)
         self._domain = None if package.domain is None else package.domain.to(self.device)
+        self._grading = {structure: network.to(self.device) for structure, network in package.grading.items()}
         self.options = options or InferenceOptions()
         if self.options.compiled:
             compile_network(self._network, self.device)
@@ -105,7 +106,13 @@ class Detector:
         """Analyse several volumes, those of the same size in one batch. Each detection is what `detect` gives for that volume."""
         notes = [[] for _ in volumes] if warnings is None else warnings
         found = find_keypoints(
-            volumes, self._network, self.manifest, self.device, domain=self._domain, options=self.options
+            volumes,
+            self._network,
+            self.manifest,
+            self.device,
+            domain=self._domain,
+            grading=self._grading,
+            options=self.options,
         )
         return [self._detection(*one) for one in zip(volumes, found, notes, strict=True)]
 
@@ -167,6 +174,8 @@ def _findings(volume: SagittalVolume, found: FoundKeypoints) -> tuple[Finding, .
                 y=keypoint.y,
                 xyz_mm=(float(x_mm), float(y_mm), float(z_mm)),
                 localisation_confidence=keypoint.confidence,
+                pfirrmann=keypoint.pfirrmann,
+                signs=keypoint.signs,
             )
         )
     return tuple(findings)

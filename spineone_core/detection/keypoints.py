@@ -6,7 +6,7 @@ The detector reports what this module finds, and every evaluation measures it, s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from spineone_core.detection.calibration import calibrate
 from spineone_core.detection.chain import Chain
 from spineone_core.detection.decoding import decode_many
 from spineone_core.detection.domain_check import check_score
+from spineone_core.detection.grading import Graded, Grading, grade_keypoints
 from spineone_core.detection.levels import mean_confidence
 from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
 from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.preprocessing import Prepared
 from spineone_core.detection.views import InferenceOptions
-from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.findings import NotAnalysable, PfirrmannGrade, Reason
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
@@ -33,7 +34,7 @@ class Keypoint:
 
     ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is
     the calibrated probability of degeneration; ``decided`` is False where it is too near one half to call a class.
-    ``confidence``, in [0, 1], says how sure the place is.
+    ``confidence``, in [0, 1], says how sure the place is. ``pfirrmann`` and ``signs`` as in `spineone_core.findings.Finding`.
     """
 
     landmark: Landmark
@@ -42,6 +43,8 @@ class Keypoint:
     probability: float
     decided: bool
     confidence: float
+    pfirrmann: PfirrmannGrade | None = None
+    signs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +76,7 @@ def find_keypoints(
     device: torch.device,
     *,
     domain: DomainNetwork | None = None,
+    grading: Grading | None = None,
     options: InferenceOptions | None = None,
     keep_outside: bool = False,
 ) -> list[FoundKeypoints | Refusal]:
@@ -84,6 +88,9 @@ def find_keypoints(
         In evaluation mode, on ``device``.
     domain
         The domain check, in evaluation mode, on ``device``; None where the package has none.
+    grading
+        The grading networks, in evaluation mode, on ``device``. The class of their structures comes from them, and the
+        manifest's calibration is theirs. None where the package has none, and where only the places are asked for.
     options
         How the network is run; the defaults where None.
     keep_outside
@@ -101,8 +108,43 @@ def find_keypoints(
             results[i] = Refusal(error, scores.get(i))
     chains = decode_many(network, list(prepared.values()), manifest, device, options)
     for (i, exam), chain in zip(prepared.items(), chains, strict=True):
-        results[i] = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i], keep_outside)
+        found = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i], keep_outside)
+        results[i] = _graded(found, volumes[i], manifest, grading or {}, device)
     return [results[i] for i in range(len(volumes))]
+
+
+def _graded(
+    found: FoundKeypoints | Refusal,
+    volume: SagittalVolume,
+    manifest: Manifest,
+    grading: Grading,
+    device: torch.device,
+) -> FoundKeypoints | Refusal:
+    """The same keypoints with what the grading networks say of them."""
+    if isinstance(found, Refusal) or not grading:
+        return found
+    points = np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])
+    try:
+        said = grade_keypoints(volume, found.prepared.slice_index, points, grading, manifest.calibration, device)
+    except NotAnalysable as error:
+        return Refusal(error, found.ood_score)
+    keypoints = [
+        _with_grade(keypoint, said[row], manifest) if row in said else keypoint
+        for row, keypoint in enumerate(found.keypoints)
+    ]
+    return replace(found, keypoints=tuple(keypoints))
+
+
+def _with_grade(keypoint: Keypoint, graded: Graded, manifest: Manifest) -> Keypoint:
+    structure = keypoint.landmark.structure
+    probability = calibrate(graded.probability, manifest.calibration.get(structure.value))
+    return replace(
+        keypoint,
+        probability=probability,
+        decided=manifest.decides(structure, probability),
+        pfirrmann=graded.pfirrmann,
+        signs=graded.signs,
+    )
 
 
 def _in_source_pixels(

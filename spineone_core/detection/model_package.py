@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +23,7 @@ from spineone_core.findings import ModelIdentity
 from spineone_core.network.build import build_network
 from spineone_core.network.config import ConfigError, NetworkConfig
 from spineone_core.network.domain import DomainConfig, DomainNetwork
+from spineone_core.network.grading import GradingConfig, GradingEnsemble
 from spineone_core.network.spineone import SpineOne
 
 FORMAT = 1
@@ -31,6 +32,8 @@ WEIGHTS = "weights.safetensors"
 CARD = "model-card.md"
 # The names of the domain network's tensors in the weights file begin with this.
 DOMAIN = "domain."
+# And those of the grading networks with this and their structure, as in "grading.disc.".
+GRADING = "grading."
 
 
 class ModelPackageError(Exception):
@@ -41,6 +44,9 @@ class ModelPackageError(Exception):
 class Manifest:
     """Everything but the weights. ``domain`` is set where the package has a check for pictures it was not trained to read.
 
+    ``grading`` has the config of each structure's grading networks, where there are any. ``calibration`` has one entry for the
+    class of each structure, whichever network says it, and one for each further output that is reported
+    (`spineone_core.detection.grading.calibration_key`).
     ``training``, ``figures`` and ``licence`` are for people: the data, the recipe, and the results with their data sets.
     """
 
@@ -51,6 +57,7 @@ class Manifest:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     calibration: dict[str, Calibration] = field(default_factory=dict)
     domain: DomainConfig | None = None
+    grading: dict[str, GradingConfig] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     licence: str = ""
@@ -75,6 +82,7 @@ class Manifest:
             "decoding": asdict(self.decoding),
             "calibration": {structure: asdict(c) for structure, c in sorted(self.calibration.items())},
             "domain": None if self.domain is None else self.domain.to_json(),
+            "grading": {structure: config.to_json() for structure, config in sorted(self.grading.items())},
             "training": self.training,
             "figures": self.figures,
             "licence": self.licence,
@@ -93,6 +101,7 @@ class Manifest:
             decoding=DecodingConfig(**data["decoding"]),
             calibration={structure: Calibration.from_json(c) for structure, c in data["calibration"].items()},
             domain=DomainConfig(**data["domain"]) if data.get("domain") else None,
+            grading={s: GradingConfig.from_json(c) for s, c in data.get("grading", {}).items()},
             training=data.get("training", {}),
             figures=data.get("figures", {}),
             licence=data.get("licence", ""),
@@ -107,6 +116,7 @@ class ModelPackage:
     identity: ModelIdentity
     network: SpineOne
     domain: DomainNetwork | None = None
+    grading: dict[Structure, GradingEnsemble] = field(default_factory=dict)
 
 
 def locate(path: str | Path) -> Path:
@@ -141,8 +151,7 @@ def load_package(path: str | Path = "default", *, released: bool = False) -> Mod
         _check_released(manifest, card, folder)
     digest = hashlib.sha256(manifest_bytes).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
-    network, domain = _build(manifest, weights, folder)
-    return ModelPackage(manifest, identity, network, domain)
+    return ModelPackage(manifest, identity, *_build(manifest, weights, folder))
 
 
 def _check_digest(path: Path, content: bytes, expected: str) -> None:
@@ -184,22 +193,33 @@ def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str, str | No
         raise ModelPackageError(f"{folder / MANIFEST}: not a model manifest: {error}") from error
 
 
-def _build(manifest: Manifest, weights: bytes, folder: Path) -> tuple[SpineOne, DomainNetwork | None]:
+def _build(
+    manifest: Manifest, weights: bytes, folder: Path
+) -> tuple[SpineOne, DomainNetwork | None, dict[Structure, GradingEnsemble]]:
     try:
         state = {name: tensor.float() for name, tensor in load(weights).items()}
-        checks = {name.removeprefix(DOMAIN): state.pop(name) for name in [*state] if name.startswith(DOMAIN)}
+        checks, grades = (_taken(state, prefix) for prefix in (DOMAIN, GRADING))
         network = build_network(manifest.network)
         _fill(network, state)
-        if manifest.domain is None:
-            return network, None
-        domain = DomainNetwork(manifest.domain)
-        _fill(domain, checks)
+        domain = None if manifest.domain is None else DomainNetwork(manifest.domain)
+        if domain is not None:
+            _fill(domain, checks)
+        grading = {config.structure: GradingEnsemble(config) for config in manifest.grading.values()}
+        if Structure.DISC not in grading and any(e.config.class_from == "joined" for e in grading.values()):
+            raise ConfigError("the class of vertebrae is joined with that of discs, but no network looks at these")
+        for structure, ensemble in grading.items():
+            _fill(ensemble, _taken(grades, f"{structure.value}."))
     except (SafetensorError, RuntimeError, ConfigError) as error:
         first = str(error).strip().splitlines()
         raise ModelPackageError(
             f"{folder / WEIGHTS}: does not fit the manifest's network: {' '.join(first[:2])}"
         ) from error
-    return network, domain
+    return network, domain, grading
+
+
+def _taken(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, without it; they are taken out of ``state``."""
+    return {name.removeprefix(prefix): state.pop(name) for name in [*state] if name.startswith(prefix)}
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor]) -> None:
@@ -215,6 +235,7 @@ def save_package(
     manifest: Manifest,
     *,
     domain: DomainNetwork | None = None,
+    grading: Mapping[Structure, GradingEnsemble] | None = None,
     dtype: torch.dtype = torch.float16,
     write_card: Callable[[Manifest, str], str] | None = None,
 ) -> ModelIdentity:
@@ -224,10 +245,13 @@ def save_package(
     SHA-256 of the card, so that the package's digest covers it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = replace(manifest, domain=None if domain is None else domain.config)
+    configs = {structure.value: ensemble.config for structure, ensemble in (grading or {}).items()}
+    manifest = replace(manifest, domain=None if domain is None else domain.config, grading=configs)
     tensors = dict(network.state_dict())
     if domain is not None:
         tensors |= {DOMAIN + name: tensor for name, tensor in domain.state_dict().items()}
+    for structure, ensemble in (grading or {}).items():
+        tensors |= {f"{GRADING}{structure.value}.{name}": tensor for name, tensor in ensemble.state_dict().items()}
     weights = save({k: v.to(dtype).contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")})
     weights_sha256 = hashlib.sha256(weights).hexdigest()
     card = None if write_card is None else write_card(manifest, weights_sha256).encode()

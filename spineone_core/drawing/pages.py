@@ -38,10 +38,12 @@ TILE_SIDE = 400
 # Heights in pixels: of the line under each slice, and of what stands above the first row.
 CAPTION, HEADING = 30, 70
 # Right edges of the columns of numbers, left edges of those of words.
+GRADE = "Grade"
 _COLUMNS = (
     ("Level", 40, "l"),
     ("Structure", 140, "l"),
     ("Class", 270, "l"),
+    (GRADE, 432, "r"),
     ("P(degenerative)", 560, "r"),
     ("Localisation", 700, "r"),
     ("Column, row", 860, "r"),
@@ -52,6 +54,7 @@ _NOTES = (
     "Localisation: score of the point, at most 1. Column, row: of the centre in the slice, from 0 at the centre of the "
     "first pixel. L, P, H: patient coordinates towards left, posterior, head.",
 )
+_GRADE_NOTE = "Grade: Pfirrmann grade of a disc, from 1 (bright, high) to 5 (dark, collapsed), as the model sees it."
 
 
 def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uint8]:
@@ -65,7 +68,8 @@ def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uin
     if not detection.analysed:
         raise ValueError("a study that was not analysed has no levels to list")
     position = slice_index(volume, detection) + 1, len(volume.voxels)
-    words = [*_NOTES, *(f"Warning: {warning}" for warning in detection.warnings)]
+    grades = (_GRADE_NOTE,) if is_graded(detection.findings) else ()
+    words = [*_NOTES, *grades, *(f"Warning: {warning}" for warning in detection.warnings)]
     lines = sum(len(wrap(text, font_of(16), TABLE_WIDTH - 2 * MARGIN)) for text in words)
     canvas = Image.new("RGB", (TABLE_WIDTH, 780 + 24 * lines), BACKGROUND)
     panel = Panel(canvas, MARGIN)
@@ -86,30 +90,40 @@ def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uin
     return np.asarray(cropped)
 
 
+def is_graded(findings: tuple[Finding, ...]) -> bool:
+    """Whether a disc has a Pfirrmann grade; without one the table has no column for it."""
+    return any(finding.pfirrmann is not None for finding in findings)
+
+
 def _draw_rows(panel: Panel, findings: tuple[Finding, ...]) -> None:
-    for name, x, side in _COLUMNS:
+    columns = [column for column in _COLUMNS if column[0] != GRADE or is_graded(findings)]
+    for name, x, side in columns:
         panel.draw.text((panel.left + x, panel.y), name, font=font_of(15), fill=FAINT, anchor=f"{side}t")
     panel.y += 34
     for finding in findings:
         middle = panel.y + 10
         draw_marker(panel.canvas, (panel.left + 14, middle), class_word(finding), finding.structure)
-        for (name, x, side), text in zip(_COLUMNS, _cells(finding), strict=True):
+        cells = _cells(finding)
+        for name, x, side in columns:
             colour = colour_of(finding) if name == "Class" else TEXT
-            panel.draw.text((panel.left + x, middle), text, font=font_of(18), fill=colour, anchor=f"{side}m")
+            panel.draw.text((panel.left + x, middle), cells[name], font=font_of(18), fill=colour, anchor=f"{side}m")
         panel.y += 36
 
 
-def _cells(finding: Finding) -> tuple[str, ...]:
+def _cells(finding: Finding) -> dict[str, str]:
+    """Column -> text."""
     left, posterior, head = finding.xyz_mm
-    return (
+    texts = (
         finding.level,
         finding.structure.value,
         class_word(finding),
+        "" if finding.pfirrmann is None else str(finding.pfirrmann.grade),
         f"{100 * finding.probability:.1f} %",
         f"{finding.localisation_confidence:.2f}",
         f"{finding.x:.1f}, {finding.y:.1f}",
         f"{left:.1f}, {posterior:.1f}, {head:.1f}",
     )
+    return {name: text for (name, _, _), text in zip(_COLUMNS, texts, strict=True)}
 
 
 # ---------------------------------------------------------------- sheet of slices

@@ -109,6 +109,10 @@ def test_sites() -> None:
         codes.ABNORMAL,
         codes.UNDETERMINED,
         codes.LUMBAR_SPINE,
+        codes.PFIRRMANN,
+        codes.PFIRRMANN_GRADES[1],
+        codes.PFIRRMANN_GRADES[5],
+        *codes.SIGNS.values(),
     ],
     ids=lambda code: code.meaning,
 )

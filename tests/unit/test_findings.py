@@ -18,6 +18,7 @@ from spineone_core.findings import (
     Finding,
     InvalidFindingError,
     ModelIdentity,
+    PfirrmannGrade,
     Reason,
     Stage,
     Status,
@@ -85,6 +86,8 @@ def refused(**changes: Any) -> Detection:
         {"x": math.nan},
         {"y": math.inf},
         {"xyz_mm": (0.0, math.nan, 0.0)},
+        {"signs": (("narrowing", 1.5),)},
+        {"signs": (("narrowing", math.nan),)},
     ],
 )
 def test_values_out_of_range(changes: dict[str, Any]) -> None:
@@ -117,7 +120,42 @@ def test_json_of_a_finding_has_the_contract_keys() -> None:
         "y": 310.25,
         "xyz_mm": [1.0, -20.5, 33.125],
         "localisation_confidence": 0.9,
+        "pfirrmann": None,
+        "signs": {},
     }
+
+
+GRADE = PfirrmannGrade(grade=3, probabilities=(0.05, 0.1, 0.6, 0.2, 0.05))
+
+
+def test_json_of_a_graded_disc() -> None:
+    before = finding(pfirrmann=GRADE, signs=(("narrowing", 0.25), ("modic", 0.5)))
+    data = before.to_json()
+    assert data["pfirrmann"] == {"grade": 3, "probabilities": [0.05, 0.1, 0.6, 0.2, 0.05]}
+    assert data["signs"] == {"narrowing": 0.25, "modic": 0.5}
+    assert Finding.from_json(json.loads(json.dumps(data))) == before
+
+
+def test_json_of_a_finding_from_before_grades_is_read() -> None:
+    data = finding().to_json()
+    del data["pfirrmann"], data["signs"]
+    assert Finding.from_json(data) == finding()
+
+
+@pytest.mark.parametrize(
+    ("grade", "probabilities"),
+    [
+        (0, GRADE.probabilities),
+        (6, GRADE.probabilities),
+        (3, (0.5, 0.5)),
+        (3, (0.5, 0.5, 0.5, 0, 0)),
+        (3, (-0.5, 0.5, 0.5, 0.5, 0)),
+        (3, (math.nan, 0.25, 0.25, 0.25, 0.25)),
+    ],
+)
+def test_pfirrmann_out_of_range(grade: int, probabilities: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidFindingError, match="Pfirrmann"):
+        PfirrmannGrade(grade=grade, probabilities=probabilities)
 
 
 @given(

@@ -8,7 +8,7 @@ import typer
 
 from spineone_core.detection.model_package import ModelPackageError
 from spineone_core.version import add_version_option
-from trainer.cli import data, fit, model, refusals, results
+from trainer.cli import data, fit, grades, model, refusals, results
 from trainer.cli.arguments import UsageError, console
 from trainer.cli.reproduce import reproduce
 from trainer.datasets.splits import SplitError
@@ -35,6 +35,7 @@ app.command()(model.package)
 app.command()(refusals.domain)
 app.command()(refusals.refusals)
 app.command()(results.results)
+app.command()(grades.grades)
 
 
 def main() -> None:

@@ -81,9 +81,11 @@ def evaluate(
 def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
     """The outcomes of a package on exams; ``part`` is only for the title."""
     network = place_network(package.network, where)
+    grading = {structure: ensemble.to(where) for structure, ensemble in package.grading.items()}
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
-        evaluation.add(exam, outcome_of(network, package.manifest, exam, where, package.domain))
+        outcome = outcome_of(network, package.manifest, exam, where, package.domain, grading=grading)
+        evaluation.add(exam, outcome)
     return evaluation
 
 
@@ -139,14 +141,19 @@ def calibrate(
     if method not in METHODS or not 0 < error_rate < 0.5:
         raise UsageError(f"--method {method}, --error-rate {error_rate}: allowed are {', '.join(METHODS)}; 0 to 0.5")
     package, where = load_package(model), choose_device(device)
-    raw = replace(package.manifest, calibration={})
+    # What the grading networks say beside the class keeps its calibration.
+    kept = {k: c for k, c in package.manifest.calibration.items() if k not in [s.value for s in Structure]}
+    raw = replace(package.manifest, calibration=kept)
     exams = list(with_centroids(stream_exams(data, splits, part)))
-    outcomes = outcomes_of(place_network(package.network, where), raw, exams, where)
+    grading = {structure: ensemble.to(where) for structure, ensemble in package.grading.items()}
+    outcomes = outcomes_of(place_network(package.network, where), raw, exams, where, grading=grading)
     found: dict[str, Calibration] = {}
     for structure in Structure:
         found[structure.value] = calibration_of(outcomes, structure, method=method, error_rate=error_rate)
         print(_calibration_line(structure, found[structure.value], len(exams)))
-    identity = save_package(out, package.network, replace(raw, calibration=found), domain=package.domain)
+    identity = save_package(
+        out, package.network, replace(raw, calibration=kept | found), domain=package.domain, grading=package.grading
+    )
     print(f"{out}: digest {identity.digest}")
 
 
@@ -183,6 +190,7 @@ def package(
         source.network,
         manifest,
         domain=source.domain if domain_of is None else load_package(domain_of).domain,
+        grading=source.grading,
         write_card=lambda m, sha256: model_card(m, sha256, limits=text),
     )
     load_package(out, released=True)

@@ -80,7 +80,7 @@ def domain(
     real = stream_exams(data, splits, "validation") if splits else []
     unseen = chain(real, _phantoms(LIMIT_SEED, 20))
     network = with_limit(network, unseen, of_part(foreign, splits, "validation"), preprocessing)
-    identity = save_package(out, package.network, package.manifest, domain=network)
+    identity = save_package(out, package.network, package.manifest, domain=network, grading=package.grading)
     print(f"{out}: limit {network.config.limit}; digest {identity.digest}")
 
 

@@ -61,11 +61,11 @@ def fit_platt(probabilities: FloatArray, labels: FloatArray) -> Calibration:
     CalibrationError
         If there are fewer than ten keypoints or only one class.
     """
-    logits, targets = _logits_and_targets(probabilities, labels)
+    logits, targets = logits_and_targets(probabilities, labels)
 
     def loss(parameters: FloatArray) -> float:
         slope, intercept = parameters
-        return _log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
+        return mean_log_loss(slope * logits + intercept, targets) + 1e-3 * ((slope - 1) ** 2 + intercept**2)
 
     slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return Calibration(slope=round(float(slope), 4), intercept=round(float(intercept), 4))
@@ -79,16 +79,17 @@ def fit_temperature(probabilities: FloatArray, labels: FloatArray) -> Calibratio
     CalibrationError
         As `fit_platt` does.
     """
-    logits, targets = _logits_and_targets(probabilities, labels)
+    logits, targets = logits_and_targets(probabilities, labels)
     found = minimize_scalar(
-        lambda log_slope: _log_loss(np.exp(log_slope) * logits, targets),
+        lambda log_slope: mean_log_loss(np.exp(log_slope) * logits, targets),
         bounds=(-np.log(20), np.log(20)),
         method="bounded",
     )
     return Calibration(slope=round(float(np.exp(found.x)), 4))
 
 
-def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+def logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logits and Platt's smoothed targets; raises ``CalibrationError`` as `fit_platt` does."""
     classes = len(set(labels.tolist()))
     if len(labels) < 10 or classes < 2:
         raise CalibrationError(f"{len(labels)} keypoints of {classes} classes are too few to calibrate on")
@@ -98,7 +99,8 @@ def _logits_and_targets(probabilities: FloatArray, labels: FloatArray) -> tuple[
     return np.log(clipped / (1 - clipped)), targets
 
 
-def _log_loss(logits: FloatArray, targets: FloatArray) -> float:
+def mean_log_loss(logits: FloatArray, targets: FloatArray) -> float:
+    """The mean binary cross entropy."""
     return float(np.mean(np.logaddexp(0, logits) - targets * logits))
 
 
@@ -142,6 +144,44 @@ def conformal_band(probabilities: FloatArray, labels: FloatArray, error_rate: fl
             high = max(high, float(values[-allowed]))
     # Rounded to four digits so that the band gets wider, never narrower.
     return float(np.floor(low * 1e4) / 1e4), float(np.ceil(high * 1e4) / 1e4)
+
+
+def decided_band(probabilities: FloatArray, labels: FloatArray, error_rate: float) -> tuple[float, float]:
+    """(low, high), the band with the fewest undecided that keeps a share of errors *among the decided*.
+
+    Of the decided keypoints of each true class, at most a share ``error_rate`` is called the other; so overall too. That asks
+    more than `conformal_band`, which counts errors among all keypoints of a class. The shares are those seen on the given
+    keypoints, with one more error added to each class, as in split conformal prediction; no guarantee for a finite sample
+    follows, since both ends are chosen together. Of bands as narrow, the one with the lower ends is taken. Parameters and
+    errors are those of `conformal_band`.
+    """
+    if not 0 < error_rate < 0.5:
+        raise CalibrationError(f"error rate {error_rate}; allowed: between 0 and 0.5")
+    order = np.argsort(probabilities, kind="stable")
+    values, positive = probabilities[order], labels[order] > 0
+    for name, count in (("degenerative", int(positive.sum())), ("normal", int((~positive).sum()))):
+        if (count + 1) * error_rate < 1 - 1e-9:
+            raise CalibrationError(
+                f"{count} {name} keypoints are too few for an error rate of {error_rate:g}; "
+                f"{int(np.ceil(1 / error_rate - 1 - 1e-9))} are needed"
+            )
+    lows = np.unique([*values[values < 0.5], 0.5])
+    highs = np.unique([*values[values > 0.5], 0.5])
+    # Below each low: keypoints of each class. Above each high: the same.
+    below = np.searchsorted(values, lows, side="left")
+    above = np.searchsorted(values, highs, side="right")
+    degenerative = np.concatenate([[0], np.cumsum(positive)])
+    missed, true_normal = degenerative[below], below - degenerative[below]
+    caught = degenerative[-1] - degenerative[above]
+    false = (len(values) - above) - caught
+    holds = (missed[:, None] + 1 <= error_rate * (missed[:, None] + caught[None] + 1)) & (
+        false[None] + 1 <= error_rate * (false[None] + true_normal[:, None] + 1)
+    )
+    if not holds.any():
+        return 0.0, 1.0
+    called = np.where(holds, below[:, None] + (len(values) - above)[None], -1)
+    low, high = np.unravel_index(int(called.argmax()), called.shape)
+    return float(np.floor(lows[low] * 1e4) / 1e4), float(np.ceil(highs[high] * 1e4) / 1e4)
 
 
 def expected_calibration_error(probabilities: FloatArray, labels: FloatArray, bins: int = 10) -> float:

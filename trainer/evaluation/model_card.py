@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spineone_core.anatomy import Structure
 from spineone_core.detection.model_package import Manifest
 from spineone_core.network.build import build_network, count_parameters
 
@@ -55,18 +56,28 @@ def _training(training: Mapping[str, Any]) -> str:
 def _decisions(manifest: Manifest) -> str:
     lines = ["## When a class is called\n"]
     for structure, calibration in sorted(manifest.calibration.items()):
+        if structure not in [kind.value for kind in Structure]:
+            lines.append(f"- {structure}: reported, logit x {calibration.slope:g} + {calibration.intercept:g}.")
+            continue
         scaling = f"logit x {calibration.slope:g} + {calibration.intercept:g}"
         if calibration.undecided is None:
             rule = f"no class within {manifest.decoding.undecided_margin:g} of one half"
         else:
             low, high = calibration.undecided
             rule = f"no class from {low:.2f} to {high:.2f}"
-        if calibration.error_rate is not None:
+        if calibration.error_rate is not None and calibration.band == "decided":
+            rule += (
+                f"; of the decided keypoints of a true class, at most {100 * calibration.error_rate:g} % of those calibrated on "
+                "were called the other"
+            )
+        elif calibration.error_rate is not None:
             rule += (
                 f"; by split conformal prediction at most {100 * calibration.error_rate:g} % of normal keypoints are called "
                 "degenerative and of degenerative ones normal, on patients like those calibrated on"
             )
         lines.append(f"- {structure}: {scaling}; {rule}.")
+    for structure in sorted(manifest.grading):
+        lines.append(f"- The class of each {structure} comes from grading networks that look at it once more.")
     if manifest.domain is not None:
         lines.append("- A small network of its own refuses pictures that are no sagittal T2-weighted lumbar MRI.")
     if not manifest.calibration:

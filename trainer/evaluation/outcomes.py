@@ -10,6 +10,7 @@ import torch
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
+from spineone_core.detection.grading import Grading
 from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
 from spineone_core.imaging.volume import SagittalVolume
@@ -45,13 +46,17 @@ def outcomes_of(
     device: torch.device,
     domain: DomainNetwork | None = None,
     *,
+    grading: Grading | None = None,
     keep_outside: bool = False,
 ) -> list[Outcome]:
     """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
 
-    ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    ``grading`` and ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
     """
-    return [outcome_of(network, manifest, exam, device, domain, keep_outside=keep_outside) for exam in exams]
+    return [
+        outcome_of(network, manifest, exam, device, domain, grading=grading, keep_outside=keep_outside)
+        for exam in exams
+    ]
 
 
 def outcome_of(
@@ -61,11 +66,14 @@ def outcome_of(
     device: torch.device,
     domain: DomainNetwork | None = None,
     *,
+    grading: Grading | None = None,
     keep_outside: bool = False,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, keep_outside=keep_outside)
+    (found,) = find_keypoints(
+        [exam.volume], network, manifest, device, domain=domain, grading=grading, keep_outside=keep_outside
+    )
     if isinstance(found, Refusal):
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
     return Outcome(

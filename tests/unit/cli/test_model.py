@@ -73,7 +73,9 @@ def good_outcome(network: Any, manifest: Manifest, exam: Exam, device: Any) -> O
 def test_calibrate__says_what_is_lacking(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model: Path, data: Path
 ) -> None:
-    monkeypatch.setattr(model_commands, "outcomes_of", lambda n, m, exams, d: [good_outcome(n, m, e, d) for e in exams])
+    monkeypatch.setattr(
+        model_commands, "outcomes_of", lambda n, m, exams, d, **_: [good_outcome(n, m, e, d) for e in exams]
+    )
     words = ["--model", model, "--data", data / "lumbar", "--splits", data / "splits.json", "--out", data / "out"]
     assert run(monkeypatch, "calibrate", *words) == 1
     assert "disc: 5 keypoints of 1 classes are too few" in capsys.readouterr().err.replace("\n", " ")

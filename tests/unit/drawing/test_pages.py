@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 from dicom_node.gate.check import check
 from dicom_node.results.envelope import to_bytes
 from dicom_node.results.overlay import build_overlay, build_sheet, build_table
+from spineone_core.anatomy import Structure
 from spineone_core.drawing import pages, slices, style
-from spineone_core.findings import RESEARCH_USE, Detection
+from spineone_core.findings import RESEARCH_USE, Detection, PfirrmannGrade
 from tests.unit.synthetic import CREATED, ENHANCED_MR, KEY, SLICE, analysed, classic, enhanced, refused, volume
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -62,8 +63,32 @@ def test_table_lists_every_level_and_all_warnings(words: list[Any]) -> None:
     assert RESEARCH_USE in texts
 
 
-def test_texts_of_the_table_never_overlap_and_lie_inside(words: list[Any]) -> None:
-    far = tuple(replace(f, xyz_mm=(-1234.5, -1234.5, -1234.5), x=2047.9, y=2047.9) for f in analysed().findings)
+def graded(detection: Detection, grade: int) -> Detection:
+    """The same with a Pfirrmann grade for every disc."""
+    said = PfirrmannGrade(grade=grade, probabilities=tuple(float(k == grade) for k in range(1, 6)))
+    findings = [replace(f, pfirrmann=said) if f.structure is Structure.DISC else f for f in detection.findings]
+    return replace(detection, findings=tuple(findings))
+
+
+def test_table_shows_the_pfirrmann_grade_of_discs(words: list[Any]) -> None:
+    pages.render_table(volume(), graded(analysed(), 4))
+    texts = [text for text, _, _ in words]
+    assert "Grade" in texts
+    assert any(text.startswith("Grade: Pfirrmann grade of a disc") for text in texts)
+    for finding in analysed().findings:
+        start = texts.index(finding.level)
+        assert texts[start + 3] == ("4" if finding.structure is Structure.DISC else "")
+
+
+def test_table_has_no_column_for_grades_where_there_are_none(words: list[Any]) -> None:
+    pages.render_table(volume(), analysed())
+    assert not [text for text, _, _ in words if "Grade" in text]
+
+
+@pytest.mark.parametrize("with_grades", [False, True])
+def test_texts_of_the_table_never_overlap_and_lie_inside(words: list[Any], with_grades: bool) -> None:
+    detection = graded(analysed(), 5) if with_grades else analysed()
+    far = tuple(replace(f, xyz_mm=(-1234.5, -1234.5, -1234.5), x=2047.9, y=2047.9) for f in detection.findings)
     pages.render_table(volume(), replace(analysed(), findings=far))
     for i, (text, box, (width, height)) in enumerate(words):
         assert box[0] >= 0, text

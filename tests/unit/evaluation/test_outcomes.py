@@ -93,7 +93,9 @@ def assert_same(package: ModelPackage, exam: Exam, outcome: Outcome, detection: 
 def compare(package: ModelPackage, exams: list[Exam]) -> list[str]:
     """The reason of each refusal, empty for what was analysed, once both ways are found to agree."""
     detector = Detector(package, device="cpu")
-    outcomes = outcomes_of(package.network, package.manifest, exams, detector.device, package.domain)
+    outcomes = outcomes_of(
+        package.network, package.manifest, exams, detector.device, package.domain, grading=package.grading
+    )
     for exam, outcome, detection in zip(
         exams, outcomes, detector.detect_many([exam.volume for exam in exams]), strict=True
     ):

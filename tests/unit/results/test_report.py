@@ -22,7 +22,8 @@ from dicom_node.results.kinds import REPORT, REPORT_2D
 from dicom_node.results.report import build_report
 from dicom_node.results.sr_document import Predecessor
 from spineone_core.anatomy import Structure
-from spineone_core.findings import RESEARCH_USE, Detection, Finding, ModelIdentity, Reason
+from spineone_core.findings import RESEARCH_USE, Detection, Finding, ModelIdentity, PfirrmannGrade, Reason
+from spineone_core.network.grading import DISC_SIGNS, VERTEBRA_SIGNS
 from tests.unit.synthetic import CREATED, KEY, MODEL, SLICE, STUDY, analysed, classic, enhanced, named, poor, refused
 
 Group = PlanarROIMeasurementsAndQualitativeEvaluations
@@ -109,6 +110,43 @@ def test_without_a_frame_of_reference_points_stay_on_the_image(uid: str | None) 
 def test_the_second_form_holds_no_points_in_space() -> None:
     report = _report(in_space=True, kind=REPORT_2D)
     assert {item.ValueType for item in _items(report, "111030")} == {"SCOORD"}
+
+
+def _graded() -> Detection:
+    said = PfirrmannGrade(grade=4, probabilities=(0.0, 0.1, 0.2, 0.6, 0.1))
+    disc = {"pfirrmann": said, "signs": (("narrowing", 0.75), ("modic", 0.125))}
+    findings = [replace(f, **disc if f.structure is Structure.DISC else {}) for f in analysed().findings]  # type: ignore[arg-type]
+    return replace(analysed(), findings=tuple(findings))
+
+
+def test_grades_and_signs_are_read_back_where_the_site_wants_them() -> None:
+    report = _report(_graded(), grades=True)
+    assert check(report) == []
+    groups = _read(report).get_planar_roi_measurement_groups()
+    for group, finding in zip(groups, _graded().findings, strict=True):
+        said = [e.value.value for e in group.get_qualitative_evaluations(name=codes.PFIRRMANN)]
+        signs = {name: value for name, value in _numbers(group).items() if name in ("NARROWPROB", "MODICPROB")}
+        if finding.structure is Structure.DISC:
+            assert said == ["PFIRRMANN4"]
+            assert signs == {"NARROWPROB": 75.0, "MODICPROB": 12.5}
+        else:
+            assert (said, signs) == ([], {})
+
+
+def test_without_the_setting_grades_change_nothing() -> None:
+    assert to_bytes(_report(_graded())) == to_bytes(_report())
+    assert to_bytes(_report(grades=True)) == to_bytes(_report())
+
+
+def test_every_sign_has_a_code() -> None:
+    assert set(codes.SIGNS) == {*DISC_SIGNS, *VERTEBRA_SIGNS}
+    assert len({code.value for code in codes.SIGNS.values()}) == len(codes.SIGNS)
+
+
+def test_the_gate_refuses_a_grade_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(codes.PFIRRMANN_GRADES, 4, codes.coded("PFIRRMANN9", codes.CODING_SCHEME, "Pfirrmann grade 9"))
+    problems = check(_report(_graded(), grades=True))
+    assert [p for p in problems if "the Pfirrmann grade is none of 1 to 5" in p]
 
 
 def test_class_and_certainty() -> None:
