@@ -32,7 +32,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 from dicom_node.system.files import sync_folder
 from dicom_node.system.log import get_logger
-from spineone_core.imaging.files import read_dataset
+from spineone_core.imaging.file_extent import read_flat
 
 FOLDER = "audit"
 # Facility 10 (security), severity 5 (notice) and the MSGID are those that PS3.15 A.6.1 asks for.
@@ -150,7 +150,8 @@ class AuditLog:
 def patient_in(path: Path) -> Patient | None:
     """The patient of a DICOM file; None if the file cannot be read."""
     try:
-        header = read_dataset(path, pixels=False)
+        # Without its sequences: the listener asks too, and an object may hold very many items.
+        header = read_flat(path)
         return Patient(str(header.get("PatientID") or ""), str(header.get("PatientName") or ""))
     except Exception:  # a header may be broken in many ways; the event matters even without the patient
         return None

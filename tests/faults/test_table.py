@@ -25,3 +25,13 @@ def test_row__names_tests_that_exist_or_says_why_not(row: Row) -> None:
         file, function = name.split("::")
         tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+def test_security__what_an_input_may_cost_names_rows_of_the_table() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
+    section = text.split("## What an input may cost", 1)[1].split("\n## ", 1)[0]
+    lines = [line.strip("| ").rsplit(" | ", 1) for line in section.splitlines() if line.startswith("| ")][2:]
+    named = {int(number) for _, numbers in lines for number in numbers.split(", ")}
+    assert len(lines) > 10
+    assert named <= {row.number for row in ROWS}
+    assert set(range(81, 91)) <= named
