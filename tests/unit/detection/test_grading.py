@@ -52,7 +52,8 @@ def constant(direct: float, severity: float) -> GradingEnsemble:
 
 def graded(shipped: ModelPackage, grading: dict[Structure, GradingEnsemble], **calibration: Calibration) -> Detector:
     keys = {name.replace("_", ".", 1): one for name, one in calibration.items()}
-    manifest = replace(shipped.manifest, calibration={**shipped.manifest.calibration, **keys})
+    classes = {key: one for key, one in shipped.manifest.calibration.items() if "." not in key}
+    manifest = replace(shipped.manifest, calibration={**classes, **keys})
     return Detector(replace(shipped, manifest=manifest, grading=grading), device="cpu")
 
 
