@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from dicom_node.analysis.detector import StudyReader
 from spineone_core.findings import Detection, Reason
+from spineone_core.imaging.selection import Selection
 from spineone_core.imaging.volume import SagittalVolume
 
 # Between two rings: a library may swallow the first one.
@@ -66,6 +67,7 @@ class _NoReading:
 
     detection: Detection
     volume: SagittalVolume | None = None
+    selection: Selection = field(default_factory=lambda: Selection(None, Reason.TIME_LIMIT, "", ()))
 
 
 class TimedReader:

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from spineone_core.imaging.children import limit_this_child
 from spineone_core.imaging.files import read_dataset
@@ -23,8 +28,14 @@ def same_pixels(first: Path, second: Path) -> bool:
     one, other = read_dataset(first, pixels=False), read_dataset(second, pixels=False)
     if one.get("PhotometricInterpretation") != other.get("PhotometricInterpretation"):
         return False
-    pairs = itertools.zip_longest(iter_pixels(str(first)), iter_pixels(str(second)))
+    pairs = itertools.zip_longest(_frames(first, one), _frames(second, other))
     return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+
+
+def _frames(path: Path, header: Dataset) -> Iterator[NDArray[Any]]:
+    """One frame after the other. pydicom does not read frames out of a deflated file, which is inflated whole in any case."""
+    is_deflated = header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    return iter_pixels(read_dataset(path, pixels=True) if is_deflated else str(path))
 
 
 def main(arguments: list[str]) -> int:

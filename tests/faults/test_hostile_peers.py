@@ -301,6 +301,7 @@ def test_uids_that_are_no_names(listener: Listener, uid: str) -> None:
         "results",
         "node.db",
         "node.db-wal",
+        "clock.json",
         "node.db-shm",
         "listener.lock",
         "audit",

@@ -32,11 +32,11 @@ def slow_disk(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[float
     turn, write, began = threading.Lock(), database.write, []
 
     @contextmanager
-    def slow() -> Iterator[Session]:
+    def slow(**options: bool) -> Iterator[Session]:
         with turn:
             began.append(time.monotonic())
             time.sleep(SLOW_S)
-            with write() as session:
+            with write(**options) as session:
                 yield session
 
     monkeypatch.setattr(database, "write", slow)

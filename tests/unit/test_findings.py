@@ -256,6 +256,7 @@ def test_every_reason_shows_before_or_after_the_detector_ran() -> None:
         "field_of_view_too_large",
         "field_of_view_too_small",
         "time_limit",
+        "two_patients",
     }
     assert {reason.stage for reason in Reason} == set(Stage)
 

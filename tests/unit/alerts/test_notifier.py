@@ -249,6 +249,6 @@ def test_alerts__hold_no_patient_data(
     receiver = team(mail.port)
     assert Notifier(with_receivers(node_settings, receiver), database).tell_due(receiver, utc_now() + 2 * MINUTE)
     (text,) = texts(mail)
-    assert "quarantine, 3" in text
+    assert "quarantine, 2" in text
     assert "job_failed, 1" in text
     assert "SECRET" not in text + capsys.readouterr().out

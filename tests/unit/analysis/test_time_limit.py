@@ -68,7 +68,7 @@ def test_job__that_takes_too_long_elsewhere_is_put_aside_at_once(
     database: Database, settings: NodeSettings, job: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(settings, database, FakeDetector())
-    monkeypatch.setattr(worker, "_inputs", lambda study_uid: endless())
+    monkeypatch.setattr(worker, "_share", lambda study_uid: endless())
     worker.run_once()
     assert job().state == "failed"
     assert "job_limit_s" in job().reason
