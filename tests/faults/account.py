@@ -127,7 +127,9 @@ def _look_for_ends(account: Account, site: Site, ledger: Ledger) -> None:
         statuses = {row.id: row.status for row in session.scalars(select(ResultRow))}
         per_study = Counter(session.scalars(select(ResultRow.study_uid)))
         given_up = set(
-            session.scalars(select(Alert.subject).where(Alert.kind == "job_failed", Alert.closed_at.is_(None)))
+            session.scalars(
+                select(Alert.subject).where(Alert.kind.in_(("job_failed", "two_patients")), Alert.closed_at.is_(None))
+            )
         )
     account.studies = len(studies)
     account.endless = sorted(ledger.studies - {study.study_uid for study in studies})
