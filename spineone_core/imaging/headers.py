@@ -7,6 +7,7 @@ Functional Groups).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from spineone_core.imaging.files import Unreadable, find_files, read_dataset
 # MR, Enhanced MR and Legacy Converted Enhanced MR Image Storage: these are analysed and exported.
 MR_IMAGES = frozenset(map(str, (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)))
 MAX_FRAMES = 20_000
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,10 +207,15 @@ def _joined(value: Any) -> str:
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     try:
-        numbers = tuple(float(v) for v in _as_list(value))
+        numbers = tuple(map(_number, _as_list(value)))
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def _number(value: Any) -> float:
+    """A number; some devices write a decimal comma, which DICOM does not know (PS3.5 6.2)."""
+    return float(value.replace(",", ".") if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value) else value)
 
 
 def first_number(value: Any) -> float | None:
