@@ -70,5 +70,7 @@ def print_analysis(analysis: Analysis, folder: Path) -> None:
         print(f"  {finding.level:6} {finding.structure.value:9} {grade:24} {finding.probability:.2f}")
     for warning in detection.warnings:
         print(_shown(f"  warning: {warning}"))
-    for product in analysis.products:
-        print(f"  {folder / product.name}")
+    # The second form of the report is made, but not written for a person.
+    for path in (folder / product.name for product in analysis.products):
+        if path.is_file():
+            print(f"  {path}")

@@ -99,3 +99,9 @@ def test_an_error_ends_one_study_and_not_the_batch(
     assert (ended, found[FIRST]["reason"], found[SECOND]["status"]) == (status, reason, "analysed")
     printed = capsys.readouterr()
     assert "SECRET" not in printed.out + printed.err
+
+
+def test_only_files_that_were_written_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process(tmp_path)
+    named = {Path(line.strip()) for line in capsys.readouterr().out.splitlines() if line.startswith("  /")}
+    assert named == {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
