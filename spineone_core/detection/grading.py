@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -86,10 +87,22 @@ def _logits(
 ) -> GradingLogits:
     """The logits of the five levels on the CPU, averaged over slices."""
     crops = crops_of(volume, middle, points, ensemble.config)
-    logits = GradingLogits(*(part.float().mean(dim=0).cpu() for part in ensemble(crops.to(device))))
+    with _one_thread():
+        logits = GradingLogits(*(part.float().mean(dim=0).cpu() for part in ensemble(crops.to(device))))
     if not all(bool(torch.isfinite(part).all()) for part in logits):
         raise NotAnalysable(Reason.INVALID_OUTPUT, "the grading network's output is not finite")
     return logits
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread of the CPU: on crops so small, several wait for each other longer than they work, most of all on a busy CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _graded(

@@ -170,6 +170,8 @@ class GradingEnsemble(nn.Module):
         self.members = nn.ModuleList(members or (GradingNetwork(config) for _ in range(config.members)))
         if len(self.members) != config.members:
             raise ValueError(f"{len(self.members)} networks for {config.members} members")
+        # The crops have this order too.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, crops: Tensor) -> GradingLogits:
         """(B, 5, P, P) -> the mean logits."""

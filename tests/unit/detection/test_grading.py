@@ -167,3 +167,14 @@ def test_package__that_joins_vertebrae_with_discs_needs_both(
     save_package(tmp_path / "one", shipped.network, shipped.manifest, grading={Structure.VERTEBRA: vertebrae})
     with pytest.raises(ModelPackageError, match="no network looks at these"):
         load_package(tmp_path / "one")
+
+
+def test_detector__leaves_the_number_of_threads_as_it_was(shipped: ModelPackage, volume: SagittalVolume) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        graded(shipped, {Structure.DISC: constant(float("nan"), 0.0)}).detect(volume)
+        graded(shipped, {Structure.DISC: constant(0.0, 0.0)}).detect(volume)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
