@@ -8,23 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
-from dicom_node.cli.printing import print_json, print_lines, print_list, print_table
+from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.health import studies
 from dicom_node.health.overview import STUDY_PLACES
 from dicom_node.health.studies import Criteria
 
-_COLUMNS = (
-    "study_uid",
-    "state",
-    "reason",
-    "instances",
-    "job",
-    "sent",
-    "proven",
-    "to_send",
-    "not_sent",
-    "last_received_at",
-)
 _DAY = ["%Y-%m-%d"]
 
 
@@ -47,7 +35,7 @@ def find(
     _, database = open_node(config)
     with database.read() as session:
         rows, number = studies.find(session, criteria, limit=limit)
-    print_list("studies", rows if as_json else [{key: row[key] for key in _COLUMNS} for row in rows], as_json)
+    print_list("studies", rows if as_json else in_brief(rows), as_json)
     if number > len(rows) and not as_json:
         print_lines(f"{number - len(rows)} more; --limit shows them")
 

@@ -7,24 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
-from dicom_node.cli.printing import print_json, print_lines, print_list, print_table
+from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.cli.receivers import send_test
 from dicom_node.errors import NodeError
 from dicom_node.health import overview
-
-# What the table of studies shows; `--json` has more.
-_STUDY_COLUMNS = (
-    "study_uid",
-    "state",
-    "reason",
-    "instances",
-    "job",
-    "sent",
-    "proven",
-    "to_send",
-    "not_sent",
-    "last_received_at",
-)
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -47,7 +33,7 @@ def _print_status(state: dict[str, Any]) -> None:
             for name in ("jobs", "outbox")
         ),
     )
-    print_table("studies", [{key: study[key] for key in _STUDY_COLUMNS} for study in state["studies"]])
+    print_table("studies", in_brief(state["studies"]))
     print_table("destinations", state["destinations"])
     print_table("receivers of alerts", state["receivers"])
     print_table("open alerts", state["alerts"])

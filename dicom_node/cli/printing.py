@@ -17,11 +17,29 @@ if TYPE_CHECKING:  # this module loads what only the worker needs
 # Wide enough for a UID beside a reason, even if the output is a pipe.
 _TABLE_WIDTH = 160
 _LONGEST = 10_000
+# What a table of studies shows; `--json` has more.
+_STUDY_COLUMNS = (
+    "study_uid",
+    "state",
+    "reason",
+    "instances",
+    "job",
+    "sent",
+    "proven",
+    "to_send",
+    "not_sent",
+    "last_received_at",
+)
 
 
 def _shown(value: object) -> str:
     """A value as one line without control characters: what a peer or a file says must not steer the terminal."""
     return printable(value, _LONGEST)
+
+
+def in_brief(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table of studies, out of all that `overview.study_list` says of them."""
+    return [{key: study[key] for key in _STUDY_COLUMNS} for study in studies]
 
 
 def print_json(value: Any) -> None:
