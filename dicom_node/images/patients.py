@@ -20,7 +20,6 @@ from spineone_core.imaging.extent import CostlyError
 from spineone_core.imaging.file_extent import read_flat
 from spineone_core.imaging.files import read_dataset
 
-KEYWORDS = ("SpecificCharacterSet", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex")
 # A name's component groups: alphabetic, ideographic and phonetic (PS3.5 6.2.1).
 _GROUPS = 3
 
