@@ -20,14 +20,15 @@ class Parcels:
     def of_all(cls, session: Session) -> Parcels:
         """The whole outbox, by destination."""
         columns = (OutboxRow.destination, OutboxRow.state, OutboxRow.proof)
-        return cls(session.execute(select(*columns, func.count()).group_by(*columns)).tuples())
+        rows = session.execute(select(*columns, func.count()).group_by(*columns))
+        return cls((owner, state, proof, count) for owner, state, proof, count in rows)
 
     @classmethod
     def of_studies(cls, session: Session, study_uids: Collection[str]) -> Parcels:
         """The files of these studies, by study."""
         columns = (OutboxRow.study_uid, OutboxRow.state, OutboxRow.proof)
         query = select(*columns, func.count()).where(OutboxRow.study_uid.in_(study_uids)).group_by(*columns)
-        return cls(session.execute(query).tuples())
+        return cls((owner, state, proof, count) for owner, state, proof, count in session.execute(query))
 
     def number(self, owner: str | None = None, *, state: str | None = None, proof: Collection[str] = ()) -> int:
         """The number of files of an owner (of all, if None) in this state and with one of these proofs, where given."""

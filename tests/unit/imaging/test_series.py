@@ -266,9 +266,16 @@ def test_numbers_that_break_their_vr_do_not_stop_a_series(tmp_path: Path, keywor
     assert len(load(write(tmp_path, *images)).voxels) == 3
 
 
-def test_spacing_with_a_decimal_comma_is_refused(tmp_path: Path) -> None:
+def test_spacing_with_a_decimal_comma_is_read(tmp_path: Path) -> None:
+    images = [image(k) for k in range(3)]
+    for one in images:
+        set_raw(one, "PixelSpacing", "DS", "0,6696\\0,6696")
+    assert load(write(tmp_path, *images)).pixel_spacing == pytest.approx((0.6696, 0.6696))
+
+
+def test_spacing_that_is_no_number_is_refused(tmp_path: Path) -> None:
     dataset = image(0)
-    set_raw(dataset, "PixelSpacing", "DS", "0,6696\\0,6696")
+    set_raw(dataset, "PixelSpacing", "DS", "Amadeus\\0.6696")
     assert refusal(write(tmp_path, dataset)).reason is Reason.INVALID_GEOMETRY
 
 
