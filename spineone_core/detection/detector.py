@@ -19,6 +19,7 @@ from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import Selection, select_series
 from spineone_core.imaging.series import Series, group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume
+from spineone_core.network.fusing import fold_norms
 
 # A view that lies farther from the result than this is worth a warning. It is the distance within which the paper counts a hit.
 SPREAD_MM = 6.0
@@ -53,9 +54,9 @@ class Detector:
         self.identity: ModelIdentity = package.identity
         self.manifest: Manifest = package.manifest
         self.device = choose_device(device)
-        self._network = place_network(package.network, self.device)
-        self._domain = None if package.domain is None else package.domain.to(self.device)
-        self._grading = {structure: network.to(self.device) for structure, network in package.grading.items()}
+        self._network = place_network(fold_norms(package.network), self.device)
+        self._domain = None if package.domain is None else fold_norms(package.domain).to(self.device)
+        self._grading = {structure: fold_norms(network).to(self.device) for structure, network in package.grading.items()}
         self.options = options or InferenceOptions()
         if self.options.compiled:
             compile_network(self._network, self.device)
