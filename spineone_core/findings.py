@@ -249,6 +249,8 @@ class Detection:
     ``series_uid`` and ``sop_instance_uid`` may be empty only where no series could be chosen. ``series_uids`` are those of all
     slices of the stack (one stack may lie under several); that of the analysed slice alone where not given. ``ood_score``, in
     [0, 1], says how little the pictures look like what the model was made for; also of a refusal, where it was measured before.
+    ``definitions`` says of each kind of structure when it counts as degenerative; empty of a refusal, and in findings of earlier
+    versions.
     """
 
     study_uid: str
@@ -263,6 +265,7 @@ class Detection:
     ood_score: float | None = None
     warnings: tuple[str, ...] = field(default=())
     series_uids: tuple[str, ...] = field(default=())
+    definitions: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.series_uids and self.series_uid:
@@ -338,6 +341,7 @@ class Detection:
             "findings": [f.to_json() for f in self.findings],
             "ood_score": None if self.ood_score is None else round(self.ood_score, 6),
             "warnings": list(self.warnings),
+            "definitions": dict(self.definitions),
         }
 
     def dumps(self) -> str:
@@ -359,6 +363,7 @@ class Detection:
             frame_number=data.get("frame_number"),
             ood_score=data.get("ood_score"),
             warnings=tuple(data["warnings"]),
+            definitions=tuple(data.get("definitions", {}).items()),
         )
 
 

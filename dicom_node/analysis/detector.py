@@ -50,6 +50,7 @@ def load_detector(settings: NodeSettings) -> StudyReader:
         If the model package is missing, damaged, of another architecture or not released (without card, figures,
         training data or licence), or the device does not exist.
     """
+    from spineone_core.detection.class_rule import ClassRule
     from spineone_core.detection.detector import Detector
     from spineone_core.detection.devices import DeviceError
     from spineone_core.detection.model_package import ModelPackageError
@@ -59,6 +60,11 @@ def load_detector(settings: NodeSettings) -> StudyReader:
 
         torch.set_num_threads(settings.model.threads)
     try:
-        return Detector.load(settings.model.path, device=settings.model.device, released=True)
+        return Detector.load(
+            settings.model.path,
+            device=settings.model.device,
+            released=True,
+            rule=ClassRule(settings.results.disc_degenerative_from_grade),
+        )
     except (ModelPackageError, DeviceError) as error:
         raise ModelError(f"model {settings.model.path}: {error}") from error

@@ -273,22 +273,31 @@ def _quantile(values: list[float], quantile: float) -> float:
 
 
 def _class_rates(session: Session) -> Iterator[Metric]:
-    """How the newest results are distributed over the classes: a change of scanner or protocol shows here first."""
+    """How the newest results are distributed over classes and grades: a change of scanner or protocol shows here first."""
     newest = select(ResultRow.id).order_by(ResultRow.id.desc()).limit(5 * WINDOW)
     analysed = (ResultRow.id.in_(newest), ResultRow.status == Status.ANALYSED)
     query = select(ResultRow.findings).where(*analysed).order_by(ResultRow.id.desc())
-    seen: dict[tuple[str, ...], list[tuple[float, float]]] = {}
-    results = list(session.scalars(query.limit(WINDOW)))
-    for text in results:
-        for finding in json.loads(text)["findings"]:
-            grade = (float(finding["class"] == "degenerative"), float(not finding["decided"]))
-            seen.setdefault((finding["structure"], finding["level"]), []).append(grade)
+    results = [json.loads(text)["findings"] for text in session.scalars(query.limit(WINDOW))]
+    seen: dict[tuple[str, ...], list[tuple[bool, bool]]] = {}
+    grades: dict[str, list[int]] = {}
+    for finding in (finding for findings in results for finding in findings):
+        place = finding["structure"], finding["level"]
+        seen.setdefault(place, []).append((finding["class"] == "degenerative", not finding["decided"]))
+        if finding.get("pfirrmann"):
+            grades.setdefault(finding["level"], []).append(finding["pfirrmann"]["grade"])
     labels = ("structure", "level")
     for index, name, what in (
         (0, "degenerative", "called degenerative"),
-        (1, "undecided", "too near one half to call"),
+        (1, "undecided", "in the model's undecided band"),
     ):
-        rows = [(place, sum(grade[index] for grade in grades) / len(grades)) for place, grades in sorted(seen.items())]
+        rows = [(place, sum(said[index] for said in every) / len(every)) for place, every in sorted(seen.items())]
         text = f"Share {what} among the {WINDOW} newest analysed results"
         yield _table(GaugeMetricFamily, f"spineone_model_{name}_ratio", text, labels, rows)
+    shares = [
+        ((level, str(grade)), every.count(grade) / len(every))
+        for level, every in sorted(grades.items())
+        for grade in range(1, 6)
+    ]
+    text = f"Share of discs with each Pfirrmann grade among the {WINDOW} newest analysed results"
+    yield _table(GaugeMetricFamily, "spineone_model_pfirrmann_ratio", text, ("level", "grade"), shares)
     yield _gauge("spineone_model_window_results", "Results behind the shares by level", len(results))

@@ -37,6 +37,7 @@ def comment_lines(detection: Detection, *, superseding: bool = False) -> list[st
     if superseding:
         lines.append("Replaces an earlier report of this study, which is named as its predecessor.")
     lines += [_summary(f) for f in detection.findings] if detection.analysed else [_refusal(detection)]
+    lines += [plain(f"A {structure} counts as degenerative at: {text}") for structure, text in detection.definitions]
     return lines + [plain(f"Warning: {warning}") for warning in detection.warnings]
 
 

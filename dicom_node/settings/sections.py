@@ -132,7 +132,7 @@ class ResultsRules(Section):
         False, "write the report's points in patient coordinates (SCOORD3D) where it is sent as Comprehensive 3D SR"
     )
     grades: bool = setting(
-        False, "write Pfirrmann grades and probabilities of signs into the report, where the model says them"
+        True, "write Pfirrmann grades and probabilities of signs into the report, where the model says them"
     )
     secondary_capture: bool = setting(True, "make a secondary-capture overlay of the analysed slice")
     table_page: bool = setting(True, "add a table of the levels to the overlay's series as its second picture")
@@ -141,6 +141,11 @@ class ResultsRules(Section):
     )
     presentation_state: bool = setting(False, "make a presentation state (GSPS): points and labels as layers")
     key_object: bool = setting(False, "make a key object note (KOS) that points at the analysed slice")
+    disc_degenerative_from_grade: Literal[0, 2, 3, 4, 5] = setting(
+        0,
+        "a disc is degenerative from this Pfirrmann grade on (2 to 5), where the model grades discs; 0: as the model's "
+        "data define it",
+    )
     degenerative_disc: Code = setting(
         "",
         'code of a degenerative disc as "value, scheme, meaning"; empty: the value Abnormal of Normality (121402, DCM)',

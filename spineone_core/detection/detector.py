@@ -8,10 +8,11 @@ from pathlib import Path
 
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.detection.chain import Chain
+from spineone_core.detection.class_rule import ClassRule, definitions, says_grades
 from spineone_core.detection.devices import choose_device, compile_network, gpu_memory, place_network
 from spineone_core.detection.keypoints import FoundKeypoints, Refusal, find_keypoints
 from spineone_core.detection.mid_sagittal import distance_from_middle_mm
-from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
+from spineone_core.detection.model_package import Manifest, ModelPackage, ModelPackageError, load_package
 from spineone_core.detection.second_choice import Attempt, read_best
 from spineone_core.detection.views import InferenceOptions
 from spineone_core.findings import Detection, Finding, ModelIdentity, NotAnalysable, Reason, Status
@@ -48,23 +49,52 @@ class Detector:
         ``auto``, ``cuda``, ``cuda:N`` or ``cpu``.
     options
         How the network is run: precision, test-time views, compilation, batch size.
+    rule
+        The site's rule of what a degenerative disc is.
+
+    Raises
+    ------
+    ModelPackageError
+        If the rule needs a Pfirrmann grade, and the package says none.
     """
 
-    def __init__(self, package: ModelPackage, *, device: str = "auto", options: InferenceOptions | None = None) -> None:
+    def __init__(
+        self,
+        package: ModelPackage,
+        *,
+        device: str = "auto",
+        options: InferenceOptions | None = None,
+        rule: ClassRule | None = None,
+    ) -> None:
+        self.rule = rule or ClassRule()
+        if self.rule.disc_from_grade and not says_grades(package):
+            raise ModelPackageError(
+                f"it says no Pfirrmann grade, so no disc can be degenerative from grade {self.rule.disc_from_grade} on"
+            )
+        self._definitions = definitions([e.config for e in package.grading.values()], self.rule)
         self.identity: ModelIdentity = package.identity
         self.manifest: Manifest = package.manifest
         self.device = choose_device(device)
         self._network = place_network(fold_norms(package.network), self.device)
         self._domain = None if package.domain is None else fold_norms(package.domain).to(self.device)
-        self._grading = {structure: fold_norms(network).to(self.device) for structure, network in package.grading.items()}
+        self._grading = {
+            structure: fold_norms(network).to(self.device) for structure, network in package.grading.items()
+        }
         self.options = options or InferenceOptions()
         if self.options.compiled:
             compile_network(self._network, self.device)
 
     @classmethod
-    def load(cls, path: str | Path = "default", *, device: str = "auto", released: bool = False) -> Detector:
+    def load(
+        cls,
+        path: str | Path = "default",
+        *,
+        device: str = "auto",
+        released: bool = False,
+        rule: ClassRule | None = None,
+    ) -> Detector:
         """Raises ``ModelPackageError`` or ``DeviceError``; ``released`` as in `load_package`."""
-        return cls(load_package(path, released=released), device=device)
+        return cls(load_package(path, released=released), device=device, rule=rule)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
         """As `spineone_core.detection.devices.gpu_memory`, for the device that this detector computes on."""
@@ -114,6 +144,7 @@ class Detector:
             domain=self._domain,
             grading=self._grading,
             options=self.options,
+            rule=self.rule,
         )
         return [self._detection(*one) for one in zip(volumes, found, notes, strict=True)]
 
@@ -140,6 +171,7 @@ class Detector:
             model=self.identity,
             status=Status.ANALYSED,
             findings=_findings(volume, found),
+            definitions=self._definitions,
             ood_score=found.ood_score,
             warnings=(*notes, *self._doubts(volume, found)),
         )

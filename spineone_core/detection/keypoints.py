@@ -14,6 +14,7 @@ import torch
 from spineone_core.anatomy import READING_ORDER, Landmark
 from spineone_core.detection.calibration import calibrate
 from spineone_core.detection.chain import Chain
+from spineone_core.detection.class_rule import ClassRule
 from spineone_core.detection.decoding import decode_many
 from spineone_core.detection.domain_check import check_score
 from spineone_core.detection.grading import Graded, Grading, grade_keypoints
@@ -78,6 +79,7 @@ def find_keypoints(
     domain: DomainNetwork | None = None,
     grading: Grading | None = None,
     options: InferenceOptions | None = None,
+    rule: ClassRule | None = None,
     keep_outside: bool = False,
 ) -> list[FoundKeypoints | Refusal]:
     """What the detector makes of each volume. Volumes of the same size run together; that does not change their results.
@@ -93,6 +95,8 @@ def find_keypoints(
         manifest's calibration is theirs. None where the package has none, and where only the places are asked for.
     options
         How the network is run; the defaults where None.
+    rule
+        The site's rule of what a degenerative disc is; the model's own class where None.
     keep_outside
         Keep points outside the image, which the detector refuses. Only the paper's tables, which know no refusal, need this.
     """
@@ -109,7 +113,7 @@ def find_keypoints(
     chains = decode_many(network, list(prepared.values()), manifest, device, options)
     for (i, exam), chain in zip(prepared.items(), chains, strict=True):
         found = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i], keep_outside)
-        results[i] = _graded(found, volumes[i], manifest, grading or {}, device)
+        results[i] = _graded(found, volumes[i], manifest, grading or {}, device, rule or ClassRule())
     return [results[i] for i in range(len(volumes))]
 
 
@@ -119,6 +123,7 @@ def _graded(
     manifest: Manifest,
     grading: Grading,
     device: torch.device,
+    rule: ClassRule,
 ) -> FoundKeypoints | Refusal:
     """The same keypoints with what the grading networks say of them."""
     if isinstance(found, Refusal) or not grading:
@@ -129,19 +134,25 @@ def _graded(
     except NotAnalysable as error:
         return Refusal(error, found.ood_score)
     keypoints = [
-        _with_grade(keypoint, said[row], manifest) if row in said else keypoint
+        _with_grade(keypoint, said[row], manifest, rule) if row in said else keypoint
         for row, keypoint in enumerate(found.keypoints)
     ]
     return replace(found, keypoints=tuple(keypoints))
 
 
-def _with_grade(keypoint: Keypoint, graded: Graded, manifest: Manifest) -> Keypoint:
+def _with_grade(keypoint: Keypoint, graded: Graded, manifest: Manifest, rule: ClassRule) -> Keypoint:
     structure = keypoint.landmark.structure
-    probability = calibrate(graded.probability, manifest.calibration.get(structure.value))
+    by_rule = rule.probability(graded.pfirrmann)
+    if by_rule is None:
+        probability = calibrate(graded.probability, manifest.calibration.get(structure.value))
+        decided = manifest.decides(structure, probability)
+    else:
+        # The package's band was measured for its own class; of a rule only the calibrated probability is known.
+        probability, decided = by_rule, abs(by_rule - 0.5) >= manifest.decoding.undecided_margin
     return replace(
         keypoint,
         probability=probability,
-        decided=manifest.decides(structure, probability),
+        decided=decided,
         pfirrmann=graded.pfirrmann,
         signs=graded.signs,
     )

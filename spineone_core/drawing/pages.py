@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from spineone_core.drawing.marks import draw_marker, draw_scale_bar
-from spineone_core.drawing.panel import Panel, draw_footer, draw_legend, wrap
+from spineone_core.drawing.panel import Panel, draw_footer, draw_legend, grade_word, is_graded, wrap
 from spineone_core.drawing.slices import (
     MAX_IMAGE_SIDE,
     direction_letters,
@@ -69,7 +69,8 @@ def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uin
         raise ValueError("a study that was not analysed has no levels to list")
     position = slice_index(volume, detection) + 1, len(volume.voxels)
     grades = (_GRADE_NOTE,) if is_graded(detection.findings) else ()
-    words = [*_NOTES, *grades, *(f"Warning: {warning}" for warning in detection.warnings)]
+    meanings = (f"A {structure} counts as degenerative at: {text}." for structure, text in detection.definitions)
+    words = [*_NOTES, *grades, *meanings, *(f"Warning: {warning}" for warning in detection.warnings)]
     lines = sum(len(wrap(text, font_of(16), TABLE_WIDTH - 2 * MARGIN)) for text in words)
     canvas = Image.new("RGB", (TABLE_WIDTH, 780 + 24 * lines), BACKGROUND)
     panel = Panel(canvas, MARGIN)
@@ -88,11 +89,6 @@ def render_table(volume: SagittalVolume, detection: Detection) -> NDArray[np.uin
     cropped = canvas.crop((0, 0, TABLE_WIDTH, panel.y + FOOTER_HEIGHT + 10))
     draw_footer(cropped)
     return np.asarray(cropped)
-
-
-def is_graded(findings: tuple[Finding, ...]) -> bool:
-    """Whether a disc has a Pfirrmann grade; without one the table has no column for it."""
-    return any(finding.pfirrmann is not None for finding in findings)
 
 
 def _draw_rows(panel: Panel, findings: tuple[Finding, ...]) -> None:
@@ -117,7 +113,7 @@ def _cells(finding: Finding) -> dict[str, str]:
         finding.level,
         finding.structure.value,
         class_word(finding),
-        "" if finding.pfirrmann is None else str(finding.pfirrmann.grade),
+        grade_word(finding),
         f"{100 * finding.probability:.1f} %",
         f"{finding.localisation_confidence:.2f}",
         f"{finding.x:.1f}, {finding.y:.1f}",

@@ -80,18 +80,32 @@ def draw_panel(canvas: Image.Image, detection: Detection, left: int, position: t
 
 def _draw_table(panel: Panel, findings: tuple[Finding, ...]) -> None:
     heading, row_font = font_of(14), font_of(17)
-    columns = (panel.left + 34, panel.left + 124, panel.right)
-    for x, text, anchor in zip(columns, ("Level", "Class", "P(degenerative)"), ("lt", "lt", "rt"), strict=True):
-        panel.draw.text((x, panel.y), text, font=heading, fill=FAINT, anchor=anchor)
+    graded = is_graded(findings)
+    columns = [("Level", panel.left + 34, "l"), ("Class", panel.left + (110 if graded else 124), "l")]
+    columns += [("Pfirrmann", panel.left + 296, "r")] if graded else []
+    columns += [("P(deg.)" if graded else "P(degenerative)", panel.right, "r")]
+    for name, x, side in columns:
+        panel.draw.text((x, panel.y), name, font=heading, fill=FAINT, anchor=f"{side}t")
     panel.y += 28
     for finding in findings:
         middle = panel.y + 9
         draw_marker(panel.canvas, (panel.left + 12, middle), class_word(finding), finding.structure)
-        cells = (finding.level, class_word(finding), f"{100 * finding.probability:.0f} %")
-        for x, text, anchor in zip(columns, cells, ("lm", "lm", "rm"), strict=True):
-            colour = colour_of(finding) if x == columns[1] else TEXT
-            panel.draw.text((x, middle), text, font=row_font, fill=colour, anchor=anchor)
+        cells = {"Level": finding.level, "Class": class_word(finding), "Pfirrmann": grade_word(finding)}
+        for name, x, side in columns:
+            text = cells.get(name, f"{100 * finding.probability:.0f} %")
+            colour = colour_of(finding) if name == "Class" else TEXT
+            panel.draw.text((x, middle), text, font=row_font, fill=colour, anchor=f"{side}m")
         panel.y += 29
+
+
+def is_graded(findings: tuple[Finding, ...]) -> bool:
+    """Whether a disc has a Pfirrmann grade; without one no table has a column for it."""
+    return any(finding.pfirrmann is not None for finding in findings)
+
+
+def grade_word(finding: Finding) -> str:
+    """The Pfirrmann grade as a number; nothing where there is none."""
+    return "" if finding.pfirrmann is None else str(finding.pfirrmann.grade)
 
 
 def draw_legend(panel: Panel) -> None:

@@ -138,6 +138,14 @@ def test_without_the_setting_grades_change_nothing() -> None:
     assert to_bytes(_report(grades=True)) == to_bytes(_report())
 
 
+def test_the_definition_of_degenerative_stands_in_the_report() -> None:
+    meaning = (("disc", "Pfirrmann grade 4 or more"), ("vertebra", "a Modic change beside the vertebra"))
+    comments = [item.TextValue for item in _items(_report(replace(analysed(), definitions=meaning)), "121106")]
+    assert "A disc counts as degenerative at: Pfirrmann grade 4 or more" in comments
+    assert "A vertebra counts as degenerative at: a Modic change beside the vertebra" in comments
+    assert not [text for text in (i.TextValue for i in _items(_report(), "121106")) if "counts as degenerative" in text]
+
+
 def test_every_sign_has_a_code() -> None:
     assert set(codes.SIGNS) == {*DISC_SIGNS, *VERTEBRA_SIGNS}
     assert len({code.value for code in codes.SIGNS.values()}) == len(codes.SIGNS)

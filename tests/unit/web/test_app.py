@@ -30,7 +30,7 @@ from tests.fakes.stops import ImpatientStop
 
 FINDINGS = {
     "findings": [
-        {"structure": "disc", "level": "L4-L5", "class": "degenerative", "decided": True},
+        {"structure": "disc", "level": "L4-L5", "class": "degenerative", "decided": True, "pfirrmann": {"grade": 4}},
         {"structure": "disc", "level": "L5-S1", "class": "normal", "decided": False},
     ]
 }
@@ -175,6 +175,8 @@ def test_metrics__count_what_is_in_the_database(
     assert seen["spineone_stage_seconds", "1", "analysis"] < 5
     assert seen["spineone_model_degenerative_ratio", "L4-L5", "disc"] == 1
     assert seen["spineone_model_undecided_ratio", "L5-S1", "disc"] == 1
+    assert seen["spineone_model_pfirrmann_ratio", "4", "L4-L5"] == 1
+    assert seen["spineone_model_pfirrmann_ratio", "3", "L4-L5"] == 0
     assert seen["spineone_processes", "listener"] == 1
     assert seen["spineone_processes", "worker"] == 0
     assert seen["spineone_disk_free_bytes",] > 0
