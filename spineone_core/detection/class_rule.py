@@ -46,7 +46,7 @@ class ClassRule:
 
 def definitions(grading: Iterable[GradingConfig], rule: ClassRule) -> tuple[tuple[str, str], ...]:
     """For each structure's name, when it counts as degenerative, as the end of a sentence."""
-    found = {s: _TAUGHT for s in Structure}
+    found = dict.fromkeys(Structure, _TAUGHT)
     found |= {c.structure: _FROM_SIGNS[c.structure] for c in grading if c.class_from in ("signs", "joined")}
     if rule.disc_from_grade:
         found[Structure.DISC] = f"Pfirrmann grade {rule.disc_from_grade} or more, by a rule of this site"

@@ -47,7 +47,8 @@ def test_rule__refuses_other_grades(grade: int) -> None:
 
 def test_definitions__are_those_of_the_networks_that_say_the_class() -> None:
     direct = dict(definitions([GradingConfig(structure=Structure.DISC)], ClassRule()))
-    assert "training data" in direct["disc"] and "training data" in direct["vertebra"]
+    assert "training data" in direct["disc"]
+    assert "training data" in direct["vertebra"]
     signs = [GradingConfig(structure=s, class_from="signs") for s in Structure]
     assert "bulging" in dict(definitions(signs, ClassRule()))["disc"]
     assert "no finding of the vertebra itself" in dict(definitions(signs, ClassRule()))["vertebra"]
@@ -61,7 +62,8 @@ def test_detector__a_rule_decides_the_class_of_discs_alone(shipped: ModelPackage
         if after.structure is Structure.VERTEBRA:
             assert after == before
             continue
-        assert after.pfirrmann == before.pfirrmann and after.pfirrmann is not None
+        assert after.pfirrmann == before.pfirrmann
+        assert after.pfirrmann is not None
         assert after.probability == pytest.approx(after.pfirrmann.probabilities[4])
         assert after.decided == (abs(after.probability - 0.5) >= shipped.manifest.decoding.undecided_margin)
     assert own.findings != ruled.findings
@@ -73,7 +75,7 @@ def test_detector__a_model_without_grades_refuses_the_rule(shipped: ModelPackage
     assert says_grades(shipped)
     plain = dataclasses.replace(shipped, grading={})
     assert not says_grades(plain)
-    with pytest.raises(ModelPackageError, match="no Pfirrmann grade.*grade 4"):
+    with pytest.raises(ModelPackageError, match=r"no Pfirrmann grade.*grade 4"):
         Detector(plain, device="cpu", rule=ClassRule(4))
 
 
