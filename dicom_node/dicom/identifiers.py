@@ -22,7 +22,7 @@ MANUFACTURER = "SpineOne Node project"
 MODEL_NAME = "SpineOne Node"
 
 # Raise it whenever a change makes reports, overlays or presentation states of equal inputs look different.
-WRITER_VERSION = "2"
+WRITER_VERSION = "3"
 
 _NAMESPACE = uuid.UUID("6f1c2f0e-3f5b-5a53-9a5e-2d9c7b1e40d7")
 

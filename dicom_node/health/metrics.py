@@ -286,7 +286,7 @@ def _class_rates(session: Session) -> Iterator[Metric]:
     labels = ("structure", "level")
     for index, name, what in (
         (0, "degenerative", "called degenerative"),
-        (1, "undecided", "too near one half to call"),
+        (1, "undecided", "in the band of probabilities in which no class is called"),
     ):
         rows = [(place, sum(grade[index] for grade in grades) / len(grades)) for place, grades in sorted(seen.items())]
         text = f"Share {what} among the {WINDOW} newest analysed results"

@@ -755,6 +755,15 @@ ROWS: tuple[Row, ...] = (
             f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
         ),
     ),
+    Row(
+        110,
+        "a file is released from quarantine that contradicts an image, or is still wrong",
+        "it stays there; nothing is replaced",
+        (
+            "acceptance/test_quarantine.py::test_release__never_gets_round_a_conflict",
+            "acceptance/test_quarantine.py::test_release__what_is_still_wrong_stays",
+        ),
+    ),
 )
 
 
