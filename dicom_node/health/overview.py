@@ -167,7 +167,8 @@ def _destination(
         "to_prove": parcels.number(name, proof=UNPROVEN),
         "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
-        "next_attempt_at": time(next_at),
+        # While it is paused, nothing is tried.
+        "next_attempt_at": time(None if paused else next_at),
         "paused_since": time(paused),
     }
 

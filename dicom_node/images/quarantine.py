@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -69,11 +69,15 @@ class Quarantine:
         self._sum, self._summed_at = 0, -_SUM_IS_GOOD_S
 
     def keep(self, sha256: str, parts: tuple[bytes, ...], note: Note) -> Path | None:
-        """Keep an object durably under its digest; None if there is no room for it."""
+        """Keep an object durably under its digest; None if there is no room for it.
+
+        One that is here already stays with the time at which it came first.
+        """
         target = self._place(sha256)
+        first = self.note_of(target) if target.exists() else None
         if not target.exists() and not self._take(_cost(sum(map(len, parts)))):
             return None
-        self._write_note(target, note)
+        self._write_note(target, note if first is None else replace(note, kept_at=first.kept_at))
         move_into_place(write_spool_file(self._spool, parts), target)
         return target
 

@@ -75,7 +75,8 @@ def _what_starts(settings: NodeSettings, config: Path) -> dict[str, str]:
         "version": SOFTWARE_VERSION,
         "settings": str(config.resolve()),
         "data_dir": str(settings.data_dir),
-        "listener": f"{rules.ae_title} at {rules.host}:{rules.port}{' with TLS' if rules.tls_cert else ''}",
+        "listener": f"{rules.ae_title} at {rules.host}:{rules.port}",
+        "tls": ("certificates asked for" if rules.tls_ca else "on") if rules.tls_cert else "off",
         "web": f"http://{web_rules.host}:{web_rules.port}/" if web_rules.enabled else "off",
     }
 

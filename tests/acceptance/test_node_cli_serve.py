@@ -121,6 +121,7 @@ def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
     assert (first["event"], first["version"]) == ("starting", software_version())
     assert first["settings"] == str(node.config)
     assert first["listener"] == f"SPINEONE at 127.0.0.1:{node.port}"
+    assert first["tls"] == "off"
     assert first["web"] == f"http://127.0.0.1:{node.web_port}/"
     # The PACS is down at first: the result waits.
     assert send(node.port, *[mr_image(n) for n in range(1, 6)]) == [0] * 5

@@ -17,6 +17,7 @@ from dicom_node.analysis.worker import Worker
 from dicom_node.cli.app import main
 from dicom_node.database.connection import Database, open_database
 from dicom_node.database.tables import Instance, Job
+from dicom_node.images import quarantine
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.reading import load_settings
 from dicom_node.system.clock import utc_now
@@ -97,6 +98,15 @@ def test_list__says_the_reason_of_each_file_even_of_two_with_one_uid(node: Node)
     text = node.run("quarantine", "list")
     assert "StudyInstanceUID is missing" in text
     assert "SECRET" not in text
+
+
+def test_list__says_since_when_even_of_a_file_that_came_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.store.receive(incoming(without_study()))
+    (first,) = node.listed()
+    later = utc_now() + timedelta(hours=1)
+    monkeypatch.setattr(quarantine, "utc_now", lambda: later)
+    node.store.receive(incoming(without_study()))
+    assert node.listed() == [first]
 
 
 def test_show__says_what_it_is_without_patient_data(node: Node) -> None:

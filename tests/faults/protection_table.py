@@ -116,6 +116,8 @@ _WEB_CONNECTIONS = "dicom_node/web/connections.py"
 _WEB_REQUEST_GUARD = "dicom_node/web/request_guard.py"
 _WEB_SERVER = "dicom_node/web/server.py"
 _UPKEEP_RETENTION = "dicom_node/upkeep/retention.py"
+_DEPLOY_INSTALL = "deploy/install.sh"
+_DEPLOY_ROUTE = "deploy/orthanc/route.py"
 _UPKEEP_QUARANTINED = "dicom_node/upkeep/quarantined.py"
 _WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
@@ -1280,6 +1282,27 @@ PROTECTIONS: tuple[Protection, ...] = (
         110,
         "a release makes every check of intake",
         (_UPKEEP_QUARANTINED, "        raise RefusedError(OUT_OF_RESOURCES, why)\n", "        return\n"),
+    ),
+    _of(
+        111,
+        "a refused series holds up no other",
+        (_DEPLOY_ROUTE, "            self._refuse(series, uid, attempt)\n            return\n", "            raise\n"),
+    ),
+    _of(
+        111,
+        "a node that is down refuses nothing",
+        (_DEPLOY_ROUTE, "            self._check_node()\n            self._refuse", "            self._refuse"),
+    ),
+    _of(112, "the path must be typed", (_DEPLOY_INSTALL, '[ "$typed" = "$state" ] ||', "true ||")),
+    _of(
+        112,
+        "only a node's folder is purged",
+        (_DEPLOY_INSTALL, '[ -f "$config" ] || refuse "$state is no data', 'true || refuse "$state is no data'),
+    ),
+    _of(
+        113,
+        "a release that does not start is taken back",
+        (_DEPLOY_INSTALL, "  start || take_back\n", "  start || true\n"),
     ),
 )
 
