@@ -32,6 +32,8 @@ def find(
     wide: WideOption = False,
 ) -> None:
     """List the studies that fit, the newest first."""
+    # As the setting of a script, or as it is shown.
+    state = state and state.replace(" ", "_")
     if state is not None and state not in STUDY_PLACES:
         raise typer.BadParameter(f"--state {state!r}: must be one of {', '.join(STUDY_PLACES)}")
     criteria = Criteria(uid, state, peer, _local(since), _local(until + timedelta(days=1)) if until else None)

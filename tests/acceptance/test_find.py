@@ -74,6 +74,7 @@ def day(days_ago: int) -> str:
         (("--state", "analysed"), [STUDY]),
         (("--state", "receiving"), [OTHER]),
         (("--state", "failed"), []),
+        (("--state", "not analysable"), []),
         (("--peer", "NOBODY"), []),
         (("--since", day(1)), [OTHER]),
         (("--until", day(3)), [STUDY]),
@@ -157,3 +158,12 @@ def test_an_analysed_study_that_grows_keeps_showing_its_result(
         assert "receiving (analysed before)" in " ".join(capsys.readouterr().out.split())
     assert "receiving (analysed before)" in render_page(settings, database)
     database.close()
+
+
+def test_status__a_paused_destination_has_no_next_attempt(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(config, "status", capsys=capsys)["destinations"][0]["next_attempt_at"] is not None
+    with pytest.raises(SystemExit):
+        main(["pause", "pacs", "--config", str(config)])
+    capsys.readouterr()
+    (destination,) = ask(config, "status", capsys=capsys)["destinations"]
+    assert (destination["next_attempt_at"], destination["waiting"] > 0) == (None, True)
