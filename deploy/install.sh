@@ -100,10 +100,10 @@ remove_program() {
     for file in "$source_dir"/deploy/systemd/*; do
       file="$units_dir/$(basename "$file")"
       [ -f "$file" ] || continue
-      case "$file" in *@.service) ;; *) step systemctl disable --now "$(basename "$file")" ;; esac
+      case "$file" in *@.service) ;; *) step systemctl disable --now "$(basename "$file")" || true ;; esac
     done
     for file in $(systemctl list-units --all --plain --no-legend 'dicom-node-worker@*' | awk '{ print $1 }'); do
-      step systemctl disable --now "$file"
+      step systemctl disable --now "$file" || true
     done
   fi
   for file in "$source_dir"/deploy/systemd/*; do
@@ -117,24 +117,25 @@ remove_program() {
   if [ -d "$prefix" ] && [ -z "$(ls -A "$prefix" 2>/dev/null)" ]; then step rmdir "$prefix"; fi
 }
 
-purge_data() {
-  [ -f "$config" ] || refuse "$state is no data of a node: $config is missing; nothing there was deleted"
-  if [ "$dry_run" = no ]; then
-    say "This deletes every image, result and setting in $state for good. To go on, type its path:"
-    local typed=""
-    read -r typed || true
-    [ "$typed" = "$state" ] || refuse "that is not $state: the data stay. The program is gone"
-  fi
-  step rm -rf "$state"
-  if id "$user" >/dev/null 2>&1 && [ "$user" != root ] && [ "$user" != "$(id -un)" ]; then step userdel "$user"; fi
+# Before anything is touched: it must be a node's folder, and whoever deletes it must know which one it is.
+ask_for_data() {
+  [ -f "$config" ] || refuse "$state is no data of a node: $config is missing; nothing was deleted"
+  [ "$dry_run" = no ] || return 0
+  say "This deletes every image, result and setting in $state for good (not what node.toml puts elsewhere)."
+  say "To go on, type its path:"
+  local typed=""
+  read -r typed || true
+  [ "$typed" = "$state" ] || refuse "that is not $state: nothing was deleted"
 }
 
 if [ "$uninstall" = yes ]; then
+  [ "$purge" = no ] || ask_for_data
   remove_program
-  if [ "$purge" = yes ]; then
-    purge_data
-  else
+  if [ "$purge" = no ]; then
     say "kept      $state (settings, data, backups) and the user $user; --uninstall --purge-data deletes them"
+  else
+    step rm -rf "$state"
+    if id "$user" >/dev/null 2>&1 && [ "$user" != "$(id -un)" ]; then step userdel "$user"; fi
   fi
   say "ok"
   exit 0

@@ -146,14 +146,14 @@ def test_install__a_fresh_node_and_it_says_that_it_goes_on(machine: Machine) -> 
     assert Path(os.readlink(machine.program)) == machine.prefix / "current" / "bin" / "dicom-node"
     done = subprocess.run([machine.program, "status", "--config", config], capture_output=True, text=True, check=True)
     assert "0 studies" in done.stdout
-    # Data and settings stay until their path is typed.
+    # Nothing goes until the path of the data is typed, and without --purge-data the data stay.
+    assert "nothing was deleted" in machine.install("--uninstall", "--purge-data", status=1, typed="yes\n")
+    assert machine.program.is_symlink()
     said = machine.install("--uninstall")
     assert f"kept      {machine.state}" in said
     assert not machine.prefix.exists()
     assert not machine.program.is_symlink()
     assert machine.schema() == head()
-    assert "the data stay" in machine.install("--uninstall", "--purge-data", status=1, typed="yes\n")
-    assert config.is_file()
     assert "would" in machine.install("--uninstall", "--purge-data", "--dry-run")
     assert config.is_file()
     machine.install("--uninstall", "--purge-data", typed=f"{machine.state}\n")
