@@ -35,6 +35,7 @@ from dicom_node.delivery.store_scu import Sender
 from dicom_node.dicom.pynetdicom_setup import set_up_pynetdicom
 from dicom_node.errors import DeliveryError, NodeError
 from dicom_node.health import overview
+from dicom_node.health.wording import in_words
 from dicom_node.results.overlay import overlay_png
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
@@ -258,7 +259,7 @@ disk_reserve_gb = 0.1
                 where = study["state"] if study else "not received yet"
                 if where != said:
                     said = where
-                    display.update(f"Study: {where}")
+                    display.update(f"Study: {in_words(where)}")
                 if study and study["not_sent"]:
                     raise DemoError(f"a result could not be delivered: {state['destinations'][0]['last_error']}")
                 if study and where == JobState.FAILED:

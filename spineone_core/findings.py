@@ -157,7 +157,7 @@ class Finding:
     probability
         Calibrated probability in [0, 1] that the structure is degenerative.
     decided
-        False where the probability lies too near one half to call.
+        False where the probability lies in the band in which the model calls no class.
     x, y
         Column and row in source pixels of the slice, pixel centres at integers.
     xyz_mm

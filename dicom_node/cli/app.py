@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.cli import act, explain, find, keep, look, offline, run, set_up
+from dicom_node.cli import act, explain, find, keep, look, offline, quarantine, run, set_up
 from dicom_node.database.connection import DAMAGED
 from dicom_node.errors import DatabaseError, NodeError
 from dicom_node.system.log import describe, printable
@@ -62,6 +62,7 @@ app = typer.Typer(
 add_version_option(app, "dicom-node")
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(quarantine.app, name="quarantine")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

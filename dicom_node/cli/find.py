@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, WideOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
+from dicom_node.cli.tables import cell
 from dicom_node.health import studies
 from dicom_node.health.overview import STUDY_PLACES
 from dicom_node.health.studies import Criteria
+from dicom_node.health.wording import in_words, reason_beside, with_result
 
 _DAY = ["%Y-%m-%d"]
 
@@ -27,15 +29,18 @@ def find(
     until: Annotated[datetime | None, typer.Option("--until", formats=_DAY, help="last such day")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="most studies to list")] = 50,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List the studies that fit, the newest first."""
+    # As the setting of a script, or as it is shown.
+    state = state and state.replace(" ", "_")
     if state is not None and state not in STUDY_PLACES:
         raise typer.BadParameter(f"--state {state!r}: must be one of {', '.join(STUDY_PLACES)}")
     criteria = Criteria(uid, state, peer, _local(since), _local(until + timedelta(days=1)) if until else None)
     _, database = open_node(config)
     with database.read() as session:
         rows, number = studies.find(session, criteria, limit=limit)
-    print_list("studies", rows if as_json else in_brief(rows), as_json)
+    print_list("studies", rows if as_json else in_brief(rows), as_json, wide=wide)
     if number > len(rows) and not as_json:
         print_lines(f"{number - len(rows)} more; --limit shows them")
 
@@ -44,12 +49,13 @@ def study(
     uid: Annotated[str, typer.Argument(help="Study Instance UID, or a part that only one study has")],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """Show what became of one study: its series, results with findings, files, deliveries with proof, jobs, alerts."""
     _, database = open_node(config)
     with database.read() as session:
         found = studies.detail(session, studies.named_study(session, uid))
-    print_json(found) if as_json else _print_study(found)
+    print_json(found) if as_json else _print_study(found, wide)
 
 
 def _local(day: datetime | None) -> datetime | None:
@@ -57,28 +63,33 @@ def _local(day: datetime | None) -> datetime | None:
     return None if day is None else day.astimezone()
 
 
-def _print_study(found: dict[str, Any]) -> None:
-    because = f": {found['reason']}" if found["reason"] else ""
-    print_lines(f"{found['study_uid']}  {found['state']}{because}", f"{found['instances']} instances")
-    print_table("series", found["series"])
-    for result in found["results"]:
-        _print_result(result)
-    print_table("jobs", [{k: v for k, v in job.items() if k not in ("events", "study_uid")} for job in found["jobs"]])
-    print_table("events", [{"job": job["job"], **event} for job in found["jobs"] for event in job["events"]])
-    print_table("open alerts", found["alerts"])
-
-
-def _print_result(result: dict[str, Any]) -> None:
-    findings = result["findings"]
+def _print_study(found: dict[str, Any], wide: bool) -> None:
+    reason = reason_beside(found["state"], found["reason"])
     print_lines(
-        f"result {result['result']} of generation {result['generation']}, {result['created_at']}: {result['status']}"
+        f"{found['study_uid']}  {with_result(found['state'], found['result'])}{f': {reason}' if reason else ''}"
     )
+    print_lines(f"{found['instances']} image{'' if found['instances'] == 1 else 's'}")
+    print_table("series", found["series"], wide=wide)
+    for result in found["results"]:
+        _print_result(result, wide)
+    jobs = [{k: v for k, v in job.items() if k not in ("events", "study_uid")} for job in found["jobs"]]
+    print_table("jobs", jobs, wide=wide)
+    events = [{"job": job["job"], **event} for job in found["jobs"] for event in job["events"]]
+    print_table("events", events, wide=wide)
+    print_table("open alerts", found["alerts"], wide=wide)
+
+
+def _print_result(result: dict[str, Any], wide: bool) -> None:
+    findings = result["findings"]
+    when = cell("created_at", result["created_at"])
+    print_lines(f"result {result['result']} of generation {result['generation']}, {when}: {in_words(result['status'])}")
     if findings.get("series_uid"):
         print_lines(f"  series {findings['series_uid']}", f"  slice {findings['sop_instance_uid'] or 'none'}")
     if findings.get("reason"):
         print_lines(f"  {findings['reason']}: {findings.get('reason_detail', '')}")
     print_lines(*(f"  warning: {warning}" for warning in findings.get("warnings", ())))
     columns = ("level", "structure", "class", "decided", "probability")
-    print_table("findings", [{key: row[key] for key in columns} for row in findings.get("findings", ())])
-    print_table("files", result["files"])
-    print_table("deliveries", result["deliveries"])
+    rows = [{key: row[key] for key in columns} for row in findings.get("findings", ())]
+    print_table("findings", rows, wide=wide)
+    print_table("files", result["files"], wide=wide)
+    print_table("deliveries", result["deliveries"], wide=wide)

@@ -6,14 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, WideOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.cli.receivers import send_test
+from dicom_node.cli.tables import cell, heading
 from dicom_node.errors import NodeError
 from dicom_node.health import overview
+from dicom_node.health.wording import OF_DELIVERY, in_words
 
 
-def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wide: WideOption = False) -> None:
     """Show queues, the last studies with state and reason, destinations, and open alerts."""
     settings, database = open_node(config)
     with database.read() as session:
@@ -21,35 +23,39 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     if as_json:
         print_json(state)
     else:
-        _print_status(state)
+        _print_status(state, wide)
 
 
-def _print_status(state: dict[str, Any]) -> None:
+def _print_status(state: dict[str, Any], wide: bool) -> None:
     print_lines(
         f"{state['ae_title']}  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
         f"{state['instances']} instances",
-        *(
-            f"{name:7} {'  '.join(f'{key} {count}' for key, count in state[name].items())}"
-            for name in ("jobs", "outbox")
-        ),
+        _counts("studies", state["studies_by_state"]),
+        _counts("files", {OF_DELIVERY[name]: count for name, count in state["outbox"].items()}),
     )
-    print_table("studies", in_brief(state["studies"]))
-    print_table("destinations", state["destinations"])
-    print_table("receivers of alerts", state["receivers"])
-    print_table("open alerts", state["alerts"])
+    print_table("studies", in_brief(state["studies"]), wide=wide)
+    print_table("destinations", state["destinations"], wide=wide)
+    print_table("receivers of alerts", state["receivers"], wide=wide)
+    print_table("open alerts", state["alerts"], wide=wide)
     if not state["alerts"]:
         print_lines("no open alerts")
 
 
-def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def _counts(what: str, counts: dict[str, int]) -> str:
+    return f"{what:8} {'  '.join(f'{in_words(name)} {count}' for name, count in counts.items())}"
+
+
+def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wide: WideOption = False) -> None:
     """List the last jobs."""
     _, database = open_node(config)
     with database.read() as session:
         rows = overview.job_list(session)
-    print_list("jobs", rows, as_json)
+    print_list("jobs", rows, as_json, wide=wide)
 
 
-def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+def job(
+    job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wide: WideOption = False
+) -> None:
     """Show one job and everything that happened to it."""
     _, database = open_node(config)
     with database.read() as session:
@@ -61,14 +67,15 @@ def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption 
         return
     events = detail.pop("events")
     for key, value in detail.items():
-        print_lines(f"{key:12} {'' if value is None else value}")
-    print_table("events", events)
+        print_lines(f"{heading(key):12} {cell(key, value, wide=True)}")
+    print_table("events", events, wide=wide)
 
 
 def alerts(
     config: ConfigOption = DEFAULT_CONFIG,
     test: Annotated[bool, typer.Option("--test", help="send every receiver a test message instead")] = False,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List open alerts, or see whether the receivers of alerts can be told (exit 1 if one cannot)."""
     settings, database = open_node(config)
@@ -78,4 +85,4 @@ def alerts(
         return
     with database.read() as session:
         rows = overview.alert_list(session)
-    print_list("open alerts", rows, as_json)
+    print_list("open alerts", rows, as_json, wide=wide)

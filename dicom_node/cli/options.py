@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +19,19 @@ ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="SPINEONE_CONFIG", help="settings file", show_default=True)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="whole UIDs and all columns, wider than the terminal if need be")
+]
 DEFAULT_CONFIG = Path(CONFIG_NAME)
 
 
 def log_errors_only() -> None:
-    """Log errors only, to standard error, since standard output is for what the command prints."""
+    """Log errors only, to standard error, since standard output is for what the command prints.
+
+    pynetdicom logs nothing: what fails between a command and a partner is the command's own answer.
+    """
     configure_logging("error", process="cli", stream=sys.stderr)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 
 def open_node(config: Path) -> tuple[NodeSettings, Database]:

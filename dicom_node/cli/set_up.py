@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,13 +31,20 @@ def init(folder: Annotated[Path, typer.Option("--dir", help="folder of the node"
     config = folder / CONFIG_NAME
     kept = config.exists()
     if not kept:
-        config.write_text(render_toml(), encoding="utf-8")
+        _write_settings(config)
     settings = load_settings(config)
     prepare_folders(settings.data_dir)
     prepare_database(settings.database).close()
     print(f"settings  {config.resolve()}{' (kept)' if kept else ''}")
     print(f"data      {settings.data_dir}")
     print(f"next      edit the settings, then: dicom-node check --config {config}")
+
+
+def _write_settings(config: Path) -> None:
+    """Write the file so that others cannot read it, whatever the umask: it may come to hold a password."""
+    with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o640)
+        file.write(render_toml())
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,4 +212,11 @@ def _explained(url: str) -> Iterator[None]:
         # The schema itself holds bytes that are no text; the driver fails before SQLAlchemy can wrap it.
         raise DatabaseError(f"database {make_url(url).render_as_string(hide_password=True)}: {DAMAGED}") from None
     except ModuleNotFoundError as error:
-        raise DatabaseError(f"the database driver {error.name} is not installed (extra `postgresql`)") from None
+        raise DatabaseError(f"the database driver {error.name} is not installed: {_remedy(error.name)}") from None
+
+
+def _remedy(driver: str | None) -> str:
+    """What a person does about a missing driver: the node is made for psycopg, version 3."""
+    if driver != "psycopg":
+        return "write postgresql+psycopg:// at the beginning of database_url"
+    return f'{sys.executable} -m pip install "psycopg[binary]>=3.1"'

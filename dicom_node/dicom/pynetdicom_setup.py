@@ -6,10 +6,13 @@ no command can run without the switches.
 
 from __future__ import annotations
 
+import sys
 import time
 
 from pynetdicom import AE, _config, dul
+from pynetdicom import ae as pynetdicom_ae
 from pynetdicom.timer import Timer
+from pynetdicom.transport import AssociationSocket
 
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
@@ -27,8 +30,8 @@ def set_up_pynetdicom() -> None:
     """Set pynetdicom's switches.
 
     They keep identifiers out of logs, turn expensive log handlers off, refuse private classes, and make pynetdicom send
-    files without reading them whole. The time-outs of associations go by the monotonic clock. Setting the switches
-    again changes nothing.
+    files without reading them whole. The time-outs of associations go by the monotonic clock, and a connection that
+    fails says why. Setting the switches again changes nothing.
     """
     _config.LOG_HANDLER_LEVEL = "none"
     _config.LOG_REQUEST_IDENTIFIERS = False
@@ -36,6 +39,20 @@ def set_up_pynetdicom() -> None:
     _config.UNRESTRICTED_STORAGE_SERVICE = False
     _config.STORE_SEND_CHUNKED_DATASET = True
     dul.Timer = MonotonicTimer
+    pynetdicom_ae.AssociationSocket = TellingSocket
+
+
+class TellingSocket(AssociationSocket):
+    """pynetdicom's socket; ``failure`` of its association says why a connection could not be opened.
+
+    pynetdicom 3 logs that error and forgets it: for the caller every such association was aborted.
+    """
+
+    def _shutdown_socket(self) -> None:
+        error = sys.exception()
+        if isinstance(error, OSError) and not self._is_connected:
+            self._assoc.failure = error
+        super()._shutdown_socket()
 
 
 class MonotonicTimer(Timer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,15 +107,19 @@ class RemoteAE:
         ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
         for sop_class, syntaxes in contexts:
             ae.add_requested_context(sop_class, list(syntaxes)) if syntaxes else ae.add_requested_context(sop_class)
-        association = ae.associate(
-            self.partner.host,
-            self.partner.port,
-            ae_title=self.partner.ae_title,
-            max_pdu=_MAX_PDU,
-            tls_args=self._tls(),
-            ext_neg=[build_role(uid, scp_role=True) for uid in as_scp],
-            evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open), *handlers],
-        )
+        try:
+            association = ae.associate(
+                self.partner.host,
+                self.partner.port,
+                ae_title=self.partner.ae_title,
+                max_pdu=_MAX_PDU,
+                tls_args=self._tls(),
+                ext_neg=[build_role(uid, scp_role=True) for uid in as_scp],
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._on_open), *handlers],
+            )
+        except OSError as error:
+            # The name has no address, or the CA certificates cannot be read.
+            raise self._unreachable(error) from None
         if not association.is_established:
             raise self._why_not(association)
         _serve_while_waiting(association)
@@ -140,7 +145,28 @@ class RemoteAE:
             return DeliveryError(f"{where} rejected the association: {why}")
         if association.rejected_contexts:
             return NotOfferedError(f"{where} accepts none of the proposed SOP classes")
-        return DeliveryError(f"{where} cannot be reached, or aborted the association")
+        failure = getattr(association, "failure", None)
+        if failure is not None:
+            return self._unreachable(failure)
+        return DeliveryError(f"{where} aborted the association, or did not answer in {self.timeout_s:g} s")
+
+    def _unreachable(self, error: OSError) -> DeliveryError:
+        """Why there is not even a connection, in the words of who runs networks."""
+        partner = self.partner
+        where = f"{partner.host}:{partner.port}"
+        if isinstance(error, ConnectionRefusedError):
+            why = f"connection refused at {where}"
+        elif isinstance(error, TimeoutError):
+            why = f"no connection to {where} in {self.timeout_s:g} s"
+        elif isinstance(error, socket.gaierror):
+            why = f"the name {partner.host} has no address ({error.strerror})"
+        elif isinstance(error, ssl.SSLCertVerificationError):
+            why = f"its certificate is not accepted at {where}: {error.verify_message}"
+        elif isinstance(error, ssl.SSLError):
+            why = f"no TLS at {where} ({getattr(error, 'reason', None) or 'the connection was closed'})"
+        else:
+            why = f"{error.strerror or type(error).__name__} at {where}"
+        return DeliveryError(f"{partner.ae_title} cannot be reached: {why}")
 
 
 def _within_bounds(receive: Callable[[int], bytearray]) -> Callable[[int], bytearray]:

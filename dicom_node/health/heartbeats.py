@@ -1,7 +1,7 @@
 """Which processes of the node are at work: each one writes a row every few seconds, on whatever machine it runs.
 
-A committed beat proves that the process is alive and that the database answers. Only then is systemd's watchdog told
-that all is well.
+A committed beat proves that the process is alive and that the database answers. Only then are systemd's watchdog and the
+file of a probe told that all is well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ProcessRow
 from dicom_node.system.clock import utc_now
-from dicom_node.system.lifecycle import notify_systemd
+from dicom_node.system.lifecycle import say_alive
 from dicom_node.system.log import get_logger
 from dicom_node.system.loops import attempt, keep_doing
 
@@ -140,7 +140,7 @@ class _Heart:
             mine = update(ProcessRow).where(ProcessRow.id == self._row).values(beat_at=now, **measured)
             if self._row is None or session.scalar(mine.returning(ProcessRow.id)) is None:
                 self._row = self._sign_in(session, now, measured)
-        notify_systemd("WATCHDOG=1")
+        say_alive()
 
     def _measured(self) -> dict[str, str | int | None]:
         try:

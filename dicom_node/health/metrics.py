@@ -288,7 +288,7 @@ def _class_rates(session: Session) -> Iterator[Metric]:
     labels = ("structure", "level")
     for index, name, what in (
         (0, "degenerative", "called degenerative"),
-        (1, "undecided", "in the model's undecided band"),
+        (1, "undecided", "in the band of probabilities in which no class is called"),
     ):
         rows = [(place, sum(said[index] for said in every) / len(every)) for place, every in sorted(seen.items())]
         text = f"Share {what} among the {WINDOW} newest analysed results"

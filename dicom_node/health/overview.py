@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
-from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, StudyRow
+from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, ResultRow, StudyRow
 from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
 from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
@@ -89,7 +89,20 @@ def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any
     counts = select(Instance.study_uid, func.count()).where(Instance.study_uid.in_(uids), *on_disk)
     images = dict(session.execute(counts.group_by(Instance.study_uid)).all())
     parcels = Parcels.of_studies(session, uids)
-    return [_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels) for row in rows]
+    results = _newest_results(session, uids)
+    return [
+        {
+            **_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels),
+            "result": results.get(row.study_uid),
+        }
+        for row in rows
+    ]
+
+
+def _newest_results(session: Session, uids: Sequence[str]) -> dict[str, str]:
+    """The status of the newest result of each study that has one: it stays while the study grows and is read again."""
+    newest = select(func.max(ResultRow.id)).where(ResultRow.study_uid.in_(uids)).group_by(ResultRow.study_uid)
+    return dict(session.execute(select(ResultRow.study_uid, ResultRow.status).where(ResultRow.id.in_(newest))).all())
 
 
 def _study(study: StudyRow, job: Job | None, images: int, parcels: Parcels) -> dict[str, Any]:
@@ -154,7 +167,8 @@ def _destination(
         "to_prove": parcels.number(name, proof=UNPROVEN),
         "proof": _proof_of(settings.destination(name)),
         "last_error": last.last_message if last is not None else "",
-        "next_attempt_at": time(next_at),
+        # While it is paused, nothing is tried.
+        "next_attempt_at": time(None if paused else next_at),
         "paused_since": time(paused),
     }
 

@@ -77,7 +77,7 @@ def find(session: Session, criteria: Criteria, *, limit: int) -> tuple[list[dict
 
 
 def named_study(session: Session, uid: str) -> str:
-    """The Study Instance UID that a person means: whole, or a part that only one study has.
+    """The Study Instance UID that a person means: whole, as a table shortens it, or a part that only one study has.
 
     Raises
     ------
@@ -86,7 +86,10 @@ def named_study(session: Session, uid: str) -> str:
     """
     if session.get(StudyRow, uid) is not None:
         return uid
-    fits = select(StudyRow.study_uid).where(*Criteria(uid=uid).conditions()).order_by(StudyRow.study_uid)
+    start, _, end = uid.partition("…")
+    ends = (StudyRow.study_uid.startswith(start, autoescape=True), StudyRow.study_uid.endswith(end, autoescape=True))
+    named = ends if start and end else Criteria(uid=uid).conditions()
+    fits = select(StudyRow.study_uid).where(*named).order_by(StudyRow.study_uid)
     found = session.scalars(fits.limit(2)).all() if uid else []
     if len(found) != 1:
         raise NodeError(f"several studies have {uid!r} in their UID" if found else f"there is no study {uid}")

@@ -9,7 +9,7 @@ from dicom_node.dicom.headers import HeaderError
 from dicom_node.images.incoming import Identity
 from dicom_node.system.files import safe_path, sha256_of, sync_folder
 
-FOLDERS = ("instances", "spool", "quarantine", "results")
+FOLDERS = ("instances", "spool", "quarantine", "quarantine-notes", "results")
 
 
 def prepare_folders(data_dir: Path) -> None:

@@ -16,9 +16,10 @@ from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError, shown_uid
 from dicom_node.images.folders import check_name, files_below
 from dicom_node.images.incoming import OUT_OF_RESOURCES, incoming_from_file
+from dicom_node.images.quarantine import Note
 from dicom_node.images.records import delete_purged
 from dicom_node.images.store import InstanceStore
-from dicom_node.system.files import move_into_place, safe_path, sha256_of
+from dicom_node.system.files import sha256_of
 from dicom_node.system.log import describe, get_logger
 
 
@@ -70,11 +71,10 @@ class _Reconciliation:
             check_name(path)
             incoming = incoming_from_file(path)
         except Exception as error:  # whatever is wrong with it, it must not keep the node from starting
-            target = safe_path(self._data_dir / "quarantine", f"{sha256_of(path)[:32]}.dcm")
-            move_into_place(path, target)
             reason = str(error) if isinstance(error, HeaderError) else describe(error)
-            why = f"a file without index row cannot be indexed ({reason}); kept as quarantine/{target.name}"
-            self._store.alert(AlertKind.QUARANTINE, target.stem, why)
+            why = f"a file without index row cannot be indexed ({reason})"
+            target = self._store.quarantine.take_in(path, sha256_of(path), Note.of(why, ""))
+            self._store.alert(AlertKind.QUARANTINE, target.stem, f"{why}; kept as quarantine/{target.name}")
             return
         status = self._store.receive(incoming)
         get_logger().info(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -33,7 +34,7 @@ from dicom_node.images.incoming import (
     identify,
     pixel_module,
 )
-from dicom_node.images.quarantine import Quarantine
+from dicom_node.images.quarantine import Note, Quarantine
 from dicom_node.images.records import is_intact
 from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
@@ -75,13 +76,13 @@ class InstanceStore:
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
         prepare_folders(data_dir)
-        self._quarantine_folder = Quarantine(data_dir, quarantine_bytes)
+        self.quarantine = Quarantine(data_dir, quarantine_bytes)
 
-    @staticmethod
-    def of(settings: NodeSettings, database: Database) -> InstanceStore:
+    @classmethod
+    def of(cls, settings: NodeSettings, database: Database) -> Self:
         """The store of a node."""
         reserve = int(settings.retention.disk_reserve_gb * 1_000_000_000)
-        return InstanceStore(
+        return cls(
             database,
             settings.data_dir,
             reserve_bytes=reserve,
@@ -297,10 +298,10 @@ class InstanceStore:
         RefusedError
             With 0xA700 if there is no room for it.
         """
-        target = self._quarantine_folder.keep(sha256, (meta, incoming.data))
+        target = self.quarantine.keep(sha256, (meta, incoming.data), Note.of(why, incoming.calling_ae))
         if target is None:
             full = "retention.quarantine_max_gb is reached: what would go there is refused; look at the files there"
-            self.alert(AlertKind.QUARANTINE, str(self._quarantine_folder.folder), full)
+            self.alert(AlertKind.QUARANTINE, str(self.quarantine.folder), full)
             raise RefusedError(OUT_OF_RESOURCES, "the quarantine is full")
         subject = incoming.sop_instance_uid if is_valid_uid(incoming.sop_instance_uid) else sha256[:32]
         self.alert(

@@ -20,6 +20,7 @@ from dicom_node.commitment.answers import Answers
 from dicom_node.commitment.prover import Prover
 from dicom_node.database.connection import Database, open_database, prepare_database
 from dicom_node.delivery.deliverer import Delivery
+from dicom_node.dicom.identifiers import SOFTWARE_VERSION
 from dicom_node.errors import NodeError
 from dicom_node.health.clock_watch import settle_clock, watching_clock
 from dicom_node.health.database_watch import DatabaseWatch
@@ -53,6 +54,7 @@ def serve(config: Path) -> None:
     """
     settings = load_settings(config)
     configure_logging(settings.log_level, process="supervisor")
+    get_logger().info("starting", **_what_starts(settings, config))
     prepare_folders(settings.data_dir)
     database = prepare_database(settings.database)
     settle_clock(settings.data_dir, database)
@@ -64,6 +66,19 @@ def serve(config: Path) -> None:
         beating(database, "supervisor", is_well=supervisor.is_well),
     ):
         supervisor.run(stop)
+
+
+def _what_starts(settings: NodeSettings, config: Path) -> dict[str, str]:
+    """What somebody who reads the log asks first: which version, with which settings, at which addresses."""
+    rules, web_rules = settings.listener, settings.web
+    return {
+        "version": SOFTWARE_VERSION,
+        "settings": str(config.resolve()),
+        "data_dir": str(settings.data_dir),
+        "listener": f"{rules.ae_title} at {rules.host}:{rules.port}",
+        "tls": ("certificates asked for" if rules.tls_ca else "on") if rules.tls_cert else "off",
+        "web": f"http://{web_rules.host}:{web_rules.port}/" if web_rules.enabled else "off",
+    }
 
 
 def listen(config: Path) -> None:

@@ -83,10 +83,10 @@ For administrators: every setting of the node, its type, its default and what it
 
 All settings are in one TOML file, `node.toml`. `dicom-node init` writes it with every key at its default.
 `dicom-node check` lists all errors in it at once and then exits with status 2; an unknown key is an error. Keys without
-a default must be given. Relative paths count from the file's folder. Every process reads the file once, when it starts:
-restart the node after a change. An environment variable overrides its key; a list is given there as JSON. A variable
-with `__` that names no setting is an error; other variables that begin with `SPINEONE_` and name no setting are left
-alone, since Kubernetes makes such for services.
+a default must be given; where the default is `none`, `""` says the same. Relative paths count from the file's folder.
+Every process reads the file once, when it starts: restart the node after a change. An environment variable overrides
+its key; a list is given there as JSON. A variable with `__` that names no setting is an error; other variables that
+begin with `SPINEONE_` and name no setting are left alone, since Kubernetes makes such for services.
 """
 
 

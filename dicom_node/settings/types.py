@@ -177,6 +177,13 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
+    def _empty_is_unset(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take "" for no value where a key may have none, so that every commented default is valid as it stands."""
+        field = cls.model_fields[info.field_name or ""]
+        return None if value == "" and not field.is_required() and field.default is None else value
+
+    @field_validator("*", mode="before")
+    @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false where no truth value is meant: Python would take them for 1 and 0."""
         kind = cls.model_fields[info.field_name or ""].annotation

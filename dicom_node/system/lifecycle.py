@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 # The file descriptor on which a child tells its supervisor that it is ready, and the supervisor's process ID.
@@ -19,6 +20,8 @@ READY_FD = "SPINEONE_READY_FD"
 SUPERVISOR_PID = "SPINEONE_SUPERVISOR_PID"
 # The socket on which systemd listens to a service with Type=notify.
 NOTIFY_SOCKET = "NOTIFY_SOCKET"
+# A file that each process touches with every beat, for a probe that asks for its age (Kubernetes has no sd_notify).
+ALIVE_FILE = "SPINEONE_ALIVE_FILE"
 _PARENT_CHECK_S = 1.0
 # mallopt(3)
 _M_ARENA_MAX = -8
@@ -84,6 +87,14 @@ def notify_systemd(state: str) -> None:
     target = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel, suppress(OSError):
         channel.sendto(state.encode(), target)
+
+
+def say_alive() -> None:
+    """Tell whoever watches this process from outside that all is well: systemd's watchdog, and the file of a probe."""
+    notify_systemd("WATCHDOG=1")
+    path = os.environ.get(ALIVE_FILE)
+    if path:
+        Path(path).touch()
 
 
 def keep_memory_flat() -> None:

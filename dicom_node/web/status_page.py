@@ -11,6 +11,7 @@ from dicom_node.dicom.identifiers import SOFTWARE_VERSION
 from dicom_node.health import overview
 from dicom_node.health.heartbeats import running
 from dicom_node.health.readiness import checks
+from dicom_node.health.wording import OF_DELIVERY, in_words, reason_beside, with_result
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
 
@@ -24,7 +25,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters["when"] = lambda text: "" if text is None else str(text)[:19].replace("T", " ")
-_templates.filters["words"] = lambda text: str(text).replace("_", " ")
+_templates.filters["words"] = in_words
+_templates.globals.update(reason_beside=reason_beside, with_result=with_result, of_delivery=OF_DELIVERY)
 
 
 def render_page(settings: NodeSettings, database: Database) -> str:

@@ -34,7 +34,7 @@ class Keypoint:
     """One level of a spine.
 
     ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is
-    the calibrated probability of degeneration; ``decided`` is False where it is too near one half to call a class.
+    the calibrated probability of degeneration; ``decided`` is False where it lies in the band in which no class is called.
     ``confidence``, in [0, 1], says how sure the place is. ``pfirrmann`` and ``signs`` as in `spineone_core.findings.Finding`.
     """
 

@@ -63,7 +63,7 @@ class Manifest:
     licence: str = ""
 
     def decides(self, structure: Structure, probability: float) -> bool:
-        """Whether a calibrated probability of degeneration is far enough from one half to call a class."""
+        """Whether a calibrated probability of degeneration lies outside the band in which no class is called."""
         calibration = self.calibration.get(structure.value)
         if calibration is None or calibration.undecided is None:
             return abs(probability - 0.5) >= self.decoding.undecided_margin

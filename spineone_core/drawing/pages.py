@@ -44,15 +44,16 @@ _COLUMNS = (
     ("Structure", 140, "l"),
     ("Class", 270, "l"),
     (GRADE, 432, "r"),
-    ("P(degenerative)", 560, "r"),
-    ("Localisation", 700, "r"),
-    ("Column, row", 860, "r"),
+    ("P(degenerative)", 600, "r"),
+    ("Column, row", 820, "r"),
     ("L, P, H in mm", 1120, "r"),
 )
 _NOTES = (
-    "P(degenerative): calibrated probability of degeneration, no measure of its degree. Undecided: too near one half.",
-    "Localisation: score of the point, at most 1. Column, row: of the centre in the slice, from 0 at the centre of the "
-    "first pixel. L, P, H: patient coordinates towards left, posterior, head.",
+    "P(degenerative): calibrated probability of degeneration, no measure of its degree. Undecided: it lies between the two "
+    "limits that calibration set for discs and for vertebrae; the model calls a class only below the lower and above the "
+    "upper one.",
+    "Column, row: of the centre in the slice, from 0 at the centre of the first pixel. L, P, H: patient coordinates towards "
+    "left, posterior, head.",
 )
 _GRADE_NOTE = "Grade: Pfirrmann grade of a disc, from 1 (bright, high) to 5 (dark, collapsed), as the model sees it."
 
@@ -115,7 +116,6 @@ def _cells(finding: Finding) -> dict[str, str]:
         class_word(finding),
         grade_word(finding),
         f"{100 * finding.probability:.1f} %",
-        f"{finding.localisation_confidence:.2f}",
         f"{finding.x:.1f}, {finding.y:.1f}",
         f"{left:.1f}, {posterior:.1f}, {head:.1f}",
     )

@@ -109,18 +109,15 @@ def grade_word(finding: Finding) -> str:
 
 
 def draw_legend(panel: Panel) -> None:
-    """What the marks mean."""
-    font = font_of(15)
-    rows = [
-        [("normal", Structure.DISC, "normal"), ("degenerative", Structure.DISC, "degenerative")],
-        [("undecided", Structure.DISC, "undecided")],
-        [("normal", Structure.DISC, "filled: disc"), ("normal", Structure.VERTEBRA, "hollow: vertebra")],
-    ]
-    for row in rows:
-        for column, (word, structure, text) in enumerate(row):
-            x = panel.left + 12 + 160 * column
+    """What the marks mean: one for each class, filled for a disc and hollow for a vertebra, as they are drawn."""
+    columns = {Structure.DISC: panel.left + 24, Structure.VERTEBRA: panel.left + 96}
+    for structure, x in columns.items():
+        panel.draw.text((x, panel.y), structure.value, font=font_of(14), fill=FAINT, anchor="mt")
+    panel.y += 24
+    for word in ("normal", "degenerative", "undecided"):
+        for structure, x in columns.items():
             draw_marker(panel.canvas, (x, panel.y + 8), word, structure)
-            panel.draw.text((x + 18, panel.y + 8), text, font=font, fill=TEXT, anchor="lm")
+        panel.draw.text((panel.left + 150, panel.y + 8), word, font=font_of(15), fill=TEXT, anchor="lm")
         panel.y += 27
 
 

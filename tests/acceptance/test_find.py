@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy import update
 
 from dicom_node.cli.app import main
+from dicom_node.cli.tables import short
 from dicom_node.database.connection import Database, open_database
 from dicom_node.database.tables import StudyRow
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
 from dicom_node.system.clock import utc_now
+from dicom_node.web.status_page import render_page
 from tests.fakes.analyses import analyse_next
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.unit.upkeep.test_retention import receive
@@ -72,6 +74,7 @@ def day(days_ago: int) -> str:
         (("--state", "analysed"), [STUDY]),
         (("--state", "receiving"), [OTHER]),
         (("--state", "failed"), []),
+        (("--state", "not analysable"), []),
         (("--peer", "NOBODY"), []),
         (("--since", day(1)), [OTHER]),
         (("--until", day(3)), [STUDY]),
@@ -127,3 +130,40 @@ def test_find__an_unknown_state_exits_2(config: Path, capsys: pytest.CaptureFixt
         main(["find", "--state", "lost", "--config", str(config)])
     assert ended.value.code == 2
     assert "must be one of receiving, waiting" in capsys.readouterr().err
+
+
+def test_study__is_found_by_the_short_form_that_tables_show(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(config, "study", short(OTHER), capsys=capsys)["study_uid"] == OTHER
+
+
+def test_study__which_is_analysed_says_so_once(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", STUDY, "--config", str(config)])
+    assert f"{STUDY}  analysed\n" in capsys.readouterr().out
+
+
+def test_an_analysed_study_that_grows_keeps_showing_its_result(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(config)
+    database = open_database(settings.database)
+    InstanceStore(database, settings.data_dir).receive(incoming(mr_image(9)))
+    assert {(row["state"], row["result"]) for row in ask(config, "find", capsys=capsys)} == {
+        ("receiving", "analysed"),
+        ("receiving", None),
+    }
+    for command in (("study", STUDY), ("status",)):
+        with pytest.raises(SystemExit):
+            main([*command, "--config", str(config)])
+        assert "receiving (analysed before)" in " ".join(capsys.readouterr().out.split())
+    assert "receiving (analysed before)" in render_page(settings, database)
+    database.close()
+
+
+def test_status__a_paused_destination_has_no_next_attempt(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(config, "status", capsys=capsys)["destinations"][0]["next_attempt_at"] is not None
+    with pytest.raises(SystemExit):
+        main(["pause", "pacs", "--config", str(config)])
+    capsys.readouterr()
+    (destination,) = ask(config, "status", capsys=capsys)["destinations"]
+    assert (destination["next_attempt_at"], destination["waiting"] > 0) == (None, True)

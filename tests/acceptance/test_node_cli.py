@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import sqlite3
+import sys
 from pathlib import Path
 
 import pydicom
@@ -12,6 +13,7 @@ import pytest
 
 from dicom_node.alerts.record import raise_alert
 from dicom_node.cli.app import main
+from dicom_node.cli.tables import short
 from dicom_node.database.connection import open_database
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.reading import load_settings
@@ -52,6 +54,8 @@ def test_init__makes_a_node_that_can_be_looked_at(tmp_path: Path, capsys: pytest
     assert run("init", "--dir", str(tmp_path / "node")) == 0
     config = tmp_path / "node" / "node.toml"
     assert "# Receiving: the DICOM storage SCP." in config.read_text()
+    # It may name hosts and hold a password of the database.
+    assert config.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "node" / "data" / "node.db").is_file()
     assert run("status", "--config", str(config)) == 0
     assert "no open alerts" in capsys.readouterr().out
@@ -128,10 +132,40 @@ def test_check__model_and_database_are_listed_together(
     assert "Traceback" not in errors
 
 
-def test_check__a_silent_destination_exits_1(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    add_destination(config, free_port())
+@pytest.mark.parametrize(
+    ("scheme", "says"),
+    [
+        ("postgresql+psycopg", f'psycopg is not installed: {sys.executable} -m pip install "psycopg[binary]>=3.1"'),
+        ("postgresql+psycopg2", "psycopg2 is not installed: write postgresql+psycopg:// at the beginning of database_url"),
+    ],
+)
+def test_check__a_missing_driver_of_the_database_names_the_command(
+    scheme: str, says: str, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("psycopg", "psycopg2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setenv("SPINEONE_DATABASE_URL", f"{scheme}://user:secret@127.0.0.1/name")
+    assert run("check", "--config", str(config)) == 2
+    said = capsys.readouterr().err
+    assert f"error: the database driver {says}" in said
+    assert "secret" not in said
+
+
+def test_check__a_refused_connection_is_called_that_and_no_log_line_is_among_the_answers(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = free_port()
+    add_destination(config, port)
+    with config.open("a") as file:
+        file.write('\n[[archives]]\nname = "far"\nae_title = "FAR"\nhost = "no-such-host.invalid"\nport = 104\n')
     assert run("check", "--config", str(config)) == 1
-    assert "destination pacs: PACS at 127.0.0.1" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == (
+        f"error: destination pacs: PACS cannot be reached: connection refused at 127.0.0.1:{port}"
+    )
+    assert said.err.splitlines()[1].startswith("error: archive far: FAR cannot be reached: the name no-such-host.inv")
+    assert len(said.err.splitlines()) == 2
+    assert "{" not in said.out + said.err
 
 
 @pytest.mark.parametrize(
@@ -176,9 +210,12 @@ def test_status__shows_studies_and_alerts(config: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert run("status", "--config", str(config)) == 0
     shown = capsys.readouterr().out
-    assert STUDY in shown
+    assert short(STUDY) in shown
+    assert STUDY not in shown
     assert "receiving" in shown
     assert "calling AE [OLD]" in shown
+    assert run("status", "--wide", "--config", str(config)) == 0
+    assert STUDY in capsys.readouterr().out
     assert run("status", "--json", "--config", str(config)) == 0
     state = json.loads(capsys.readouterr().out)
     assert state["studies"][0]["state"] == "receiving"
@@ -223,7 +260,7 @@ def test_pause_and_resume__are_told_and_audited(config: Path, capsys: pytest.Cap
         told.append(capsys.readouterr().out)
     assert "pacs is paused" in told[0]
     assert "paused already" in told[1]
-    assert "paused_since" in told[2]
+    assert "paused since" in told[2]
     assert "0 objects" in told[3]
     assert "no longer paused" in told[4]
     assert "was not paused" in told[5]

@@ -17,6 +17,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
+from spineone_core.version import software_version
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, mr_image
 from tests.fakes.model import write_tiny_model
@@ -116,6 +117,12 @@ def node(tmp_path: Path, model: Path) -> Iterator[Node]:
 
 
 def test_serve__the_whole_way_bad_input_crash_and_stop(node: Node) -> None:
+    first = json.loads(node.log.read_text().splitlines()[0])
+    assert (first["event"], first["version"]) == ("starting", software_version())
+    assert first["settings"] == str(node.config)
+    assert first["listener"] == f"SPINEONE at 127.0.0.1:{node.port}"
+    assert first["tls"] == "off"
+    assert first["web"] == f"http://127.0.0.1:{node.web_port}/"
     # The PACS is down at first: the result waits.
     assert send(node.port, *[mr_image(n) for n in range(1, 6)]) == [0] * 5
     with association(node.port, called="WRONG") as refused:

@@ -44,7 +44,7 @@ _ANALYSIS_RELEASE = "dicom_node/analysis/release.py"
 _ANALYSIS_STORING = "dicom_node/analysis/storing.py"
 _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
 _CLI_APP = "dicom_node/cli/app.py"
-_CLI_PRINTING = "dicom_node/cli/printing.py"
+_CLI_TABLES = "dicom_node/cli/tables.py"
 _COMMITMENT_EVIDENCE = "dicom_node/commitment/evidence.py"
 _COMMITMENT_PROMISES = "dicom_node/commitment/promises.py"
 _CORE_DETECTION_LEVELS = "spineone_core/detection/levels.py"
@@ -116,6 +116,9 @@ _WEB_CONNECTIONS = "dicom_node/web/connections.py"
 _WEB_REQUEST_GUARD = "dicom_node/web/request_guard.py"
 _WEB_SERVER = "dicom_node/web/server.py"
 _UPKEEP_RETENTION = "dicom_node/upkeep/retention.py"
+_DEPLOY_INSTALL = "deploy/install.sh"
+_DEPLOY_ROUTE = "deploy/orthanc/route.py"
+_UPKEEP_QUARANTINED = "dicom_node/upkeep/quarantined.py"
 _WEB_STATUS_PAGE = "dicom_node/web/status_page.py"
 
 PROTECTIONS: tuple[Protection, ...] = (
@@ -1189,7 +1192,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         78,
         "values are made printable",
-        (_CLI_PRINTING, "    return printable(value, _LONGEST)\n", "    return str(value)\n"),
+        (_CLI_TABLES, "    return printable(value, _LONGEST)\n", "    return str(value)\n"),
     ),
     _of(78, "so are errors", (_CLI_APP, "{printable(line, 10_000)}", "{line}")),
     _of(
@@ -1268,12 +1271,38 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         90,
         "the limit of the quarantine",
-        (_IMAGES_QUARANTINE, "if self._sum + max(size, _BLOCK) > self._most:", "if False:"),
+        (_IMAGES_QUARANTINE, "if self._sum + cost > self._most:", "if False:"),
     ),
     _of(
         90,
         "what claims to be our result is counted",
         (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
+    ),
+    _of(
+        110,
+        "a release makes every check of intake",
+        (_UPKEEP_QUARANTINED, "        raise RefusedError(OUT_OF_RESOURCES, why)\n", "        return\n"),
+    ),
+    _of(
+        111,
+        "a refused series holds up no other",
+        (_DEPLOY_ROUTE, "            self._refuse(series, uid, attempt)\n            return\n", "            raise\n"),
+    ),
+    _of(
+        111,
+        "a node that is down refuses nothing",
+        (_DEPLOY_ROUTE, "            self._check_node()\n            self._refuse", "            self._refuse"),
+    ),
+    _of(112, "the path must be typed", (_DEPLOY_INSTALL, '[ "$typed" = "$state" ] ||', "true ||")),
+    _of(
+        112,
+        "only a node's folder is purged",
+        (_DEPLOY_INSTALL, '[ -f "$config" ] || refuse "$state is no data', 'true || refuse "$state is no data'),
+    ),
+    _of(
+        113,
+        "a release that does not start is taken back",
+        (_DEPLOY_INSTALL, "  start || take_back\n", "  start || true\n"),
     ),
 )
 

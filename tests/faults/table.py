@@ -755,6 +755,39 @@ ROWS: tuple[Row, ...] = (
             f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
         ),
     ),
+    Row(
+        110,
+        "a file is released from quarantine that contradicts an image, or is still wrong",
+        "it stays there; nothing is replaced",
+        (
+            "acceptance/test_quarantine.py::test_release__never_gets_round_a_conflict",
+            "acceptance/test_quarantine.py::test_release__what_is_still_wrong_stays",
+        ),
+    ),
+    Row(
+        111,
+        "a series that the node refuses, among those that route.py sends",
+        "reported, tried again, listed; the others go on; while the node is down everything waits",
+        (
+            "unit/test_route.py::test_route__goes_on_past_a_refused_series_and_reports_it",
+            "unit/test_route.py::test_route__while_the_node_is_down_everything_waits",
+        ),
+    ),
+    Row(
+        112,
+        "--purge-data with another path typed, or on a folder without a node",
+        "nothing there is deleted",
+        (
+            "upgrade/test_install.py::test_install__a_fresh_node_and_it_says_that_it_goes_on",
+            "upgrade/test_install.py::test_install__purges_no_folder_without_a_node",
+        ),
+    ),
+    Row(
+        113,
+        "an upgrade whose release does not start",
+        "program, units and database are as before, and run",
+        ("upgrade/test_install.py::test_upgrade__that_does_not_start_is_taken_back",),
+    ),
 )
 
 

@@ -15,7 +15,8 @@ from tests.faults.table import ROWS
 @pytest.mark.parametrize("protection", PROTECTIONS, ids=lambda p: f"{p.row} {p.name}")
 def test_protection__is_in_the_source_and_can_be_taken_out(protection: Protection) -> None:
     for name, text in protections.taken_out(protection, ROOT).items():
-        compile(text, name, "exec")
+        if name.endswith(".py"):
+            compile(text, name, "exec")
         assert text != (ROOT / name).read_text(encoding="utf-8")
 
 

@@ -78,15 +78,24 @@ def route_by_lua(folder: Path, orthanc: Orthanc) -> Iterator[None]:
 def route_by_rest(folder: Path, orthanc: Orthanc) -> Iterator[None]:
     """The script runs by itself and asks Orthanc."""
     url = f"http://127.0.0.1:{orthanc.http_port}"
-    options = ["--orthanc", url, "--state", str(folder / "last"), "--every", "0.5"]
+    # A study that the node refuses comes first: its study UID is none, which Orthanc does not mind.
+    refused = mr_image(1, study=f"{STUDIES['rest']}.7")
+    refused.StudyInstanceUID = "1.2.abc"
+    save(refused, folder / "refused" / "1.dcm")
+    assert storescu(orthanc.port, folder / "refused", called=orthanc.ae_title).returncode == 0
+    options = ["--orthanc", url, "--state", str(folder / "last"), "--every", "0.5", "--attempts", "2"]
     with (folder / "route.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, DEPLOY / "route.py", *options], stdout=log, stderr=log)
+    said = folder / "route.log"
     try:
+        wait_for(lambda: "not taken" in said.read_text(), timeout_s=60, what="the refusal of the first study")
         yield
+        wait_for(lambda: "GIVEN UP" in said.read_text(), timeout_s=60, what="the end of the attempts")
     finally:
         process.terminate()
         process.wait(10)
-    assert f"sent {STUDIES['rest']}.1" in (folder / "route.log").read_text()
+    assert f"sent {STUDIES['rest']}.1" in said.read_text()
+    assert f"{STUDIES['rest']}.7.1" in (folder / "last.refused").read_text()
 
 
 @pytest.mark.parametrize(("name", "route"), [("lua", route_by_lua), ("rest", route_by_rest)], ids=["lua", "rest"])

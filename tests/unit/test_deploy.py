@@ -24,6 +24,7 @@ from dicom_node.health.metrics import NodeCollector
 from dicom_node.receiving.anteroom import MOST_WAITING
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
+from dicom_node.system.lifecycle import ALIVE_FILE
 from dicom_node.web.request_guard import MOST_REQUESTS
 from tests.fakes.scu import free_port
 
@@ -146,6 +147,45 @@ def test_kubernetes__the_manifests_can_be_built() -> None:
     built = run(program("kubectl"), "kustomize", DEPLOY / "kubernetes")
     assert built.count("kind: Deployment") == 4
     assert "image: spineone-node:" in built
+
+
+def documents(name: str) -> list[str]:
+    return (DEPLOY / "kubernetes" / name).read_text().split("\n---\n")
+
+
+def test_kubernetes__every_role_has_its_probes() -> None:
+    roles = [text for text in documents("node.yaml") if "kind: Deployment" in text]
+    assert len(roles) == 4
+    for text in roles:
+        assert re.search(r"^          readinessProbe: ", text, re.MULTILINE)
+        assert re.search(r"^          livenessProbe: ", text, re.MULTILINE)
+        # What is probed by a file must be told its name.
+        assert ("/tmp/alive -mmin" in text) == (f"{{name: {ALIVE_FILE}, value: /tmp/alive}}" in text)
+    assert sum(ALIVE_FILE in text for text in roles) == 2
+
+
+def test_kubernetes__the_probe_of_a_file_tells_a_fresh_one_from_an_old_one_and_from_none(tmp_path: Path) -> None:
+    (command,) = {
+        found for text in documents("node.yaml") for found in re.findall(r"&is_alive \[sh, -c, '(.+?)'\]", text)
+    }
+    alive = tmp_path / "alive"
+
+    def is_alive() -> bool:
+        return subprocess.run(["sh", "-c", command.replace("/tmp/alive", str(alive))], check=False).returncode == 0
+
+    assert not is_alive()
+    alive.touch()
+    assert is_alive()
+    os.utime(alive, (time.time() - 300,) * 2)
+    assert not is_alive()
+
+
+def test_kubernetes__no_password_is_in_the_manifests() -> None:
+    for path in (DEPLOY / "kubernetes").iterdir():
+        assert "kind: Secret" not in path.read_text(), path.name
+        assert "change-me" not in path.read_text(), path.name
+    operations = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    assert "create secret generic database" in operations
 
 
 APPARMOR = DEPLOY / "apparmor" / "dicom-node"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
@@ -32,11 +34,18 @@ def no_history(study_uid: str) -> Mapping[str, Predecessor]:
 
 
 def analysis_of(
-    folder: Path, rules: Mapping[str, bool], *, series: str = "t2_tse_sag", history: History = no_history
+    folder: Path,
+    rules: Mapping[str, bool],
+    *,
+    series: str = "t2_tse_sag",
+    history: History = no_history,
+    zone: str = "",
 ) -> Analysis:
     for number in range(1, 4):
         image = mr_image(number)
         image.SeriesDescription = series
+        if zone:
+            image.TimezoneOffsetFromUTC = zone
         image.save_as(folder / f"{number}.dcm", enforce_file_format=True)
     settings = NodeSettings(data_dir=folder, results=ResultsRules(**rules), study={"min_slices": 3})
     inputs = find_studies([folder]).studies[STUDY]
@@ -55,6 +64,19 @@ def test_products__are_what_the_table_of_kinds_says(tmp_path: Path) -> None:
         product = made.pop(kind.role)
         assert (product.sop_class_uid, product.sop_instance_uid) == (kind.sop_class, analysis.key.uid(kind.uid_name))
     assert {product.sop_class_uid for product in made.values()} == {""}
+
+
+@pytest.mark.parametrize(("zone", "time"), [("", "100000"), ("+0530", "153000")])
+def test_products__state_an_offset_from_utc_only_as_the_source_does(tmp_path: Path, zone: str, time: str) -> None:
+    """It covers the times that are copied from the source too, so the node may not add one of its own."""
+    made = [p for p in analysis_of(tmp_path, EVERYTHING, zone=zone).products if p.sop_class_uid]
+    assert len(made) == len(OBJECT_KINDS)
+    for product in made:
+        dataset = pydicom.dcmread(BytesIO(product.data))
+        assert dataset.get("TimezoneOffsetFromUTC", "") == zone, product.role
+        assert dataset.InstanceCreationTime == time, product.role
+        stated = [e for e in dataset.iterall() if e.keyword == "TimezoneOffsetFromUTC"]
+        assert len(stated) == bool(zone), product.role
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dicom_node.gate.check import check
 from dicom_node.results.envelope import to_bytes
 from dicom_node.results.overlay import build_overlay, build_sheet, build_table
 from spineone_core.anatomy import Structure
-from spineone_core.drawing import pages, slices, style
+from spineone_core.drawing import pages, panel, slices, style
 from spineone_core.findings import RESEARCH_USE, Detection, PfirrmannGrade
 from tests.unit.synthetic import CREATED, ENHANCED_MR, KEY, SLICE, analysed, classic, enhanced, refused, volume
 
@@ -61,6 +62,28 @@ def test_table_lists_every_level_and_all_warnings(words: list[Any]) -> None:
     assert all(warning in whole for warning in warnings)
     assert detection.model.digest in whole
     assert RESEARCH_USE in texts
+
+
+def test_legend_has_the_very_marks_that_the_table_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, Structure]] = []
+    for module in (pages, panel):
+        monkeypatch.setattr(
+            module, "draw_marker", lambda canvas, centre, word, structure: drawn.append((word, structure))
+        )
+    detection = analysed()
+    pages.render_table(volume(), detection)
+    rows, legend = drawn[: len(detection.findings)], drawn[len(detection.findings) :]
+    assert sorted(legend) == sorted(product(("degenerative", "normal", "undecided"), Structure))
+    assert set(rows) <= set(legend)
+
+
+def test_table_says_what_is_true_of_the_undecided(words: list[Any]) -> None:
+    """The band of a structure need not lie around one half, and may hold nearly everything."""
+    pages.render_table(volume(), analysed())
+    whole = " ".join(text for text, _, _ in words)
+    assert "half" not in whole
+    assert "between the two limits that calibration set for discs and for vertebrae" in whole
+    assert "Localisation" not in whole
 
 
 def graded(detection: Detection, grade: int) -> Detection:

@@ -12,7 +12,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import ProcessRow
 from dicom_node.health.heartbeats import SILENT_AFTER_S, GpuMemory, beating, running
 from dicom_node.system.clock import utc_now
-from dicom_node.system.lifecycle import notify_systemd
+from dicom_node.system.lifecycle import ALIVE_FILE, notify_systemd
 
 
 def roles(database: Database) -> list[str]:
@@ -100,6 +100,18 @@ def test_beating__feeds_systemds_watchdog(database: Database, tmp_path: Path, mo
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         with beating(database, "worker", every_s=0.05):
             assert systemd.recv(64) == b"WATCHDOG=1"
+
+
+def test_beating__touches_the_file_of_a_probe_while_all_is_well(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = tmp_path / "alive"
+    monkeypatch.setenv(ALIVE_FILE, str(alive))
+    with beating(database, "worker", is_well=lambda: False, every_s=0.05):
+        time.sleep(0.3)
+    assert not alive.exists()
+    with beating(database, "worker", every_s=0.05):
+        until(alive.exists)
 
 
 def test_notify_systemd__without_systemd_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def contradiction(number: int) -> Incoming:
 
 
 def test_quarantine__is_full_one_day_and_keeps_what_it_has(node_settings: NodeSettings, database: Database) -> None:
-    store = InstanceStore(database, node_settings.data_dir, quarantine_bytes=3 * 4096)
+    store = InstanceStore(database, node_settings.data_dir, quarantine_bytes=3 * 2 * 4096)
     assert store.receive(incoming(mr_image(1))) == SUCCESS
     statuses = [store.receive(contradiction(number)) for number in range(5)]
     assert statuses == [SUCCESS] * 3 + [OUT_OF_RESOURCES] * 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,39 @@ def test_render__its_commented_tables_are_valid_when_uncommented(tmp_path: Path)
             inside = True
         elif not line.strip():
             inside = False
-        lines.append(line.removeprefix("# ") if inside and '= ""' not in line else line)
+        lines.append(line.removeprefix("# ") if inside else line)
     settings = load_settings(write(tmp_path, "\n".join(lines)))
     assert settings.peers[0].ae_title == "ROUTER"
     assert settings.destinations[0].name == "pacs"
+
+
+def commented_keys() -> list[int]:
+    """The numbers of the lines that are a commented key of a table which is there."""
+    found, is_table = [], True
+    for number, line in enumerate(render_toml().splitlines()):
+        is_table = (is_table and bool(line)) or line.startswith("[")
+        if is_table and re.match(r"# \w+ = ", line):
+            found.append(number)
+    return found
+
+
+def test_render__has_commented_keys_to_uncomment() -> None:
+    assert len(commented_keys()) >= 4
+
+
+@pytest.mark.parametrize("number", commented_keys())
+def test_render__each_commented_default_is_valid_when_uncommented(number: int, tmp_path: Path) -> None:
+    lines = render_toml().splitlines()
+    lines[number] = lines[number].removeprefix("# ")
+    assert load_settings(write(tmp_path, "\n".join(lines))) == load_settings(write(tmp_path, ""))
+
+
+def test_empty__is_no_value_only_where_a_key_may_have_none(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path, '[listener]\ntls_ca = ""\n')).listener.tls_ca is None
+    for text in ('[listener]\nhost = ""\n', '[listener]\nport = ""\n', '[[peers]]\nae_title = ""\n'):
+        assert problems_of(tmp_path, text)
+    # Half a pair is an error as before.
+    assert problems_of(tmp_path, f'{_EMAIL}user = "u"\npassword_file = ""\n')
 
 
 def test_load__lists_all_errors_at_once_with_key_and_rule(tmp_path: Path) -> None:
