@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from spineone_core import strict_json
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.levels import DecodingConfig
@@ -256,7 +257,7 @@ def save_package(
     weights_sha256 = hashlib.sha256(weights).hexdigest()
     card = None if write_card is None else write_card(manifest, weights_sha256).encode()
     content = manifest.to_json(weights_sha256, None if card is None else hashlib.sha256(card).hexdigest())
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    text = strict_json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / WEIGHTS).write_bytes(weights)
     if card is not None:
         (folder / CARD).write_bytes(card)

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from spineone_core import strict_json
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.devices import choose_device, place_network
@@ -35,7 +36,7 @@ from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import METHODS, calibration_of
-from trainer.evaluation.evaluation import Case, Evaluation, without_nan
+from trainer.evaluation.evaluation import Case, Evaluation
 from trainer.evaluation.evaluation_page import rows_of
 from trainer.evaluation.model_card import model_card
 from trainer.evaluation.outcomes import outcome_of, outcomes_of
@@ -72,7 +73,7 @@ def evaluate(
         console.print(f"written: {report / 'evaluation.html'}", highlight=False, soft_wrap=True)
     if as_json:
         head = {"model": package.identity.to_json(), "part": part if splits else None}
-        print(json.dumps({**head, "figures": without_nan(evaluation.figures())}))
+        print(strict_json.dumps({**head, "figures": evaluation.figures()}))
         return
     _print_figures(evaluation)
     _print_failures(evaluation.cases)
@@ -99,7 +100,7 @@ def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str
         raise UsageError("nothing to evaluate: give --data with CT scans of a test part, or --phantoms")
     figures = volume_figures(outcomes)
     if as_json:
-        print(json.dumps({"model": {"name": manifest.name}, "part": "test", "figures": figures}))
+        print(strict_json.dumps({"model": {"name": manifest.name}, "part": "test", "figures": figures}))
         return
     table = Table("figure", "test", title=manifest.name)
     for name, value in figures.items():
