@@ -61,9 +61,16 @@ class Detector:
             compile_network(self._network, self.device)
 
     @classmethod
-    def load(cls, path: str | Path = "default", *, device: str = "auto", released: bool = False) -> Detector:
+    def load(
+        cls,
+        path: str | Path = "default",
+        *,
+        device: str = "auto",
+        released: bool = False,
+        options: InferenceOptions | None = None,
+    ) -> Detector:
         """Raises ``ModelPackageError`` or ``DeviceError``; ``released`` as in `load_package`."""
-        return cls(load_package(path, released=released), device=device)
+        return cls(load_package(path, released=released), device=device, options=options)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
         """As `spineone_core.detection.devices.gpu_memory`, for the device that this detector computes on."""

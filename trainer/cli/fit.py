@@ -59,7 +59,7 @@ def fit(
     crop: Annotated[
         tuple[int, int] | None, typer.Option(help="rows and columns of the training pictures, instead of the recipe's")
     ] = None,
-    trunk: Annotated[str | None, typer.Option(help="network of the backbone, such as resnet34")] = None,
+    trunk: Annotated[str | None, typer.Option(help="network of the backbone, such as resnet50")] = None,
     width: Annotated[int | None, typer.Option(help="channels of the network's first stage")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="instead of the recipe's")] = None,
     settings: Annotated[

@@ -127,7 +127,7 @@ def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: Trainin
     with pytest.raises(TrainingError, match="--resume"):
         start(recipe, data, tmp_path, seed=0).fit()
     other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)
-    with pytest.raises(TrainingError, match="training data: .*, now "):
+    with pytest.raises(TrainingError, match=r"training data: .*, now "):
         start(recipe, other, tmp_path, seed=0).fit(resume=True)
 
 
