@@ -21,6 +21,23 @@ class TrainingError(Exception):
     """A run cannot go on; the message says why."""
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file of a run holds.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise TrainingError(f"{path}: holds no JSON object")
+    return content
+
+
 class RunFolder:
     """The files of a run. Only the first process of a training writes them (``writes``).
 
@@ -66,14 +83,7 @@ class RunFolder:
         TrainingError
             If it cannot be read.
         """
-        path = self.path / "config.json"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise TrainingError(
-                f"{path}: cannot be read ({error}), so nobody knows what the run was begun with"
-            ) from error
-        return dict(content)
+        return read_json(self.path / "config.json")
 
     def entries(self) -> list[dict[str, Any]]:
         """The log, as far as it is complete."""

@@ -58,7 +58,7 @@ def changed_settings(begun: Mapping[str, Any], given: Mapping[str, Any]) -> list
     """
     old, new = deciding(begun), deciding(given)
     found = [name for name, value in old.items() if new.get(name, _MISSING) != value]
-    return [f"{name}: {_shown(old[name])}, now {_shown(new.get(name, _MISSING))}" for name in found]
+    return [f"{name}: {shown(old[name])}, now {shown(new.get(name, _MISSING))}" for name in found]
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -69,7 +69,8 @@ def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
             yield f"{path}{name}", value
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A setting as text for people; of a hash, its first digits."""
     if value is _MISSING:
         return "not known"
     text = json.dumps(value)

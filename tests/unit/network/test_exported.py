@@ -18,7 +18,7 @@ from spineone_core.network.build import build_network
 from spineone_core.network.exported import ONNX, TORCH_EXPORT, ExportError, OnnxNetwork, check_onnx, export
 from spineone_core.network.rows import distinct_rows
 from spineone_core.network.spineone import SpineOne
-from spineone_core.phantom.dicom import write_study
+from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import make_phantom
 from trainer.cli import app
 
@@ -61,7 +61,7 @@ def test_torch_export__gives_the_same_maps(package: Path) -> None:
 
 
 def test_detect__runs_the_packages_onnx_model(package: Path, tmp_path: Path) -> None:
-    write_study(make_phantom(3), tmp_path / "study")
+    write_exam(tmp_path / "study", 3, slices=3, companions=False)
     runner = CliRunner()
     own, other = (
         json.loads(runner.invoke(cli.app, ["detect", str(tmp_path), "--json", "--model", str(package), *more]).stdout)
