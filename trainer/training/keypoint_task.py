@@ -34,13 +34,13 @@ from trainer.training.task import Batch, Objective
 class TrainingData:
     """The pictures of each exam, ``real`` and ``phantoms``; the ``validation`` exams choose the best checkpoint.
 
-    ``hashes`` are the fingerprints of the real exams, which the package keeps.
+    ``hashes`` are the fingerprints of the real exams, which the package keeps; None where nobody made them.
     """
 
     real: Sequence[Sequence[Picture]]
     phantoms: Sequence[Sequence[Picture]]
     validation: Sequence[Exam]
-    hashes: ExamHashes = ExamHashes()  # noqa: RUF009
+    hashes: ExamHashes | None = None
 
     def fingerprint(self) -> str:
         """SHA-256 over all training pictures."""
@@ -93,7 +93,8 @@ class KeypointTask:
         """See `Task`."""
         assert isinstance(network, SpineOne)
         counts: dict[str, Any] = {"real_exams": len(self.data.real), "phantoms": len(self.data.phantoms)}
-        counts[SEEN] = self.data.hashes.to_json()
+        if self.data.hashes is not None:
+            counts[SEEN] = self.data.hashes.to_json()
         save_package(folder, network, self.manifest({**training, **counts}, figures))
 
     def manifest(self, training: dict[str, Any], figures: dict[str, Any]) -> Manifest:

@@ -113,12 +113,12 @@ class Run:
             is not finite, memory does not suffice, or a checkpoint cannot be written.
         """
         self.open_folder(resume=resume, extend=extend)
-        if self.step == self.steps or self.stopped:
-            why = "by --patience " if self.stopped else ""
-            self.shown.line(f"the run ended {why}after {self.epoch} epochs; --extend with more --epochs goes on")
-            return
         try:
-            self._fit(validate_every)
+            if self.step == self.steps or self.stopped:
+                why = "by --patience " if self.stopped else ""
+                self.shown.line(f"the run ended {why}after {self.epoch} epochs; --extend with more --epochs goes on")
+            else:
+                self._fit(validate_every)
         except Exception as error:
             if is_out_of_memory(error):
                 said = advice(self.schedule.batch, self.ranks.world, self.options, self.device)

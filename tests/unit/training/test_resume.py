@@ -223,7 +223,7 @@ def test_begin_with__leaves_parents_in_config_manifest_and_card(tmp_path: Path) 
         assert text in card
     assert "study_uid_hashes" not in card
     # What the parents saw counts as seen.
-    assert exams_seen(manifest.training) == (seen, [])
+    assert exams_seen(manifest.training) == (seen, ["this package", "spineone-tiny 0.1.0"])
     other = start(replace(tiny_recipe(), epochs=1), replace(tiny_data(), validation=[]), tmp_path / "c")
     with pytest.raises(TrainingError, match=r"begun with the package: .*, now null"):
         other.fit(resume=True)
