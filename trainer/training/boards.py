@@ -47,7 +47,8 @@ class TensorBoard:
 
 
 class MLflow:
-    """A run of an MLflow experiment (extra ``mlflow``), on the server that ``MLFLOW_TRACKING_URI`` names, or in ./mlruns.
+    """A run of an MLflow experiment (extra ``mlflow``), on the server that ``MLFLOW_TRACKING_URI`` names, or where MLflow
+    keeps its runs without that.
 
     ``mlflow.json`` in the run folder keeps its id, so that a resumed training goes on in the same run. A server that is
     away never ends a training: that is said once, and the log has everything.
