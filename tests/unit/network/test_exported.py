@@ -37,6 +37,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.minutes
 def test_onnx__gives_the_same_findings(package: Path) -> None:
     volume = make_phantom(7).volume
     own = Detector(load_package(package), device="cpu").detect(volume)
@@ -50,6 +51,7 @@ def test_onnx__gives_the_same_findings(package: Path) -> None:
         assert b.localisation_confidence == pytest.approx(a.localisation_confidence, abs=1e-3)
 
 
+@pytest.mark.minutes
 def test_torch_export__gives_the_same_maps(package: Path) -> None:
     network = load_package(package).network
     program = torch.export.load(package / TORCH_EXPORT).module()
@@ -60,6 +62,7 @@ def test_torch_export__gives_the_same_maps(package: Path) -> None:
             assert torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.minutes
 def test_detect__runs_the_packages_onnx_model(package: Path, tmp_path: Path) -> None:
     write_exam(tmp_path / "study", 3, slices=3, companions=False)
     runner = CliRunner()
@@ -73,6 +76,7 @@ def test_detect__runs_the_packages_onnx_model(package: Path, tmp_path: Path) -> 
         load_onnx_package("default")
 
 
+@pytest.mark.minutes
 def test_package__whose_export_was_changed_is_refused(package: Path, tmp_path: Path) -> None:
     for file in package.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -84,6 +88,7 @@ def test_package__whose_export_was_changed_is_refused(package: Path, tmp_path: P
         load_package(tmp_path)
 
 
+@pytest.mark.minutes
 def test_check__finds_a_model_of_other_weights(package: Path) -> None:
     network = load_package(package).network
     content = (package / ONNX).read_bytes()
