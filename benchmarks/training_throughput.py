@@ -22,8 +22,9 @@ from trainer.datasets import phantoms
 from trainer.recipes import find_recipe
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.options import RunOptions
 from trainer.training.recipe import Recipe
-from trainer.training.run import MicroBatches, Run, RunOptions
+from trainer.training.run import Run
 
 
 def task_of(recipe: Recipe, exams: int) -> KeypointTask:
@@ -34,7 +35,7 @@ def task_of(recipe: Recipe, exams: int) -> KeypointTask:
 
 def samples_a_second(run: Run, workers: int, steps: int) -> float:
     """Exams per second through the loader, without a network; the first batch starts the workers and does not count."""
-    loader = DataLoader(run.task.samples(0), batch_sampler=MicroBatches(run, 0), num_workers=workers)
+    loader = DataLoader(run.task.samples(0), batch_sampler=run.micro_batches(), num_workers=workers)
     batches = iter(loader)
     next(batches)
     began = time.perf_counter()

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spineone_core.detection.detector import Detector, StudyReading
 from spineone_core.detection.devices import DeviceError
-from spineone_core.detection.model_package import ModelPackageError
+from spineone_core.detection.model_package import ModelPackageError, load_onnx_package
+from spineone_core.detection.views import InferenceOptions, parse_scales
 from spineone_core.drawing.overlay import render_overlay
 from spineone_core.drawing.slices import png_bytes
 from spineone_core.findings import Detection
@@ -46,12 +47,24 @@ def detect(
     png: Annotated[Path | None, typer.Option(help="folder for a picture of each study")] = None,
     model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
     device: Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    flips: Annotated[bool, typer.Option("--flips", help="analyse the mirrored picture as well, and average")] = False,
+    scales: Annotated[str, typer.Option(help="sizes to analyse and average, such as 0.9,1,1.1")] = "1",
+    onnx: Annotated[bool, typer.Option("--onnx", help="run the package's network.onnx with onnxruntime")] = False,
 ) -> None:
     """Analyse studies. A study that is not analysable is a result too and exits 0."""
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise typer.BadParameter(f"no such file or folder: {', '.join(map(str, missing))}")
-    detector = Detector.load(model, device=device)
+    try:
+        options = InferenceOptions(precision=precision, flips=flips, scales=parse_scales(scales))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    detector = (
+        Detector(load_onnx_package(model), device="cpu", options=options)
+        if onnx
+        else Detector.load(model, device=device, options=options)
+    )
     studies, unreadable = files_by_study(paths)
     for item in unreadable:
         messages.print(f"left out: {item.path}: {item.why}", markup=False)

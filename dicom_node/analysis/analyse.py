@@ -81,6 +81,10 @@ class Analysis:
     departures: tuple[str, ...] = ()
 
 
+# The settings of [model] that change what the network says of the same picture.
+_VIEWS = ("precision", "flips", "scales")
+
+
 def settings_digest(settings: NodeSettings) -> str:
     """SHA-256 over the settings that change results."""
     fields = type(settings.results).model_fields
@@ -90,7 +94,16 @@ def settings_digest(settings: NodeSettings) -> str:
         if name in _ALWAYS_NAMED or getattr(settings.results, name) != fields[name].default
     }
     # "salt" has no meaning any more; it stays because the digests of earlier releases hold it.
-    values = {"results": results, "min_slices": settings.study.min_slices, "salt": ""}
+    values: dict[str, object] = {"results": results, "min_slices": settings.study.min_slices, "salt": ""}
+    # The same holds for how the network is run.
+    model, model_fields = settings.model, type(settings.model).model_fields
+    views = {
+        name: value
+        for name, value in model.model_dump(mode="json", include=set(_VIEWS)).items()
+        if getattr(model, name) != model_fields[name].default
+    }
+    if views:
+        values["model"] = views
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

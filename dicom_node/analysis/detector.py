@@ -54,16 +54,20 @@ def load_detector(settings: NodeSettings) -> StudyReader:
     from spineone_core.detection.detector import Detector
     from spineone_core.detection.devices import DeviceError
     from spineone_core.detection.model_package import ModelPackageError
+    from spineone_core.detection.views import InferenceOptions
 
     if settings.model.threads:
         import torch
 
         torch.set_num_threads(settings.model.threads)
+    model = settings.model
+    options = InferenceOptions(precision=model.precision, flips=model.flips, scales=model.scales)
     try:
         return Detector.load(
-            settings.model.path,
-            device=settings.model.device,
+            model.path,
+            device=model.device,
             released=True,
+            options=options,
             rule=ClassRule(settings.results.disc_degenerative_from_grade),
         )
     except (ModelPackageError, DeviceError) as error:

@@ -19,6 +19,7 @@ from dicom_node.settings.types import (
     Port,
     Section,
     check_device,
+    check_scales,
     check_url,
     model_path,
     setting,
@@ -122,6 +123,14 @@ class ModelRules(Section):
     )
     device: Annotated[str, AfterValidator(check_device)] = setting("auto", '"auto", "cuda", "cuda:N" or "cpu"')
     threads: int = setting(0, "CPU threads of each worker; 0: one for each core", unit="threads", ge=0, le=256)
+    precision: Literal["fp32", "bf16"] = setting("fp32", "numbers that the network computes with; bf16 is for GPUs")
+    flips: bool = setting(
+        False,
+        "analyse the mirrored picture as well and average; takes twice the time, and warns where the two disagree",
+    )
+    scales: Annotated[tuple[float, ...], AfterValidator(check_scales)] = setting(
+        (1.0,), "analyse the picture at these sizes, 1 among them, and average; each takes its time"
+    )
 
 
 class ResultsRules(Section):

@@ -95,6 +95,13 @@ def check_device(value: str) -> str:
     return value
 
 
+def check_scales(value: tuple[float, ...]) -> tuple[float, ...]:
+    """The sizes, unchanged; ValueError if the detector cannot analyse the picture at these."""
+    if 1.0 not in value or not all(0.5 <= scale <= 2 for scale in value):
+        raise ValueError("must be sizes from 0.5 to 2, 1 among them")
+    return value
+
+
 def check_database_url(value: str) -> str:
     """The URL, unchanged; it may be empty. ValueError if SQLAlchemy cannot read it or the database is not supported."""
     if not value:

@@ -91,10 +91,11 @@ class Detector:
         *,
         device: str = "auto",
         released: bool = False,
+        options: InferenceOptions | None = None,
         rule: ClassRule | None = None,
     ) -> Detector:
         """Raises ``ModelPackageError`` or ``DeviceError``; ``released`` as in `load_package`."""
-        return cls(load_package(path, released=released), device=device, rule=rule)
+        return cls(load_package(path, released=released), device=device, options=options, rule=rule)
 
     def gpu_memory(self) -> tuple[str, int, int] | None:
         """As `spineone_core.detection.devices.gpu_memory`, for the device that this detector computes on."""

@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from spineone_core import strict_json
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.levels import DecodingConfig
@@ -23,6 +24,7 @@ from spineone_core.findings import ModelIdentity
 from spineone_core.network.build import build_network
 from spineone_core.network.config import ConfigError, NetworkConfig
 from spineone_core.network.domain import DomainConfig, DomainNetwork
+from spineone_core.network.exported import ONNX, TORCH_EXPORT, ExportError, OnnxNetwork
 from spineone_core.network.grading import GradingConfig, GradingEnsemble
 from spineone_core.network.spineone import SpineOne
 
@@ -34,6 +36,8 @@ CARD = "model-card.md"
 DOMAIN = "domain."
 # And those of the grading networks with this and their structure, as in "grading.disc.".
 GRADING = "grading."
+# Files beside them that may be there: the network for other programs.
+EXPORTS = (ONNX, TORCH_EXPORT)
 
 
 class ModelPackageError(Exception):
@@ -70,9 +74,13 @@ class Manifest:
         low, high = calibration.undecided
         return probability < low or probability > high
 
-    def to_json(self, weights_sha256: str, card_sha256: str | None = None) -> dict[str, Any]:
-        """The content of ``manifest.json``, with the SHA-256 of the weights and of the model card."""
-        card = {} if card_sha256 is None else {"card": {"file": CARD, "sha256": card_sha256}}
+    def to_json(
+        self, weights_sha256: str, card_sha256: str | None = None, exports: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The content of ``manifest.json``, with the SHA-256 of the weights, the model card and each export by its name."""
+        card: dict[str, Any] = {} if card_sha256 is None else {"card": {"file": CARD, "sha256": card_sha256}}
+        if exports:
+            card["exports"] = dict(exports)
         return {
             "format": FORMAT,
             "name": self.name,
@@ -143,8 +151,10 @@ def load_package(path: str | Path = "default", *, released: bool = False) -> Mod
     folder = locate(path)
     manifest_bytes = _read(folder / MANIFEST)
     weights = _read(folder / WEIGHTS)
-    manifest, expected, card = _parse(manifest_bytes, folder)
+    manifest, expected, card, exports = _parse(manifest_bytes, folder)
     _check_digest(folder / WEIGHTS, weights, expected)
+    for name, sha256 in exports.items():
+        _check_digest(folder / name, _read(folder / name), sha256)
     if card is not None:
         _check_digest(folder / CARD, _read(folder / CARD), card)
     if released:
@@ -152,6 +162,24 @@ def load_package(path: str | Path = "default", *, released: bool = False) -> Mod
     digest = hashlib.sha256(manifest_bytes).hexdigest()
     identity = ModelIdentity(name=manifest.name, version=manifest.version, digest=digest)
     return ModelPackage(manifest, identity, *_build(manifest, weights, folder))
+
+
+def load_onnx_package(path: str | Path) -> ModelPackage:
+    """A package whose detector is run by onnxruntime from its ``network.onnx``; the other networks stay as they are.
+
+    Raises
+    ------
+    ModelPackageError
+        As `load_package`, or if the package has no such file or onnxruntime cannot run it.
+    """
+    package, file = load_package(path), locate(path) / ONNX
+    if not file.exists():
+        raise ModelPackageError(f"{file}: not there; spineone-train package --onnx writes it")
+    try:
+        network = OnnxNetwork(_read(file), package.manifest.network)
+    except ExportError as error:
+        raise ModelPackageError(f"{file}: {error}") from error
+    return replace(package, network=cast("SpineOne", network))
 
 
 def _check_digest(path: Path, content: bytes, expected: str) -> None:
@@ -181,15 +209,16 @@ def _read(path: Path) -> bytes:
         raise ModelPackageError(f"model file {path} cannot be read: {error.strerror}") from error
 
 
-def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str, str | None]:
-    """The manifest, the SHA-256 of the weights, and that of the model card where there is one."""
+def _parse(manifest_bytes: bytes, folder: Path) -> tuple[Manifest, str, str | None, dict[str, str]]:
+    """The manifest, the SHA-256 of the weights, that of the model card where there is one, and those of exports by name."""
     try:
         data = json.loads(manifest_bytes)
         if data["format"] != FORMAT:
             raise ModelPackageError(f"{folder / MANIFEST}: format {data['format']!r}; this version reads {FORMAT}")
         card = str(data["card"]["sha256"]) if "card" in data else None
-        return Manifest.from_json(data), str(data["weights"]["sha256"]), card
-    except (KeyError, TypeError, ValueError) as error:
+        exports = {name: str(sha256) for name, sha256 in data.get("exports", {}).items() if name in EXPORTS}
+        return Manifest.from_json(data), str(data["weights"]["sha256"]), card, exports
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelPackageError(f"{folder / MANIFEST}: not a model manifest: {error}") from error
 
 
@@ -238,8 +267,11 @@ def save_package(
     grading: Mapping[Structure, GradingEnsemble] | None = None,
     dtype: torch.dtype = torch.float16,
     write_card: Callable[[Manifest, str], str] | None = None,
+    exports: Mapping[str, bytes] | None = None,
 ) -> ModelIdentity:
     """Write a package; the weights are in half precision unless told otherwise.
+
+    ``exports`` are files of `spineone_core.network.exported` by name, which the package's digest covers too.
 
     ``write_card`` makes the text of the model card from the manifest and the weights' SHA-256. The manifest holds the
     SHA-256 of the card, so that the package's digest covers it.
@@ -255,9 +287,12 @@ def save_package(
     weights = save({k: v.to(dtype).contiguous() for k, v in tensors.items() if not k.endswith("num_batches_tracked")})
     weights_sha256 = hashlib.sha256(weights).hexdigest()
     card = None if write_card is None else write_card(manifest, weights_sha256).encode()
-    content = manifest.to_json(weights_sha256, None if card is None else hashlib.sha256(card).hexdigest())
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in (exports or {}).items()}
+    content = manifest.to_json(weights_sha256, None if card is None else hashlib.sha256(card).hexdigest(), hashes)
+    text = strict_json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     (folder / WEIGHTS).write_bytes(weights)
+    for name, data in (exports or {}).items():
+        (folder / name).write_bytes(data)
     if card is not None:
         (folder / CARD).write_bytes(card)
     (folder / MANIFEST).write_text(text, encoding="utf-8")

@@ -45,6 +45,20 @@ class InferenceOptions:
             raise ValueError(f"batch {self.batch}; allowed: at least 1")
 
 
+def parse_scales(text: str) -> tuple[float, ...]:
+    """The sizes of a text such as ``0.9,1,1.1``, for `InferenceOptions`.
+
+    Raises
+    ------
+    ValueError
+        If a part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"scales {text!r}: numbers with commas between them, such as 0.9,1,1.1") from error
+
+
 class Maps(NamedTuple):
     """One structure's maps of a batch: ``probability`` (B, C, H, W), ``offsets`` (B, 2 L, H, W) in units of R."""
 

@@ -17,8 +17,9 @@ from trainer.recipes import stable_row
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.options import RunOptions
 from trainer.training.recipe import Recipe
-from trainer.training.run import Run, RunOptions
+from trainer.training.run import Run
 
 SPACING = 2.5
 

@@ -20,6 +20,7 @@ ORDER: dict[str, tuple[str, ...]] = {
     "spineone_core": (
         "anatomy",
         "arrays",
+        "strict_json",
         "findings",
         "backbones",
         "network",

@@ -8,7 +8,7 @@ import typer
 
 from spineone_core.detection.model_package import ModelPackageError
 from spineone_core.version import add_version_option
-from trainer.cli import data, fit, grades, model, refusals, results
+from trainer.cli import compare, data, fit, grades, model, refusals, results
 from trainer.cli.arguments import UsageError, console
 from trainer.cli.reproduce import reproduce
 from trainer.datasets.splits import SplitError
@@ -25,10 +25,12 @@ app = typer.Typer(
 )
 add_version_option(app, "spineone-train")
 app.command()(fit.fit)
+app.command()(compare.compare)
 app.command()(reproduce)
 app.command()(data.inspect)
 app.command("import")(data.import_)
 app.command()(data.phantoms)
+app.command()(data.split)
 app.command()(model.evaluate)
 app.command()(model.calibrate)
 app.command()(model.package)

@@ -1,4 +1,4 @@
-"""``spineone-train inspect``, ``import`` and ``phantoms``: the commands for data sets."""
+"""``spineone-train inspect``, ``import``, ``split`` and ``phantoms``: the commands for data sets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG
-from trainer.cli.arguments import console, counted
+from trainer.cli.arguments import console, counted, stream_exams
 from trainer.curation.html import as_text
 from trainer.curation.importing import Imported, import_exams, write_phantoms
 from trainer.curation.inspection import Inspection
 from trainer.datasets import formats
-from trainer.datasets.splits import read_splits
+from trainer.datasets.splits import PARTS, read_splits
+from trainer.datasets.splitting import split_patients, write_splits
 from trainer.datasets.tables import DatasetError
 from trainer.volumes import csi2014
 from trainer.volumes.inspection import VolumeInspection
@@ -71,6 +72,23 @@ def import_(
         formats.parse(source)
     for source in data:
         _say(import_exams(partial(formats.read, source), out, tell), out)
+
+
+def split(
+    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
+    out: Annotated[Path, typer.Option(help="split file to write; it must not be there yet")],
+    train: Annotated[float, typer.Option(min=0, help="share of the patients")] = 0.7,
+    validation: Annotated[float, typer.Option(min=0, help="share that chooses the best epoch")] = 0.1,
+    calibration: Annotated[float, typer.Option(min=0, help="share for calibrate")] = 0.1,
+    test: Annotated[float, typer.Option(min=0, help="share for the figures that are reported")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="another seed, another split")] = 0,
+) -> None:
+    """Divide the patients of data sets into parts at random, and write the file for --splits. A part with 0 stays empty."""
+    shares = dict(zip(PARTS, (train, validation, calibration, test), strict=True))
+    patients = {exam.patient for exam in counted(stream_exams(data), "exams seen")}
+    part_of = split_patients(patients, shares, seed)
+    write_splits(out, part_of)
+    print(f"{out}: {', '.join(f'{list(part_of.values()).count(part)} {part}' for part in PARTS)} patients")
 
 
 def phantoms(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from spineone_core import strict_json
 from spineone_core.anatomy import Structure
 from spineone_core.detection.model_package import ModelPackage, load_package, save_package
 from spineone_core.network.grading import GradingEnsemble
@@ -27,7 +27,6 @@ from trainer.cli.arguments import (
 from trainer.datasets.exam import Exam
 from trainer.datasets.gradings import read_gradings
 from trainer.datasets.splits import SplitError, read_splits
-from trainer.evaluation.evaluation import without_nan
 from trainer.evaluation.grades import BANDS
 from trainer.evaluation.grades_document import render_grades
 from trainer.evaluation.grades_report import CrossValidated, calibrations_of, structure_report
@@ -102,7 +101,7 @@ def grades(
             "training": learned.to_json(),
             **report,
         }
-    (out / "grades.json").write_text(json.dumps(without_nan(content), indent=1) + "\n", encoding="utf-8")
+    (out / "grades.json").write_text(strict_json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (out / "grades.md").write_text(render_grades(content) + "\n", encoding="utf-8")
     manifest = replace(package.manifest, calibration=calibration)
     identity = save_package(

@@ -14,10 +14,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from spineone_core import strict_json
 from spineone_core.anatomy import Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package, save_package
+from spineone_core.detection.views import InferenceOptions, parse_scales
+from spineone_core.network.exported import (
+    ONNX,
+    TORCH_EXPORT,
+    ExportError,
+    check_onnx,
+    export,
+    onnx_bytes,
+    torch_export_bytes,
+)
+from spineone_core.network.spineone import SpineOne
 from trainer.cli.arguments import (
     EVALUATION_SEED,
     DataOption,
@@ -35,10 +47,11 @@ from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS
 from trainer.evaluation import metrics
 from trainer.evaluation.calibration import METHODS, calibration_of
-from trainer.evaluation.evaluation import Case, Evaluation, without_nan
+from trainer.evaluation.evaluation import Case, Evaluation
 from trainer.evaluation.evaluation_page import rows_of
 from trainer.evaluation.model_card import model_card
 from trainer.evaluation.outcomes import outcome_of, outcomes_of
+from trainer.training.overlap import Overlap
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.package import is_volume_package, load_volume_package
@@ -55,6 +68,9 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object instead of tables")] = False,
     report: Annotated[Path | None, typer.Option(help="folder for evaluation.html and evaluation.json")] = None,
     bootstrap: Annotated[int, typer.Option(help="samples for the report's intervals; 0 for none")] = 1000,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
+    flips: Annotated[bool, typer.Option("--flips", help="analyse the mirrored picture as well, and average")] = False,
+    scales: Annotated[str, typer.Option(help="sizes to analyse and average, such as 0.9,1,1.1")] = "1",
 ) -> None:
     """Measure a model package on exams it was not trained on; a package of the 3-D variant on the test part of CT data."""
     if is_volume_package(model):
@@ -63,28 +79,40 @@ def evaluate(
     if not data and not phantom_count:
         raise UsageError("nothing to evaluate: give --data or --phantoms")
     check_bootstrap(bootstrap)
+    try:
+        options = InferenceOptions(precision=precision, flips=flips, scales=parse_scales(scales))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     package, where = load_package(model), choose_device(device)
-    evaluation = evaluate_package(
-        package, exams_and_phantoms(data, splits, part, phantom_count), where, part if splits else "all"
-    )
+    overlap = Overlap(package.manifest.training)
+    exams = overlap.watch(exams_and_phantoms(data, splits, part, phantom_count))
+    evaluation = evaluate_package(package, exams, where, part if splits else "all", options)
+    for line in overlap.warnings():
+        console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
     if report is not None:
-        evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}."])
+        evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}.", *overlap.warnings()])
         console.print(f"written: {report / 'evaluation.html'}", highlight=False, soft_wrap=True)
     if as_json:
-        head = {"model": package.identity.to_json(), "part": part if splits else None}
-        print(json.dumps({**head, "figures": without_nan(evaluation.figures())}))
+        head = {"model": package.identity.to_json(), "part": part if splits else None, "overlap": overlap.to_json()}
+        print(strict_json.dumps({**head, "figures": evaluation.figures()}))
         return
     _print_figures(evaluation)
     _print_failures(evaluation.cases)
 
 
-def evaluate_package(package: ModelPackage, exams: Iterable[Exam], where: torch.device, part: str) -> Evaluation:
+def evaluate_package(
+    package: ModelPackage,
+    exams: Iterable[Exam],
+    where: torch.device,
+    part: str,
+    options: InferenceOptions | None = None,
+) -> Evaluation:
     """The outcomes of a package on exams; ``part`` is only for the title."""
     network = place_network(package.network, where)
     grading = {structure: ensemble.to(where) for structure, ensemble in package.grading.items()}
     evaluation = Evaluation(package.manifest, f"{package.identity.name} {package.identity.version}, part: {part}")
     for exam in counted(exams, "evaluated"):
-        outcome = outcome_of(network, package.manifest, exam, where, package.domain, grading=grading)
+        outcome = outcome_of(network, package.manifest, exam, where, package.domain, grading=grading, options=options)
         evaluation.add(exam, outcome)
     return evaluation
 
@@ -99,7 +127,7 @@ def _evaluate_scans(model: str, data: list[str], phantom_count: int, device: str
         raise UsageError("nothing to evaluate: give --data with CT scans of a test part, or --phantoms")
     figures = volume_figures(outcomes)
     if as_json:
-        print(json.dumps({"model": {"name": manifest.name}, "part": "test", "figures": figures}))
+        print(strict_json.dumps({"model": {"name": manifest.name}, "part": "test", "figures": figures}))
         return
     table = Table("figure", "test", title=manifest.name)
     for name, value in figures.items():
@@ -180,11 +208,16 @@ def package(
     licence: Annotated[str | None, typer.Option(help="licence of the weights")] = None,
     domain_of: Annotated[str | None, typer.Option(help="package whose domain check to take over")] = None,
     limits: Annotated[Path | None, typer.Option(help="Markdown for the card: what the model cannot do")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="also the network as network.onnx, for onnxruntime")] = False,
+    torch_export: Annotated[
+        bool, typer.Option("--torch-export", help="also the network as network.pt2, for torch.export.load")
+    ] = False,
 ) -> None:
     """Give a model the form that the node takes: with a name, figures, licence and model card."""
     source = load_package(model)
     manifest = _released(source.manifest, name, version, training_data, licence, figures)
     text = _read_text(limits) if limits else ""
+    exports = _exports(source.network, onnx, torch_export)
     identity = save_package(
         out,
         source.network,
@@ -192,9 +225,27 @@ def package(
         domain=source.domain if domain_of is None else load_package(domain_of).domain,
         grading=source.grading,
         write_card=lambda m, sha256: model_card(m, sha256, limits=text),
+        exports=exports,
     )
     load_package(out, released=True)
     print(f"{out}: {identity.name} {identity.version}, digest {identity.digest}")
+
+
+def _exports(network: SpineOne, onnx: bool, torch_export: bool) -> dict[str, bytes]:
+    """The asked-for files of the network for other programs; the ONNX model has been run beside the network."""
+    found: dict[str, bytes] = {}
+    try:
+        program = export(network) if onnx or torch_export else None
+        if program is not None and torch_export:
+            found[TORCH_EXPORT] = torch_export_bytes(program)
+        if program is not None and onnx:
+            found[ONNX] = onnx_bytes(program, network.config)
+            console.print(
+                f"{ONNX}: maps within {check_onnx(network, found[ONNX]):.1g} of the network's", highlight=False
+            )
+    except ExportError as error:
+        raise UsageError(str(error)) from error
+    return found
 
 
 def _released(

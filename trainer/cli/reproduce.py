@@ -14,7 +14,7 @@ from trainer.recipes import PRESETS
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.reproduction import ITEMS, read_exam_set, smoke_set
 from trainer.reproduce.reproduction import reproduce as run_reproduction
-from trainer.training.run import RunOptions
+from trainer.training.options import RunOptions
 
 
 def reproduce(

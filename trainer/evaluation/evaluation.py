@@ -14,6 +14,7 @@ from PIL import Image
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.model_package import Manifest
+from spineone_core.strict_json import without_nan
 from trainer.curation.html import Section, as_source, render
 from trainer.curation.thumbnails import LEGEND, contact_sheet, png_of, thumbnail
 from trainer.datasets.exam import Exam
@@ -241,12 +242,3 @@ def _caption_and_points(exam: Exam, outcome: Outcome, badness: float) -> tuple[s
     between_rows, between_columns = exam.volume.pixel_spacing
     points = outcome.predicted / np.array([between_columns, between_rows])
     return f"{exam.exam_id[-26:]}\n{len(far)} off, most {badness:.0f} mm", points
-
-
-def without_nan(value: Any) -> Any:
-    """The same with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

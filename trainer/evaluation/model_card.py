@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spineone_core.anatomy import Structure
@@ -49,8 +49,24 @@ def _identity(manifest: Manifest, weights_sha256: str) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     data = training.get("data") or "not stated"
-    rest = {name: value for name, value in training.items() if name != "data"}
-    return f"## Training data\n\n{data}\n\n" + _table(("run", ""), rest.items())
+    rest = {name: value for name, value in training.items() if name not in ("data", "begun_with", "exams_seen")}
+    seen = training.get("exams_seen")
+    if seen is not None:
+        rest["exams whose fingerprints the manifest keeps"] = len(seen["pixel_hashes"])
+    return (
+        f"## Training data\n\n{data}\n\n" + _table(("run", ""), rest.items()) + _origin(training.get("begun_with", []))
+    )
+
+
+def _origin(packages: Sequence[Mapping[str, Any]]) -> str:
+    """The packages that the weights were begun with, the nearest first; their data and licences are this model's too."""
+    if not packages:
+        return ""
+    lines = [
+        f"- {p['name']} {p['version']}, digest `{p['digest']}`. Trained on: {p['data']} Licence of its weights: {p['licence']}."
+        for p in packages
+    ]
+    return "\nThe weights were begun with those of:\n\n" + "\n".join(lines) + "\n"
 
 
 def _decisions(manifest: Manifest) -> str:

@@ -13,6 +13,7 @@ from spineone_core.arrays import FloatArray
 from spineone_core.detection.grading import Grading
 from spineone_core.detection.keypoints import Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
+from spineone_core.detection.views import InferenceOptions
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
@@ -68,11 +69,19 @@ def outcome_of(
     *,
     grading: Grading | None = None,
     keep_outside: bool = False,
+    options: InferenceOptions | None = None,
 ) -> Outcome:
-    """The outcome of one exam; a refusal counts as ten misses."""
+    """The outcome of one exam; a refusal counts as ten misses. ``options`` say how the network is run."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
     (found,) = find_keypoints(
-        [exam.volume], network, manifest, device, domain=domain, grading=grading, keep_outside=keep_outside
+        [exam.volume],
+        network,
+        manifest,
+        device,
+        domain=domain,
+        grading=grading,
+        options=options,
+        keep_outside=keep_outside,
     )
     if isinstance(found, Refusal):
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)

@@ -53,6 +53,18 @@ def pck_plot(curves: Mapping[str, Mapping[float, float]]) -> bytes:
     return _svg(figure)
 
 
+def epochs_plot(curves: Mapping[str, Mapping[float, float]], name: str) -> bytes:
+    """A figure of several runs by epoch; after five runs the colours begin again, with broken lines."""
+    figure = _figure()
+    axes = figure.add_subplot()
+    for number, (run, curve) in enumerate(curves.items()):
+        colour, style = _COLOURS[number % len(_COLOURS)], ("-", "--", ":")[number // len(_COLOURS) % 3]
+        axes.plot(list(curve), list(curve.values()), color=colour, linestyle=style, marker=".", markersize=4, label=run)
+    axes.set(xlabel="epoch", ylabel=name)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
 def _figure(width: float = 5.6, height: float = 4.2) -> Any:
     try:
         from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet, keep, phantom_set, split_by_seed
 from trainer.reproduce.report import Item
 from trainer.reproduce.trainings import Trainings
-from trainer.training.run import RunOptions
+from trainer.training.options import RunOptions
 from trainer.training.run_folder import TrainingError
 from trainer.volumes.exam import VolumeExam
 from trainer.volumes.scans import read_scans

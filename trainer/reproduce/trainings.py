@@ -21,8 +21,9 @@ from trainer.reproduce.exams import ExamSet
 from trainer.samples.augmentation import Picture
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.options import RunOptions
 from trainer.training.recipe import Schedule
-from trainer.training.run import Run, RunOptions
+from trainer.training.run import Run
 from trainer.training.run_folder import TrainingError
 from trainer.training.task import Task
 from trainer.volumes.evaluation import VolumeOutcome, evaluate_volumes

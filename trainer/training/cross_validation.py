@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from spineone_core import strict_json
 from spineone_core.network.grading import GradingConfig, GradingNetwork
 from trainer.evaluation.located import Grades, LocatedExam, grade
 from trainer.samples.graded import GradedExam
@@ -96,7 +97,7 @@ class _Fold:
     def write(self, folder: Path, fold: int, network: GradingNetwork) -> None:
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / f"fold{fold}.safetensors")
         temporary = folder / f"fold{fold}.tmp"
-        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.write_text(strict_json.dumps(asdict(self)), encoding="utf-8")
         temporary.replace(folder / f"fold{fold}.json")
 
     @classmethod

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from spineone_core.anatomy import Structure
 from spineone_core.network.grading import GradingConfig, GradingLogits, GradingNetwork
 from trainer.samples.graded import CropChanges, GradedExam, GradeTargets, random_crops, targets_of
-from trainer.training.run import warmed_average
+from trainer.training.averaging import warmed_average
 from trainer.training.run_folder import TrainingError
 
 # What the networks of discs and vertebrae may have in common: everything below the outputs.

@@ -19,22 +19,28 @@ from spineone_core.network.config import STRUCTURES
 from spineone_core.network.spineone import SpineOne
 from spineone_core.network.two_stage import TwoStage
 from trainer.datasets.exam import Exam
+from trainer.datasets.exam_hashes import ExamHashes
 from trainer.evaluation import metrics
 from trainer.evaluation.outcomes import outcomes_of
 from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
 from trainer.samples.targets import GRADES
 from trainer.training.losses import branch_loss, classification_loss
+from trainer.training.provenance import SEEN
 from trainer.training.recipe import Recipe
 from trainer.training.task import Batch, Objective
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingData:
-    """The pictures of each exam, ``real`` and ``phantoms``; the ``validation`` exams choose the best checkpoint."""
+    """The pictures of each exam, ``real`` and ``phantoms``; the ``validation`` exams choose the best checkpoint.
+
+    ``hashes`` are the fingerprints of the real exams, which the package keeps; None where nobody made them.
+    """
 
     real: Sequence[Sequence[Picture]]
     phantoms: Sequence[Sequence[Picture]]
     validation: Sequence[Exam]
+    hashes: ExamHashes | None = None
 
     def fingerprint(self) -> str:
         """SHA-256 over all training pictures."""
@@ -86,7 +92,9 @@ class KeypointTask:
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
         """See `Task`."""
         assert isinstance(network, SpineOne)
-        counts = {"real_exams": len(self.data.real), "phantoms": len(self.data.phantoms)}
+        counts: dict[str, Any] = {"real_exams": len(self.data.real), "phantoms": len(self.data.phantoms)}
+        if self.data.hashes is not None:
+            counts[SEEN] = self.data.hashes.to_json()
         save_package(folder, network, self.manifest({**training, **counts}, figures))
 
     def manifest(self, training: dict[str, Any], figures: dict[str, Any]) -> Manifest:

@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.training.run_folder import TrainingError
+
 # The others end after this time if a process is gone. Their longest wait is for the first process to validate.
 TIMEOUT = timedelta(hours=1)
 
@@ -38,9 +40,31 @@ class Ranks:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module, made so that its gradients are the mean over all processes."""
-        return module if self.world == 1 else DistributedDataParallel(module)
+    def wrap(self, module: nn.Module, *, sync_bn: bool = False) -> nn.Module:
+        """The module, made so that its gradients are the mean over all processes.
+
+        With ``sync_bn``, batch normalisation sees the samples of all processes; one process alone has them all anyway.
+
+        Raises
+        ------
+        TrainingError
+            If ``sync_bn`` is asked for on CPUs, which torch cannot do.
+        """
+        if self.world == 1:
+            return module
+        if sync_bn:
+            if any(parameter.device.type != "cuda" for parameter in module.parameters()):
+                raise TrainingError("--sync-bn needs GPUs; with CPUs leave it out")
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return DistributedDataParallel(module)
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether any of the processes says so."""
+        if self.world == 1:
+            return flag
+        flags = torch.tensor(float(flag), device=device)
+        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        return bool(flags.item())
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes."""

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from spineone_core.detection.devices import choose_device
-from spineone_core.detection.views import PRECISIONS
 from spineone_core.network.build import count_parameters
+from trainer.training.averaging import warmed_average
+from trainer.training.boards import Boards
+from trainer.training.learning_rate import learning_rate, warmup_steps
+from trainer.training.micro_batches import MicroBatches
+from trainer.training.options import RunOptions
+from trainer.training.out_of_memory import advice, is_out_of_memory
 from trainer.training.pretrained import load_backbone
+from trainer.training.progress import Pace, Shown
 from trainer.training.ranks import Ranks, local_device
-from trainer.training.recipe import Schedule
 from trainer.training.run_folder import RunFolder, TrainingError
+from trainer.training.run_settings import changed_settings, deciding, machine
 from trainer.training.task import Batch, Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How a run uses the machine; the recipe says what it learns.
-
-    ``precision`` is fp32 or bf16 (autocast; losses stay in fp32). A batch is split into ``micro_batches`` parts that are
-    computed one after the other, and their gradients are averaged. This saves memory; batch normalisation sees one part at
-    a time, as it does with several processes. ``workers`` processes prepare samples during the training. ``backbone`` is a
-    file of torchvision's weights.
-    """
-
-    device: str = "auto"
-    precision: str = "fp32"
-    micro_batches: int = 1
-    workers: int = 0
-    backbone: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision {self.precision!r}; allowed: {', '.join(PRECISIONS)}")
-        if self.micro_batches < 1 or self.workers < 0:
-            raise ValueError(f"micro_batches {self.micro_batches}, workers {self.workers}; allowed: from 1, from 0 on")
 
 
 class Run:
@@ -77,21 +57,27 @@ class Run:
         self.device = local_device(choose_device(self.options.device))
         self.ranks = Ranks.join(self.device)
         self.folder = RunFolder(folder, writes=self.ranks.first)
+        self.files: Mapping[str, str] = {}
         torch.manual_seed(seed)
         objective = task.objective()
         if self.options.backbone:
             load_backbone(objective.network, self.options.backbone)
         objective.to(self.device).to(memory_format=_memory_format(objective))  # type: ignore[call-overload]
+        self.model = self.ranks.wrap(objective, sync_bn=self.options.sync_bn)
         self.network = objective.network
-        self.model = self.ranks.wrap(objective)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
         )
         self.average = self._make_average()
-        self.step, self.best, self.trained_s = 0, -1.0, 0.0
+        self.origin: list[dict[str, Any]] = []
+        self.boards = Boards()
+        self.step, self.best, self.trained_s = 0, float("-inf"), 0.0
+        self.stale, self.stopped = 0, False
         self.steps_per_epoch = max(1, task.samples_per_epoch // self.schedule.batch)
         self.steps = self.schedule.epochs * self.steps_per_epoch
         self.fingerprint = task.fingerprint()
+        self.pace = Pace(self.schedule.batch, self.device)
+        self.shown = Shown(self.schedule.name, 0, self.steps, quiet=not self.ranks.first)
 
     def _make_average(self) -> AveragedModel | None:
         decay = self.schedule.average_decay
@@ -99,8 +85,10 @@ class Run:
             return None
         return AveragedModel(self.network, avg_fn=warmed_average(decay), use_buffers=True)
 
-    def begin_with(self, network: nn.Module) -> None:
-        """Take over the weights of a trained network; this has no effect on a run that is resumed afterwards.
+    def begin_with(self, network: nn.Module, origin: Sequence[dict[str, Any]]) -> None:
+        """Take over the weights of a trained network; in a run that is resumed afterwards only its ``origin`` counts.
+
+        ``origin`` is `trainer.training.provenance.origin_of` its package.
 
         Raises
         ------
@@ -111,40 +99,72 @@ class Run:
             raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
         self.network.load_state_dict(network.state_dict())
         self.average = self._make_average()
+        self.origin = list(origin)
 
     # ------------------------------------------------------------ the loop
 
-    def fit(self, *, validate_every: int = 10, resume: bool = False) -> None:
+    def fit(self, *, validate_every: int = 10, resume: bool = False, extend: bool = False) -> None:
         """Train to the end. Validates every ``validate_every`` epochs and keeps the best package, or the last without validation.
 
         Raises
         ------
         TrainingError
-            If the folder holds a run and ``resume`` is False, the data or the recipe changed, the loss is not finite, or a
-            checkpoint cannot be written.
+            If the folder holds a run and neither ``resume`` nor ``extend`` is True, the data or a setting changed, the loss
+            is not finite, memory does not suffice, or a checkpoint cannot be written.
         """
-        self.open_folder(resume=resume)
+        self.open_folder(resume=resume, extend=extend)
+        try:
+            if self.step == self.steps or self.stopped:
+                why = "by --patience " if self.stopped else ""
+                self.shown.line(f"the run ended {why}after {self.epoch} epochs; --extend with more --epochs goes on")
+            else:
+                self._fit(validate_every)
+        except Exception as error:
+            if is_out_of_memory(error):
+                said = advice(self.schedule.batch, self.ranks.world, self.options, self.device)
+                raise TrainingError(f"step {self.step}: {said}") from error
+            raise
+        finally:
+            self.boards.close()
+
+    def _fit(self, validate_every: int) -> None:
         batches = self.batches()
-        with self._progress() as advance:
-            while self.step < self.steps:
+        with self.shown:
+            while self.step < self.steps and not self.stopped:
                 self.train_epoch(batches)
                 if self.epoch % validate_every == 0 or self.step == self.steps:
                     self._validate()
+                    self.stopped = self.ranks.any(self._is_to_stop(), self.device)
                 self.save()
-                advance(self.epoch)
+        if self.stopped:
+            self.shown.line(f"no better validation {self.stale} times in a row: ended after {self.epoch} epochs")
         self.ranks.wait()
+
+    def _is_to_stop(self) -> bool:
+        return bool(self.options.patience) and self.stale >= self.options.patience
 
     @property
     def epoch(self) -> int:
         """Number of finished epochs."""
         return self.step // self.steps_per_epoch
 
+    def micro_batches(self) -> MicroBatches:
+        """The samples of this process from the present step to the end."""
+        return MicroBatches(
+            batch=self.schedule.batch,
+            count=self.options.micro_batches,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+            first_step=self.step,
+            steps=self.steps,
+        )
+
     def batches(self) -> Iterator[Batch]:
         """The micro-batches of this process from the present step to the end."""
         workers = self.options.workers
         loader = DataLoader(
             self.task.samples(self.seed),
-            batch_sampler=MicroBatches(self, self.step),
+            batch_sampler=self.micro_batches(),
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self.device.type == "cuda",
@@ -152,16 +172,21 @@ class Run:
         return iter(loader)
 
     def train_epoch(self, batches: Iterator[Batch]) -> None:
-        """Train to the end of the present epoch and log its mean losses.
+        """Train to the end of the present epoch, show each step, and log the mean losses.
 
         Raises
         ------
         TrainingError
             If the loss is not finite.
         """
-        started = time.monotonic()
-        losses = [self.train_step(batches) for _ in range(self.steps_per_epoch - self.step % self.steps_per_epoch)]
-        self.trained_s += time.monotonic() - started
+        losses = []
+        for _ in range(self.steps_per_epoch - self.step % self.steps_per_epoch):
+            started = time.monotonic()
+            losses.append(self.train_step(batches))
+            seconds = time.monotonic() - started
+            self.trained_s += seconds
+            self.pace.add(seconds)
+            self.shown.step(self.step, sum(losses[-1].values()), self.pace.figures(self.steps - self.step))
         self._log_epoch(losses)
 
     def train_step(self, batches: Iterator[Batch]) -> dict[str, float]:
@@ -225,8 +250,9 @@ class Run:
             return
         score, figures = result
         self._log({"validation": figures})
+        self.stale += 1
         if score > self.best:
-            self.best = score
+            self.best, self.stale = score, 0
             self._save_package({"validation": figures})
 
     def _save_package(self, figures: dict[str, Any]) -> None:
@@ -236,31 +262,73 @@ class Run:
             "step": self.step,
             "epochs": self.epoch,
             "data_sha256": self.fingerprint,
+            **({"begun_with": self.origin} if self.origin else {}),
         }
         try:
             self.task.save(self.folder.best, self.evaluated_network(), training, figures)
         except OSError as error:
             raise TrainingError(f"package {self.folder.best} cannot be written ({error})") from error
 
-    def open_folder(self, *, resume: bool = False) -> None:
+    def settings(self) -> dict[str, Any]:
+        """What ``config.json`` says of the run."""
+        return {
+            "recipe": self.task.config(),
+            "seed": self.seed,
+            "data_sha256": self.fingerprint,
+            "begun_with": self.origin,
+            "machine": machine(self.options, self.ranks.world),
+        }
+
+    def open_folder(self, *, resume: bool = False, extend: bool = False) -> None:
         """Describe the run in its folder, or take up the run that the folder holds at its last checkpoint.
+
+        Nothing in the folder changes before it is certain that the run can go on.
 
         Raises
         ------
         TrainingError
-            If the folder holds a run and ``resume`` is False, or that run had other data or another recipe.
+            If the folder holds a run and neither ``resume`` nor ``extend`` is True, or that run had other data or settings,
+            which the message names; ``extend`` allows more epochs.
         """
         if self.folder.checkpoint.exists():
-            if not resume:
+            if not (resume or extend):
                 raise TrainingError(f"{self.folder.path} already holds a run; give --resume or another folder")
-            self._take_state(self.folder.load(self.device))
+            self._take_up(extend)
+            self._open_boards()
             return
-        options = {"precision": self.options.precision, "micro_batches": self.options.micro_batches}
-        machine = {**options, "processes": self.ranks.world, "backbone": self.options.backbone}
-        self.folder.begin(
-            {"recipe": self.task.config(), "seed": self.seed, "data_sha256": self.fingerprint, "machine": machine}
-        )
-        self._log({"parameters": count_parameters(self.network), "steps": self.steps, "device": str(self.device)})
+        if extend:
+            raise TrainingError(f"{self.folder.path} holds no run to extend")
+        self.folder.begin(self.settings(), self.files)
+        self._open_boards()
+        entry = {"parameters": count_parameters(self.network), "steps": self.steps, "device": str(self.device)}
+        rising = warmup_steps(self.schedule, self.steps_per_epoch)
+        if rising < self.schedule.warmup_steps:
+            entry["note"] = f"warm-up of {self.schedule.warmup_steps} steps cut to {rising}, a tenth of the run"
+        self._log(entry)
+
+    def _take_up(self, extend: bool) -> None:
+        state, begun, given = self.folder.load(self.device), self.folder.config(), self.settings()
+        changed = changed_settings(begun, given)
+        before = int(begun["recipe"]["epochs"])
+        if extend and self.schedule.epochs >= before:
+            changed = [line for line in changed if not line.startswith("recipe.epochs:")]
+        if changed:
+            raise TrainingError(
+                f"{self.folder.checkpoint}: the run was begun with other settings: {'; '.join(changed)}. Give those, or"
+                " another folder; --extend allows more epochs"
+            )
+        self._take_state(state)
+        if self.schedule.epochs > before:
+            self.stale, self.stopped = 0, False
+            step = {"from_epochs": before, "at_step": self.step, "code": begun.get("code")}
+            self.folder.describe({**given, "extended": [*begun.get("extended", []), step]}, self.files)
+        self.folder.trim_log(self.step)
+
+    def _open_boards(self) -> None:
+        """Show the log's figures on TensorBoard, if it is installed, and on MLflow, if it is asked for."""
+        if self.ranks.first:
+            self.boards.open(self.folder.path, self.step, self.options.mlflow, deciding(self.settings()))
+            self.folder.show = self.boards.show
 
     def save(self) -> None:
         """Write the checkpoint that a resumed run goes on from.
@@ -277,124 +345,36 @@ class Run:
             "step": self.step,
             "steps": self.steps,
             "best": self.best,
+            "stale": self.stale,
+            "stopped": self.stopped,
             "trained_s": self.trained_s,
-            "data_sha256": self.fingerprint,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
 
     def _take_state(self, state: dict[str, Any]) -> None:
-        place = self.folder.checkpoint
-        if state["data_sha256"] != self.fingerprint:
-            raise TrainingError(f"{place}: the run was begun on other data; resume it with the data it began with")
-        if state["steps"] != self.steps:
-            raise TrainingError(f"{place}: the run was begun for {state['steps']} steps, not {self.steps}")
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError as error:
-            raise TrainingError(f"{place}: the run was begun with another network") from error
+            raise TrainingError(f"{self.folder.checkpoint}: the run was begun with another network") from error
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.step, self.best, self.trained_s = state["step"], state["best"], state["trained_s"]
+        self.stale, self.stopped = state.get("stale", 0), state.get("stopped", False)
 
     def _log_epoch(self, losses: Sequence[dict[str, float]]) -> None:
         means = {name: float(np.mean([step[name] for step in losses])) for name in losses[0]}
-        remaining = self.trained_s / self.step * (self.steps - self.step)
         rate = learning_rate(self.schedule, self.step - 1, self.steps_per_epoch)
-        per_second = self.step * self.schedule.batch / max(self.trained_s, 1e-9)
-        timing = {"minutes_left": round(remaining / 60, 1), "exams_per_s": round(per_second, 2)}
-        self._log({"loss": sum(means.values()), **means, "lr": rate, **timing})
+        figures = self.pace.figures(self.steps - self.step)
+        self._log({"loss": sum(means.values()), **means, "lr": rate, **figures})
 
     def _log(self, entry: dict[str, Any]) -> None:
-        line = self.folder.log({"epoch": self.epoch, "step": self.step, **entry})
-        if self.ranks.first and not sys.stdout.isatty():
-            print(line, flush=True)
-
-    def _progress(self) -> AbstractContextManager[Callable[[int], None]]:
-        """A progress bar with the time left, on a terminal only."""
-        if not self.ranks.first or not sys.stdout.isatty():
-            return nullcontext(lambda epoch: None)
-        return _Bar(self.schedule.name, self.epoch, self.schedule.epochs)
-
-
-class _Bar:
-    """A progress bar: epochs done and time left."""
-
-    def __init__(self, name: str, done: int, total: int) -> None:
-        columns = (
-            TextColumn(name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs, left"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns)
-        self._task = self._progress.add_task(name, completed=done, total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._progress.start()
-        return lambda epoch: self._progress.update(self._task, completed=epoch)
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-
-class MicroBatches:
-    """The numbers of the samples in each micro-batch of one process, from a step to the end of its run.
-
-    A batch has (processes x micro_batches) equal parts, and a process takes neighbouring ones.
-
-    Raises
-    ------
-    TrainingError
-        If the batch cannot be shared evenly.
-    """
-
-    def __init__(self, run: Run, first_step: int) -> None:
-        self.run, self.first_step = run, first_step
-        parts = run.ranks.world * run.options.micro_batches
-        if run.schedule.batch % parts:
-            raise TrainingError(
-                f"a batch of {run.schedule.batch} cannot be shared by {run.ranks.world} processes"
-                f" with {run.options.micro_batches} micro-batches each"
-            )
-        self.size = run.schedule.batch // parts
-
-    def __len__(self) -> int:
-        return (self.run.steps - self.first_step) * self.run.options.micro_batches
-
-    def __iter__(self) -> Iterator[list[int]]:
-        count = self.run.options.micro_batches
-        for step in range(self.first_step, self.run.steps):
-            for n in range(count):
-                start = step * self.run.schedule.batch + (self.run.ranks.rank * count + n) * self.size
-                yield list(range(start, start + self.size))
+        self.shown.line(self.folder.log({"epoch": self.epoch, "step": self.step, **entry}))
 
 
 def _memory_format(module: nn.Module) -> torch.memory_format:
     """Channels last, which is faster for 2-D convolutions; the weights of 3-D ones have too many axes for that."""
     flat = not any(isinstance(part, nn.Conv3d) for part in module.modules())
     return torch.channels_last if flat else torch.contiguous_format
-
-
-def warmed_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average whose decay grows up to ``decay``, so that the random start is soon forgotten.
-
-    With a fixed decay of .998, a third of the average would still be the untrained network after 500 steps, and it finds
-    nothing.
-    """
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        share = min(decay, (1 + float(count)) / (10 + float(count)))
-        return averaged * share + current * (1 - share) if averaged.is_floating_point() else current
-
-    return average
-
-
-def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then lr (1 - i/T)^power of T epochs; i is the epoch or its fraction (Section IV-C)."""
-    warmup = min(1.0, (step + 1) / schedule.warmup_steps) if schedule.warmup_steps else 1.0
-    epoch = step // steps_per_epoch if schedule.decay_by == "epoch" else step / steps_per_epoch
-    return schedule.learning_rate * warmup * float((1 - epoch / schedule.epochs) ** schedule.decay_power)

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from spineone_core import strict_json
 from spineone_core.detection.model_package import MANIFEST, WEIGHTS, ModelPackageError, locate
 from spineone_core.network.config import ConfigError
 from trainer.volumes.network import SpineOneVolume, VolumeConfig
@@ -45,7 +46,7 @@ def save_volume_package(folder: Path, network: SpineOneVolume, manifest: VolumeM
     weights = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
     (folder / WEIGHTS).write_bytes(weights)
     data = {"format": FORMAT, **asdict(manifest), "sha256": hashlib.sha256(weights).hexdigest()}
-    (folder / MANIFEST).write_text(json.dumps(data, indent=1), encoding="utf-8")
+    (folder / MANIFEST).write_text(strict_json.dumps(data, indent=1), encoding="utf-8")
 
 
 def load_volume_package(path: str | Path) -> tuple[VolumeManifest, SpineOneVolume]:

@@ -31,7 +31,8 @@ from trainer.reproduce.report import Figure, Item, Line, Table
 from trainer.reproduce.reproduction import ITEMS, reproduce, title_of
 from trainer.reproduce.scores import Score
 from trainer.reproduce.trainings import Trainings
-from trainer.training.run import Run, RunOptions
+from trainer.training.options import RunOptions
+from trainer.training.run import Run
 from trainer.training.run_folder import TrainingError
 
 CPU, CPU_DEVICE = RunOptions(device="cpu"), torch.device("cpu")

@@ -24,7 +24,8 @@ from trainer.recipes import find_recipe, paper_row, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
-from trainer.training.run import Run, RunOptions
+from trainer.training.options import RunOptions
+from trainer.training.run import Run
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,11 @@ from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
+from trainer.training.averaging import warmed_average
 from trainer.training.keypoint_task import KeypointTask, TrainingData
+from trainer.training.learning_rate import learning_rate
 from trainer.training.recipe import Recipe
-from trainer.training.run import Run, learning_rate, warmed_average
+from trainer.training.run import Run
 from trainer.training.run_folder import TrainingError
 
 
@@ -91,11 +93,11 @@ def test_run__begins_with_a_package_of_the_same_network_only(
 ) -> None:
     first, second = (start(recipe, data, tmp_path / str(seed), seed=seed) for seed in (1, 2))
     assert not torch.equal(weights(first), weights(second))
-    second.begin_with(first.evaluated_network())
+    second.begin_with(first.evaluated_network(), [])
     assert torch.equal(weights(first), weights(second))
     wider = start(replace(recipe, network=replace(recipe.network, width=16)), data, tmp_path / "c", seed=1)
     with pytest.raises(TrainingError, match="another network"):
-        wider.begin_with(first.evaluated_network())
+        wider.begin_with(first.evaluated_network(), [])
 
 
 def test_run__batches_are_of_one_size_and_some_are_tall(recipe: Recipe, data: TrainingData) -> None:
@@ -125,7 +127,7 @@ def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: Trainin
     with pytest.raises(TrainingError, match="--resume"):
         start(recipe, data, tmp_path, seed=0).fit()
     other = TrainingData(real=data.real[:2], phantoms=[], validation=data.validation)
-    with pytest.raises(TrainingError, match="other data"):
+    with pytest.raises(TrainingError, match=r"training data: .*, now "):
         start(recipe, other, tmp_path, seed=0).fit(resume=True)
 
 

@@ -158,7 +158,11 @@ def test_resume__log_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"epochs": 5}, "begun for 4 steps, not 10"), ({"network": None}, "another network")]
+    ("change", "message"),
+    [
+        ({"epochs": 5}, "recipe.epochs: 2, now 5"),
+        ({"network": None}, "recipe.network.feature_channels: 16, now 24"),
+    ],
 )
 def test_resume__refuses_another_recipe(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     recipe = tiny_recipe()

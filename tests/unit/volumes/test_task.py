@@ -15,7 +15,8 @@ from spineone_core.detection.model_package import ModelPackageError, load_packag
 from spineone_core.network.config import ConfigError
 from trainer.cli import app, fit
 from trainer.recipes import find_recipe, table5
-from trainer.training.run import Run, RunOptions
+from trainer.training.options import RunOptions
+from trainer.training.run import Run
 from trainer.volumes import ct_phantoms
 from trainer.volumes.evaluation import VolumeOutcome, evaluate_volumes, volume_figures
 from trainer.volumes.network import VolumeConfig
