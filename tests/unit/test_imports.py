@@ -47,6 +47,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "database",
         "settings",
         "dicom",
+        "dicomweb",
         "alerts",
         "audit",
         "images",
