@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,11 +58,17 @@ class Orthanc:
     ae_title: str
     port: int
     http_port: int
+    # "user:password"; empty if it lets everybody in.
+    login: str = ""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
 
     def get(self, path: str, body: bytes | None = None) -> Any:
         """What it answers; with a body, to a POST."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", body, timeout=30) as answer:
-            return json.loads(answer.read())
+        return json.loads(self._read(path, body))
 
     def post(self, path: str, body: Any) -> Any:
         """A text is sent as it is, everything else as JSON."""
@@ -73,15 +80,25 @@ class Orthanc:
         request = urllib.request.Request(self._url(path), method="DELETE")
         urllib.request.urlopen(request, timeout=10).close()
 
-    def _url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.http_port}{path}"
+    def kill(self) -> None:
+        """As if its power failed."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(30)
 
-    def file_of(self, instance: str) -> bytes:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{self.http_port}/instances/{instance}/file", timeout=30
-        ) as answer:
+    def _url(self, path: str) -> str:
+        return f"{self.url}{path}"
+
+    def _read(self, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(self._url(path), body)
+        if self.login:
+            request.add_header("Authorization", f"Basic {base64.b64encode(self.login.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=30) as answer:
             data: bytes = answer.read()
             return data
+
+    def file_of(self, instance: str) -> bytes:
+        return self._read(f"/instances/{instance}/file")
 
     def instances(self, study_uid: str) -> dict[str, list[str]]:
         """Orthanc's instance identifiers of a study by modality."""
@@ -95,11 +112,21 @@ class Orthanc:
 
 @contextmanager
 def running_orthanc(
-    folder: Path, *, plugins: tuple[Path, ...] = (), more: dict[str, Any] | None = None
+    folder: Path,
+    *,
+    plugins: tuple[Path, ...] = (),
+    more: dict[str, Any] | None = None,
+    http_port: int | None = None,
 ) -> Iterator[Orthanc]:
     """Start an Orthanc of our own with its storage below ``folder``; ``more`` are further settings of it."""
-    folder.mkdir(parents=True)
-    orthanc = Orthanc("ORTHANC", free_port(), free_port())
+    folder.mkdir(parents=True, exist_ok=True)
+    more = more or {}
+    orthanc = Orthanc(
+        "ORTHANC",
+        free_port(),
+        http_port or free_port(),
+        ":".join(next(iter(more.get("RegisteredUsers", {}).items()), ())),
+    )
     config = {
         "Name": "test",
         "DicomAet": orthanc.ae_title,
@@ -112,14 +139,14 @@ def running_orthanc(
         "Plugins": [str(plugin) for plugin in plugins],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
         "DicomAlwaysAllowStore": True,
-        **(more or {}),
+        **more,
     }
     (folder / "orthanc.json").write_text(json.dumps(config))
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([ORTHANC, folder / "orthanc.json"], stdout=log, stderr=log)
     try:
         wait_for(lambda: _answers(orthanc), timeout_s=60, what="Orthanc's HTTP server")
-        yield orthanc
+        yield replace(orthanc, process=process)
     finally:
         process.terminate()
         process.wait(30)

@@ -155,7 +155,9 @@ def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path
     files = [_file_row(result.id, product, path) for product in analysis.products]
     session.add_all(files)
     session.flush()
-    outbox.enqueue(session, files, claim.study_uid, [d.name for d in settings.destinations])
+    for destination in settings.destinations:
+        taken = [file for file in files if destination.takes(file.role)]
+        outbox.enqueue(session, taken, claim.study_uid, [destination.name])
     return result
 
 

@@ -18,6 +18,7 @@ from dicom_node.audit.message import DESTINATION, SOURCE, Asked, Participant
 from dicom_node.database.connection import Database
 from dicom_node.dicom.query import FIND
 from dicom_node.settings.sections import Partner
+from dicom_node.settings.web_destinations import WebServer
 
 # A repeated refusal is reported at most once in this time (seconds), with the number of its repeats: a hostile peer
 # must not flood the log.
@@ -125,13 +126,18 @@ class Receiving:
             self.ended(association)
 
 
-def audit_query(audit: AuditLog, partner: Partner, query: Dataset, others: Sequence[Participant] = ()) -> None:
-    """Record a C-FIND to a partner. Values that may identify a patient are written only if the settings say so."""
+def audit_query(
+    audit: AuditLog, partner: Partner | WebServer, query: Dataset, others: Sequence[Participant] = ()
+) -> None:
+    """Record a C-FIND to a partner, or a search by HTTP for the same.
+
+    Values that may identify a patient are written only if the settings say so.
+    """
     shown = Dataset()
     for element in query:
         is_plain = audit.rules.patient or element.VR == "UI" or element.keyword in _PLAIN_KEYS
         shown.add_new(element.tag, element.VR, element.value if is_plain else None)
     asked = Asked(FIND, encode(shown, True, True) or b"", ImplicitVRLittleEndian)
     us = audit.node(SOURCE, is_requestor=not others)
-    them = Participant(partner.ae_title, DESTINATION, address=partner.host)
+    them = Participant(partner.title, DESTINATION, address=partner.host)
     audit.record(audit_message.queried(us, them, asked, others=others))

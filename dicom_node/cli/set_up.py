@@ -14,12 +14,17 @@ from dicom_node.audit.repository import connect
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, log_errors_only
 from dicom_node.cli.receivers import check_receivers
 from dicom_node.database.connection import open_database, prepare_database
+from dicom_node.delivery.fhir_server import FhirServer
 from dicom_node.dicom.remote import RemoteAE
+from dicom_node.dicomweb.qido import QidoClient
+from dicom_node.dicomweb.remote import WebRemote
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.images.folders import prepare_folders
-from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.node import AnyDestination, NodeSettings
 from dicom_node.settings.reading import CONFIG_NAME, load_settings
+from dicom_node.settings.sections import Partner
 from dicom_node.settings.text import render_toml
+from dicom_node.settings.web_destinations import FhirDestination, WebServer
 
 _ECHO_TIMEOUT_S = 10
 
@@ -48,8 +53,8 @@ def _write_settings(config: Path) -> None:
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO, the servers of every
-    receiver of alerts and the audit repository (exit 1)."""
+    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO,
+    QIDO-RS or a FHIR search, the servers of every receiver of alerts and the audit repository (exit 1)."""
     log_errors_only()
     settings = load_settings(config)
     problems = [*_database_problems(settings), *_model_problems(settings)]
@@ -78,18 +83,30 @@ def _model_problems(settings: NodeSettings) -> list[str]:
 
 
 def check_partners(settings: NodeSettings) -> bool:
-    """Whether every destination and archive answers C-ECHO; each answer is printed."""
+    """Whether every destination and archive answers, by C-ECHO, QIDO-RS or a FHIR search; each answer is printed."""
     good = True
-    partners = [("destination", d) for d in settings.destinations] + [("archive", a) for a in settings.archives]
+    partners: list[tuple[str, AnyDestination | Partner]] = [("destination", d) for d in settings.destinations]
+    partners += [("archive", a) for a in settings.archives]
     for what, partner in partners:
-        remote = RemoteAE.of(settings, partner, longest_s=_ECHO_TIMEOUT_S)
         try:
-            remote.echo()
+            _ask(settings, partner)
             print(f"ok: {what} {partner.name} answers")
         except (DeliveryError, OSError) as error:
             print(f"error: {what} {partner.name}: {error}", file=sys.stderr)
             good = False
     return good
+
+
+def _ask(settings: NodeSettings, partner: Partner | WebServer) -> None:
+    """Ask a partner for an answer, in a way that stores nothing and shows no one's data; DeliveryError without one."""
+    if isinstance(partner, Partner):
+        RemoteAE.of(settings, partner, longest_s=_ECHO_TIMEOUT_S).echo()
+        return
+    remote = WebRemote.of(settings, partner, longest_s=_ECHO_TIMEOUT_S)
+    with remote.session() as session:
+        FhirServer(remote, session).check() if isinstance(partner, FhirDestination) else QidoClient(
+            remote, session
+        ).check()
 
 
 def check_audit_repository(settings: NodeSettings) -> bool:

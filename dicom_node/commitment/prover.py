@@ -1,4 +1,4 @@
-"""Asking destinations whether they keep what they acknowledged, by storage commitment as SCU or by C-FIND."""
+"""Asking destinations whether they keep what they acknowledged, by storage commitment as SCU or by looking (`finders`)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from dicom_node.audit.log import AuditLog
-from dicom_node.audit.transfers import audit_query
 from dicom_node.commitment import evidence
+from dicom_node.commitment.finders import finder_for
 from dicom_node.commitment.messages import (
     REQUEST,
     SOP_CLASS,
@@ -26,10 +24,9 @@ from dicom_node.commitment.messages import (
 )
 from dicom_node.database.connection import Database
 from dicom_node.delivery.outbox import Parcel
-from dicom_node.dicom.query import FIND, find, query_of
 from dicom_node.dicom.remote import RemoteAE, after_response
 from dicom_node.errors import DeliveryError, NotOfferedError
-from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.node import AnyDestination, NodeSettings
 from dicom_node.settings.sections import Destination
 from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
@@ -40,7 +37,7 @@ _HOLD_S = 2.0
 
 
 class NoCommitmentError(DeliveryError):
-    """The destination does not offer storage commitment. The node uses C-FIND instead, or asks again later."""
+    """The destination does not offer storage commitment. The node looks instead, or asks again later."""
 
 
 class Prover:
@@ -51,7 +48,7 @@ class Prover:
         self._database = database
         self._audit = AuditLog(settings)
 
-    def prove_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
+    def prove_due(self, destination: AnyDestination, stop: StopFlag | None = None) -> None:
         """Ask a destination once about everything that is due."""
         with self._database.read() as session:
             groups = evidence.due(session, destination.name, now=utc_now())
@@ -60,9 +57,9 @@ class Prover:
                 return
             self._prove(destination, group)
 
-    def _prove(self, destination: Destination, group: Sequence[Parcel]) -> None:
+    def _prove(self, destination: AnyDestination, group: Sequence[Parcel]) -> None:
         try:
-            if destination.storage_commitment:
+            if isinstance(destination, Destination) and destination.storage_commitment:
                 self._commit(destination, group)
             else:
                 self._look(destination, group)
@@ -72,19 +69,19 @@ class Prover:
             else:
                 self._not_answered(group, str(error))
         except DeliveryError as error:
-            self._no_answer_to_find(destination, group, str(error))
+            self._no_answer_to_look(destination, group, str(error))
 
-    def _look_instead(self, destination: Destination, group: Sequence[Parcel]) -> None:
+    def _look_instead(self, destination: AnyDestination, group: Sequence[Parcel]) -> None:
         try:
             self._look(destination, group)
         except DeliveryError as error:
             self._not_answered(group, str(error))
 
-    def _no_answer_to_find(self, destination: Destination, group: Sequence[Parcel], why: str) -> None:
-        if destination.storage_commitment or destination.read_back:
+    def _no_answer_to_look(self, destination: AnyDestination, group: Sequence[Parcel], why: str) -> None:
+        if destination.ways_of_proof:
             self._not_answered(group, why)
             return
-        # Nobody asked for proof; only the status "duplicate" did, and the destination may offer no C-FIND.
+        # Nobody asked for proof; only the status "duplicate" did, and the destination may offer no way to look.
         with self._database.write() as session:
             evidence.give_up(session, group, f"not looked for: {why}")
 
@@ -141,34 +138,18 @@ class Prover:
             evidence.record(session, [name], answer, self._settings.delivery)
         return 0x0000, None
 
-    # ------------------------------------------------------------ C-FIND
+    # ------------------------------------------------------------ looking
 
-    def _look(self, destination: Destination, group: Sequence[Parcel]) -> None:
-        with RemoteAE.of(self._settings, destination).association([(FIND, ())]) as association:
-            audit_query(self._audit, destination, self._query(group[0]))
-            for parcel in group:
-                matches = find(association, self._query(parcel))
-                is_there = any(str(match.get("SOPInstanceUID")) == parcel.sop_instance_uid for match in matches)
-                with self._database.write() as session:
-                    if is_there:
-                        evidence.found(session, parcel)
-                    else:
-                        evidence.not_found(session, parcel, self._settings.delivery)
-                get_logger().info(
-                    "read_back",
-                    destination=parcel.destination,
-                    sop_instance_uid=parcel.sop_instance_uid,
-                    found=is_there,
-                )
-
-    def _query(self, parcel: Parcel) -> Dataset:
-        """A query for one object: the hierarchical search of PS3.4 C.4.1.3.1.1 needs the unique keys above it."""
-        stored = dcmread(
-            self._settings.data_dir / parcel.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]
-        )
-        keys = {
-            "StudyInstanceUID": parcel.study_uid,
-            "SeriesInstanceUID": str(stored.SeriesInstanceUID),
-            "SOPInstanceUID": parcel.sop_instance_uid,
-        }
-        return query_of("IMAGE", keys)
+    def _look(self, destination: AnyDestination, group: Sequence[Parcel]) -> None:
+        for parcel, is_there in finder_for(self._settings, destination, self._audit).look(group):
+            with self._database.write() as session:
+                if is_there:
+                    evidence.found(session, parcel)
+                else:
+                    evidence.not_found(session, parcel, self._settings.delivery)
+            get_logger().info(
+                "read_back",
+                destination=parcel.destination,
+                sop_instance_uid=parcel.sop_instance_uid,
+                found=is_there,
+            )

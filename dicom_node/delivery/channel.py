@@ -26,10 +26,10 @@ class Answer:
     Parameters
     ----------
     status
-        The C-STORE status; None if there was none.
+        The C-STORE status, or an HTTP status that says no more; None if there was none.
     was_there
-        Whether the destination says that it already had an object with this UID. That this is our object must be
-        proven.
+        Whether the destination says that it already had an object with this UID, or does not say which objects it has
+        taken. That it has ours must be proven.
     """
 
     outcome: Outcome
@@ -68,7 +68,11 @@ class Progress(Protocol):
         """The destination was reached; nothing has been sent yet."""
 
     def choose(self, form: Form) -> None:
-        """This form of an offer with several forms will be sent; the channel calls this before it sends any byte."""
+        """This form of an offer with several forms is the one for the destination, now and at every later attempt.
+
+        The channel calls this before it sends any byte of it; if the first form is sent on trial, as soon as that is
+        taken.
+        """
 
     def answer(self, form: Form, answer: Answer) -> None:
         """The destination has answered a form that was sent, or will never take it."""
@@ -85,5 +89,5 @@ class DeliveryChannel(Protocol):
         Raises
         ------
         DeliveryError
-            If the destination cannot be reached; nothing was sent.
+            If the destination cannot be reached, or lets nothing through; what was not answered is sent again.
         """

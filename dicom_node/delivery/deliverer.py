@@ -12,8 +12,7 @@ from dicom_node.database.words import AlertKind
 from dicom_node.delivery import outbox, pauses
 from dicom_node.delivery.channels import channel_for
 from dicom_node.delivery.sending import Sending
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import Destination
+from dicom_node.settings.node import AnyDestination, NodeSettings
 from dicom_node.system.clock import clock, utc_now
 from dicom_node.system.lifecycle import StopFlag
 from dicom_node.system.loops import keep_doing, wait_for_turn
@@ -35,7 +34,7 @@ class Delivery:
         self,
         settings: NodeSettings,
         database: Database,
-        prove: Callable[[Destination, StopFlag | None], None] = lambda destination, stop: None,
+        prove: Callable[[AnyDestination, StopFlag | None], None] = lambda destination, stop: None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -61,14 +60,14 @@ class Delivery:
         for thread in threads:
             thread.join(timeout=min(self._settings.delivery.timeout_s, _STOP_GRACE_S))
 
-    def _run_one(self, destination: Destination, stop: StopFlag) -> None:
+    def _run_one(self, destination: AnyDestination, stop: StopFlag) -> None:
         def step() -> None:
             self.take_turn(destination, stop)
 
         pause = self._settings.delivery.poll_seconds
         keep_doing(step, stop, pause, failed="delivery_error", destination=destination.name)
 
-    def take_turn(self, destination: Destination, stop: StopFlag | None = None) -> None:
+    def take_turn(self, destination: AnyDestination, stop: StopFlag | None = None) -> None:
         """Send what is due for one destination, then ask it what it keeps.
 
         Not while the time of day is wrong: what is sent would be dated by it, at the destination and here.
@@ -79,7 +78,7 @@ class Delivery:
         if not self._is_paused(destination):
             self._prove(destination, stop)
 
-    def deliver_due(self, destination: Destination, stop: StopFlag | None = None) -> None:
+    def deliver_due(self, destination: AnyDestination, stop: StopFlag | None = None) -> None:
         """Try once to send everything that is due for one destination, unless that is paused."""
         if self._is_paused(destination):
             return
@@ -90,9 +89,9 @@ class Delivery:
             if (stop is not None and stop.is_set()) or self._is_paused(destination):
                 return
             sending = Sending(self._settings, self._database, self._audit, destination, group)
-            sending.run(channel_for(self._settings, destination))
+            sending.run(channel_for(self._settings, destination, self._database))
 
-    def _is_paused(self, destination: Destination) -> bool:
+    def _is_paused(self, destination: AnyDestination) -> bool:
         with self._database.read() as session:
             return destination.name in pauses.paused_since(session)
 

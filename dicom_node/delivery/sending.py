@@ -18,8 +18,7 @@ from dicom_node.delivery.channel import NO_ANSWER, Answer, DeliveryChannel, Form
 from dicom_node.delivery.outbox import Parcel
 from dicom_node.dicom.sop_classes import class_name
 from dicom_node.errors import DeliveryError
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import Destination
+from dicom_node.settings.node import AnyDestination, NodeSettings
 from dicom_node.system.clock import back_off
 from dicom_node.system.files import sha256_of
 from dicom_node.system.log import get_logger
@@ -41,7 +40,7 @@ class Sending:
         settings: NodeSettings,
         database: Database,
         audit: AuditLog,
-        destination: Destination,
+        destination: AnyDestination,
         parcels: Sequence[Parcel],
     ) -> None:
         self._settings = settings
@@ -52,7 +51,7 @@ class Sending:
         self._offers: list[Offer] = []
         self._answered: set[int] = set()
         self._us = audit.node(SOURCE, is_requestor=True)
-        self._them = Participant(destination.ae_title, DESTINATION, address=destination.host)
+        self._them = Participant(destination.title, DESTINATION, address=destination.host)
         self._transfer = Transfer(audit, database, self._us, self._them)
 
     def run(self, channel: DeliveryChannel) -> None:
@@ -141,8 +140,7 @@ class Sending:
                 outbox.mark_waiting(session, parcel, answer.status, answer.message, after=pause)
 
     def _wants_proof(self, answer: Answer) -> bool:
-        asks = self._destination.storage_commitment or self._destination.read_back
-        return asks or answer.was_there
+        return bool(self._destination.ways_of_proof) or answer.was_there
 
     def _alert_down(self, message: str) -> None:
         with self._database.write() as session:

@@ -16,6 +16,8 @@ from dicom_node.dicom.remote import RemoteAE
 from dicom_node.dicom.sop_classes import class_name
 
 _DUPLICATE = 0x0111
+# The destination does not take objects of this SOP class.
+NOT_SUPPORTED = 0x0122
 # C-STORE statuses with their own meaning (PS3.4 B.2.3, PS3.7 C). All others are judged by their class, below.
 _STATUSES: dict[int, tuple[Outcome, str]] = {
     0x0000: (Outcome.SENT, "stored"),
@@ -25,7 +27,7 @@ _STATUSES: dict[int, tuple[Outcome, str]] = {
     0x0116: (Outcome.SENT, "stored, with a warning about a value"),
     0x0213: (Outcome.RETRY, "resource limitation"),
     0x0117: (Outcome.FAILED, "the destination takes the UID for invalid"),
-    0x0122: (Outcome.FAILED, "the destination does not support this SOP class"),
+    NOT_SUPPORTED: (Outcome.FAILED, "the destination does not support this SOP class"),
     0x0124: (Outcome.FAILED, "the destination does not allow us to store"),
 }
 

@@ -20,8 +20,8 @@ from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPRO
 from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
 from dicom_node.images.records import count_instances
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import Destination, Email, Webhook
+from dicom_node.settings.node import AnyDestination, NodeSettings
+from dicom_node.settings.sections import Email, Webhook
 from dicom_node.system.clock import utc_now
 
 # The places that a study can be in, in the order in which it comes to them.
@@ -173,10 +173,9 @@ def _destination(
     }
 
 
-def _proof_of(destination: Destination | None) -> str:
+def _proof_of(destination: AnyDestination | None) -> str:
     """How a destination is asked to prove that it keeps what it got; empty if it is not asked."""
-    ways = {"storage commitment": "storage_commitment", "read back": "read_back"}
-    return ", then ".join(words for words, key in ways.items() if getattr(destination, key, False))
+    return ", then ".join(destination.ways_of_proof) if destination else ""
 
 
 def _receiver(session: Session, receiver: Email | Webhook, settings: NodeSettings) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class CommitmentRequests:
     def _on_report(self, event: Any) -> tuple[int, None]:
         """A destination reports what it keeps of our results."""
         calling = title(event.assoc.requestor.ae_title)
-        names = [d.name for d in self._settings.destinations if d.ae_title == calling]
+        names = [d.name for d in self._settings.application_entities if d.ae_title == calling]
         try:
             answer = messages.read_answer(*_encoded(event.request.EventInformation, event))
             with self._database.write() as session:

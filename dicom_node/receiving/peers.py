@@ -34,7 +34,7 @@ class Peers:
             self._rules.setdefault(peer.ae_title, []).extend(networks or everywhere)
         self._hosts = Hosts()
         self._archives = [(archive.ae_title, archive.host) for archive in settings.archives]
-        self._destinations = [(destination.ae_title, destination.host) for destination in settings.destinations]
+        self._destinations = [(destination.ae_title, destination.host) for destination in settings.application_entities]
 
     def most_associations(self, ae_title: str) -> int:
         """How many associations a peer with this AE title may have; 0 if it has no limit of its own.

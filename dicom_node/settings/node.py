@@ -7,9 +7,9 @@ Relative paths count from the file's folder.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dicom_node.settings.sections import (
@@ -32,6 +32,22 @@ from dicom_node.settings.sections import (
     WorkerRules,
 )
 from dicom_node.settings.types import absolute, check_database_url, setting
+from dicom_node.settings.web_destinations import DicomWebDestination, FhirDestination, WebServer
+
+
+def _kind_of(value: Any) -> str:
+    """The kind of a destination; the tables of earlier releases name none."""
+    kind = value.get("kind", "dicom") if isinstance(value, dict) else getattr(value, "kind", "dicom")
+    return kind if isinstance(kind, str) else ""
+
+
+AnyDestination = Destination | DicomWebDestination | FhirDestination
+_Destination = Annotated[
+    Annotated[Destination, Tag("dicom")]
+    | Annotated[DicomWebDestination, Tag("dicomweb")]
+    | Annotated[FhirDestination, Tag("fhir")],
+    Discriminator(_kind_of),
+]
 
 
 class NodeSettings(BaseSettings):
@@ -55,7 +71,7 @@ class NodeSettings(BaseSettings):
     study: StudyRules = Field(default_factory=StudyRules)
     model: ModelRules = Field(default_factory=ModelRules)
     results: ResultsRules = Field(default_factory=ResultsRules)
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[_Destination, ...] = ()
     archives: tuple[Archive, ...] = ()
     delivery: DeliveryRules = Field(default_factory=DeliveryRules)
     worker: WorkerRules = Field(default_factory=WorkerRules)
@@ -80,7 +96,7 @@ class NodeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> NodeSettings:
-        named: dict[str, tuple[Partner | Receiver, ...]] = {
+        named: dict[str, tuple[Partner | WebServer | Receiver, ...]] = {
             "destinations": self.destinations,
             "archives": self.archives,
             "emails and webhooks": self.receivers,
@@ -90,6 +106,13 @@ class NodeSettings(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]!r} is used twice")
+        return self
+
+    @model_validator(mode="after")
+    def _fhir_has_reports(self) -> NodeSettings:
+        without = [d.name for d in self.destinations if d.kind == "fhir" and not self.results.structured_report]
+        if without:
+            raise ValueError(f"destinations: {without[0]} (FHIR) gets nothing without [results] structured_report")
         return self
 
     @model_validator(mode="after")
@@ -118,13 +141,18 @@ class NodeSettings(BaseSettings):
         """Everyone who is told of alerts."""
         return (*self.emails, *self.webhooks)
 
-    def destination(self, name: str) -> Destination | None:
+    @property
+    def application_entities(self) -> tuple[Destination, ...]:
+        """The destinations that are called by DICOM associations, and may call us."""
+        return tuple(d for d in self.destinations if isinstance(d, Destination))
+
+    def destination(self, name: str) -> AnyDestination | None:
         """The destination of that name, or None if the settings no longer have it."""
         return next((d for d in self.destinations if d.name == name), None)
 
     def answers_to(self, ae_title: str) -> Partner | None:
         """Where the answer to this AE's commitment request goes; None if it goes on the association of the request."""
-        known = next((p for p in (*self.destinations, *self.archives) if p.ae_title == ae_title), None)
+        known = next((p for p in (*self.application_entities, *self.archives) if p.ae_title == ae_title), None)
         peer = next((p for p in self.peers if p.ae_title == ae_title and p.host and p.port), None)
         if peer is None or peer.port is None:
             return known

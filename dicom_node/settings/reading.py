@@ -101,16 +101,31 @@ _RULES = {
     "model_attributes_type": "must be a table",
     "string_too_short": "must not be empty",
     "literal_error": "must be one of {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
 }
 
 
 def _plain(error: ErrorDetails) -> str:
     """One validation error as key, rule and value, in plain words."""
-    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    kind, place = _placed(error)
+    key = "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
     rule = _RULES.get(error["type"], "")
     rule = rule.format(**error.get("ctx", {})) if rule else error["msg"].removeprefix("Value error, ")
     # A database URL may hold a password, and a webhook's URL may hold a key.
+    if kind and error["type"] == "extra_forbidden":
+        rule = f'{rule} of a table with kind = "{kind}"'
     secret = error["type"] == "extra_forbidden" or bool({"database_url", "url"} & set(error["loc"]))
-    shown = isinstance(error["input"], str | int | float | bool) and not secret
-    value = f" (is {error['input']!r})" if shown else ""
+    given = error["input"].get("kind") if error["type"] == "union_tag_invalid" else error["input"]
+    shown = isinstance(given, str | int | float | bool) and not secret
+    value = f" (is {given!r})" if shown else ""
     return f"{key}: {rule}{value}" if key else rule
+
+
+def _placed(error: ErrorDetails) -> tuple[str, tuple[int | str, ...]]:
+    """The kind of the table in which an error is, where tables are of several kinds, and the place as the file has it."""
+    place = error["loc"]
+    if error["type"] == "union_tag_invalid":
+        return "", (*place, "kind")
+    if place[:1] == ("destinations",) and len(place) > 2:
+        return str(place[2]), (*place[:2], *place[3:])
+    return "", place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -172,13 +172,16 @@ class Partner(Section):
     tls: bool = setting(False, "use TLS")
     tls_ca: ExistingFile | None = setting(None, "CA certificates (PEM) for it; unset: the system's")
 
+    @property
+    def title(self) -> str:
+        """What the audit log calls it."""
+        return self.ae_title
+
 
 class Destination(Partner):
-    """Who gets the results."""
+    """Who gets the results by C-STORE."""
 
-    # The way there, a row of `delivery.channels`. No key of the file says it, as long as there is one way.
-    channel: ClassVar[str] = "c-store"
-
+    kind: Literal["dicom"] = setting("dicom", 'how results go there: "dicom" is C-STORE')
     storage_commitment: bool = setting(
         False, "ask it for storage commitment of what was sent; it may send its answer to the listener"
     )
@@ -186,6 +189,16 @@ class Destination(Partner):
         False,
         "check by C-FIND that it keeps what was sent, if it is not asked for commitment or does not offer it",
     )
+
+    def takes(self, role: str) -> bool:
+        """Whether files of this role (`database.words.RESULT_ROLES`) go there."""
+        return True
+
+    @property
+    def ways_of_proof(self) -> tuple[str, ...]:
+        """How it is asked to prove that it keeps what it got, in words, in the order in which that is tried."""
+        ways = {"storage commitment": self.storage_commitment, "read back": self.read_back}
+        return tuple(words for words, is_wanted in ways.items() if is_wanted)
 
 
 class Archive(Partner):

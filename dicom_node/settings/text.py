@@ -26,19 +26,19 @@ def render_toml(values: dict[str, Any] | None = None) -> str:
         "",
     ]
     fields = NodeSettings.model_fields
-    simple = {name: field for name, field in fields.items() if section_of(field) is None}
+    simple = {name: field for name, field in fields.items() if not sections_of(field.annotation)}
     lines += _render_keys(simple, values or {})
     for name, field in fields.items():
-        section = section_of(field)
-        if section is not None:
+        for section in sections_of(field.annotation):
             lines += ["", *_render_section(name, field, section)]
     return "\n".join(lines) + "\n"
 
 
-def section_of(field: FieldInfo) -> type[Section] | None:
-    """The class of the table or tables that a field of `NodeSettings` holds; None for a plain value."""
-    candidates = [field.annotation, *get_args(field.annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, Section)), None)
+def sections_of(annotation: Any) -> list[type[Section]]:
+    """The classes of the table or tables that a field of `NodeSettings` holds, one for each kind; none for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in sections_of(part)]
 
 
 def _render_section(name: str, field: FieldInfo, section: type[Section]) -> Iterator[str]:
@@ -93,18 +93,19 @@ begin with `SPINEONE_` and name no setting are left alone, since Kubernetes make
 def render_markdown() -> str:
     """docs/configuration.md: every key with type, unit, default, documentation line and environment variable."""
     fields = NodeSettings.model_fields
-    simple = {name: field for name, field in fields.items() if section_of(field) is None}
+    simple = {name: field for name, field in fields.items() if not sections_of(field.annotation)}
     lines = [_HEAD, "## Top level", "", *_markdown_table(simple, "SPINEONE_")]
     for name, field in fields.items():
-        section = section_of(field)
-        if section is not None:
-            lines += ["", *_markdown_section(name, field, section)]
+        kinds = sections_of(field.annotation)
+        for section in kinds:
+            lines += ["", *_markdown_section(name, field, section, is_one_of_several=len(kinds) > 1)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_section(name: str, field: FieldInfo, section: type[Section]) -> Iterator[str]:
+def _markdown_section(name: str, field: FieldInfo, section: type[Section], *, is_one_of_several: bool) -> Iterator[str]:
     is_list = field.annotation is not section
-    yield f"## `[[{name}]]`" if is_list else f"## `[{name}]`"
+    kind = f' with `kind = "{get_args(section.model_fields["kind"].annotation)[0]}"`' if is_one_of_several else ""
+    yield f"## `[[{name}]]`{kind}" if is_list else f"## `[{name}]`"
     yield ""
     yield (section.__doc__ or "").strip()
     variable = f"SPINEONE_{name.upper()}"

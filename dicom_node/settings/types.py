@@ -20,6 +20,7 @@ _MAILBOX = re.compile(r"[!-?A-~]+@[0-9A-Za-z.\[\]:-]+")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _HOST_NAME = re.compile(r"[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?(\.[0-9a-z_]([0-9a-z_-]*[0-9a-z_])?)*")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s|,$\\\"<>\x00-\x20\x7f-\U0010ffff]+")
 # Splits a URL the way SQLAlchemy's `make_url` does; settings are read without loading SQLAlchemy.
 _DATABASE_URL = re.compile(
     r"(?P<name>[\w+]+)://"
@@ -142,6 +143,27 @@ def check_url(value: str) -> str:
         raise ValueError('must be a URL such as "https://alerts.hospital.example/hook"')
     if parts.username is not None:
         raise ValueError("must hold no user and no password")
+    return value
+
+
+def check_base_url(value: str) -> str:
+    """The URL without a slash at its end; ValueError if it is not an HTTP URL to which a path can be appended."""
+    try:
+        parts = urlsplit(check_url(value))
+        port_is_good = parts.port != 0
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace("alerts.hospital.example/hook", "pacs.hospital.example/dicom-web")
+        ) from None
+    if parts.query or parts.fragment or "?" in value or "#" in value or not port_is_good or not value.isprintable():
+        raise ValueError("must hold no query, no fragment and no control characters")
+    return value.rstrip("/")
+
+
+def check_system(value: str) -> str:
+    """The URI of an identifier system, unchanged; ValueError if it is not an absolute URI."""
+    if not _URI.fullmatch(value):
+        raise ValueError('must be an absolute URI such as "urn:oid:1.2.3" or "https://hospital.example/ids/patient"')
     return value
 
 

@@ -21,8 +21,8 @@ from structlog.typing import EventDict, WrappedLogger
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # Quoted text that pynetdicom's own messages contain; everything else in quotes may come from a peer.
 _HARMLESS = re.compile(r"'(0x[0-9A-F]+|Evt\d+|Sta\d+|[A-Z]{2}-\d+)'")
-# Loggers whose messages may hold values of a data set.
-_SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL")
+# Loggers whose messages may hold values of a data set, URLs, or what a web server says.
+_SILENCED = ("pydicom", "pynetdicom.events", "highdicom", "PIL", "dicomweb_client", "urllib3")
 
 
 def configure_logging(level: str = "info", *, process: str = "node", stream: TextIO | None = None) -> None:

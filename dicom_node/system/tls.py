@@ -20,11 +20,16 @@ def server_context(certificate: Path, key: Path | None, authorities: Path | None
     return context
 
 
-def client_context(authorities: Path | None = None) -> ssl.SSLContext:
+def client_context(
+    authorities: Path | None = None, certificate: Path | None = None, key: Path | None = None
+) -> ssl.SSLContext:
     """The context for calling a server.
 
-    The server's certificate must come from ``authorities`` (PEM), or from the system's if that is None.
+    The server's certificate must come from ``authorities`` (PEM), or from the system's if that is None. It is shown our
+    ``certificate`` if it asks for one.
     """
     context = ssl.create_default_context(cafile=authorities)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
     return context

@@ -31,6 +31,9 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
     return Protection(row, name, tuple(Patch(*patch) for patch in patches))
 
 
+_SYSTEM_HTTP_SESSION = "dicom_node/system/http_session.py"
+_DELIVERY_STOW_SENDER = "dicom_node/delivery/stow_sender.py"
+_RESULTS_DIAGNOSTIC_REPORT = "dicom_node/results/diagnostic_report.py"
 _ANALYSIS_ANALYSE = "dicom_node/analysis/analyse.py"
 _ALERTS_CAUSES = "dicom_node/alerts/causes.py"
 _ANALYSIS_COMPLETION = "dicom_node/analysis/completion.py"
@@ -896,6 +899,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "nor one that a library gives as its message",
         (_SYSTEM_LOG, 'event["event"] = describe(record.msg)', 'event["event"] = str(record.msg)'),
     ),
+    _of(50, "nor that of a thread", (_SYSTEM_LOG, "    threading.excepthook = _log_thread_exception\n", "")),
     _of(
         51,
         "no write into a lost database file",
@@ -965,7 +969,6 @@ PROTECTIONS: tuple[Protection, ...] = (
         "an answer ends the alert about unanswered ones",
         (_COMMITMENT_PROMISES, "    close_alert(session, AlertKind.COMMITMENT_UNANSWERED, promise.calling_ae)\n", ""),
     ),
-    _of(50, "nor that of a thread", (_SYSTEM_LOG, "    threading.excepthook = _log_thread_exception\n", "")),
     _of(
         61,
         "refusals are counted, and written by one writer",
@@ -1064,11 +1067,6 @@ PROTECTIONS: tuple[Protection, ...] = (
         "the most requests at once",
         (_WEB_REQUEST_GUARD, 'self._running[scope["path"] == READINESS] >= self._most', "False"),
     ),
-    _of(
-        69,
-        "the bytes of all requests",
-        (_RECEIVING_ANTEROOM, "if sum(held.values()) > _MOST_BYTES else None", "if False else None"),
-    ),
     _of(67, "the name in the Host header", (_WEB_REQUEST_GUARD, "if not self._is_ours(name):", "if False:")),
     _of(
         68,
@@ -1079,6 +1077,11 @@ PROTECTIONS: tuple[Protection, ...] = (
         68,
         "the connection ends after a request with two lengths",
         (_WEB_REQUEST_GUARD, ', 400, {"Connection": "close"})', ", 400)"),
+    ),
+    _of(
+        69,
+        "the bytes of all requests",
+        (_RECEIVING_ANTEROOM, "if sum(held.values()) > _MOST_BYTES else None", "if False else None"),
     ),
     _of(
         71,
@@ -1277,6 +1280,62 @@ PROTECTIONS: tuple[Protection, ...] = (
         90,
         "what claims to be our result is counted",
         (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
+    ),
+    _of(
+        101,
+        "redirections are not followed",
+        (_SYSTEM_HTTP_SESSION, 'named |= {"allow_redirects": False, ', 'named |= {"allow_redirects": True, '),
+        (_SYSTEM_HTTP_SESSION, "def get_redirect_target(", "def _get_redirect_target("),
+        (_SYSTEM_HTTP_SESSION, 'if origin_of(request.url or "") != self._origin:', "if False:"),
+    ),
+    _of(
+        101,
+        "a request goes to one origin",
+        (_SYSTEM_HTTP_SESSION, 'if origin_of(request.url or "") != self._origin:', "if False:"),
+    ),
+    _of(
+        101,
+        "nothing of the environment counts",
+        (_SYSTEM_HTTP_SESSION, "self.trust_env = False", "self.trust_env = True"),
+    ),
+    _of(
+        101,
+        "no authorities but those of the settings",
+        (_SYSTEM_HTTP_SESSION, "def cert_verify(", "def _cert_verify("),
+    ),
+    _of(
+        102,
+        "the size of an answer",
+        (_SYSTEM_HTTP_SESSION, "if len(body) > self._most_bytes:", "if False:"),
+    ),
+    _of(
+        102,
+        "the time of an answer",
+        (_SYSTEM_HTTP_SESSION, "if time.monotonic() > deadline:", "if False:"),
+    ),
+    _of(
+        102,
+        "no compressed answers",
+        (
+            _SYSTEM_HTTP_SESSION,
+            'if response.headers.get("Content-Encoding", "identity").lower() != "identity":',
+            "if False:",
+        ),
+    ),
+    _of(103, "a failure counts", (_DELIVERY_STOW_SENDER, "if sop_instance_uid in answer.failed:", "if False:")),
+    _of(
+        103,
+        "what nobody named must be proven",
+        (_DELIVERY_STOW_SENDER, 'does not name the object", was_there=True)', 'does not name the object")'),
+    ),
+    _of(
+        104,
+        "conditional create",
+        (
+            _RESULTS_DIAGNOSTIC_REPORT,
+            "f\"identifier={identifier['system']}|{own}\"",
+            "f\"identifier={identifier['system']}|{uuid.uuid4()}\"",
+        ),
     ),
     _of(
         110,

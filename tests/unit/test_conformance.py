@@ -12,10 +12,12 @@ from pydicom.uid import UID
 from dicom_node.commitment import messages
 from dicom_node.delivery.channel import Outcome
 from dicom_node.delivery.store_scu import classify
+from dicom_node.delivery.stow_sender import judge
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
+from dicom_node.dicomweb.stow import StoreAnswer
 from dicom_node.images import incoming
 from dicom_node.receiving.contexts import supported_contexts, transfer_syntaxes
-from dicom_node.results import codes, kinds
+from dicom_node.results import codes, diagnostic_report, kinds
 from dicom_node.settings.sections import ListenerRules, ResultsRules
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.imaging import kinds as kinds_of_picture
@@ -82,6 +84,21 @@ def test_statuses_received(meaning: str, outcome: str) -> None:
     (row,) = [row for row in table("C-STORE status received") if row[1].startswith(meaning)]
     for status in row[0].split(", "):
         assert classify(int(status, 16)).outcome is Outcome(outcome), status
+
+
+@pytest.mark.parametrize(("meaning", "outcome"), [("tried again", "retry"), ("given up", "failed")])
+def test_stow_statuses(meaning: str, outcome: str) -> None:
+    (row,) = [row for row in table("STOW-RS answer") if row[1].startswith(meaning)]
+    for status in re.findall(r"\d{3}", row[0]):
+        answer = judge(StoreAnswer(int(status), {}, {}), "1.2")
+        assert answer is not None
+        assert answer.outcome is Outcome(outcome), status
+
+
+def test_fhir_codes() -> None:
+    assert f"`{diagnostic_report.SYSTEMS[codes.CODING_SCHEME]}`" in TEXT
+    title = codes.TITLE
+    assert f'({title.value}, {title.scheme_designator}, "{title.meaning}")' in TEXT
 
 
 def test_statuses_sent() -> None:

@@ -48,6 +48,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "database",
         "settings",
         "dicom",
+        "dicomweb",
         "alerts",
         "audit",
         "images",
@@ -82,7 +83,7 @@ PROCESS_MODULES = (
     "web.server",
 )
 # Libraries that a process loads only if it needs them: `listen` and `deliver` load none of these.
-LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy")
+LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy", "dicomweb_client")
 
 
 def modules(package: str) -> list[Path]:
@@ -235,7 +236,7 @@ def test_node__only_one_module_imports_the_detector() -> None:
 # Imports its arguments one after the other and prints what each has newly brought of the libraries in question.
 LOADS = """
 import importlib, sys
-heavy = {"torch", "starlette", "uvicorn", "jinja2", "spineone_core.detection.detector"}
+heavy = {"torch", "starlette", "uvicorn", "jinja2", "dicomweb_client", "spineone_core.detection.detector"}
 for name in sys.argv[1:]:
     before = heavy & set(sys.modules)
     importlib.import_module(f"dicom_node.{name}")

@@ -392,3 +392,18 @@ def test_job__a_file_that_was_cut_on_disk_is_never_read(
     assert (last_job(database).state, count(database, ResultRow)) == ("done", 1)
     with database.read() as session:
         assert overview.status(session, settings)["alerts"] == []
+
+
+def test_job__a_fhir_server_gets_the_report_alone(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    systems = {"patient_system": "urn:oid:2.999.1", "accession_system": "urn:oid:2.999.2"}
+    records = {"name": "records", "kind": "fhir", "url": "http://127.0.0.1:1/r4", **systems}
+    web = {"name": "web", "kind": "dicomweb", "url": "http://127.0.0.1:1/dicom-web"}
+    both = NodeSettings(**{**settings.model_dump(), "destinations": [web, records]})
+    receive(*exam())
+    assert Worker(both, database, FakeDetector()).run_once()
+    query = select(OutboxRow.destination, ResultFile.role).join(ResultFile)
+    with database.read() as session:
+        found = [(destination, role) for destination, role in session.execute(query.order_by(OutboxRow.id))]
+    assert found == [("web", "report"), ("web", "overlay"), ("web", "table"), ("records", "report")]

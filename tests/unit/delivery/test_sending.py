@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import pytest
 from pydicom.uid import Comprehensive3DSRStorage
 from sqlalchemy import select
 
 from dicom_node.audit.log import AuditLog
+from dicom_node.commitment.finders import FINDERS
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import OutboxRow
 from dicom_node.delivery import outbox
@@ -20,6 +22,8 @@ from dicom_node.dicom.sop_classes import class_name
 from dicom_node.errors import DeliveryError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination
+from dicom_node.settings.text import sections_of
+from dicom_node.settings.types import Section
 from dicom_node.system.clock import utc_now
 from tests.fakes.datasets import STUDY
 from tests.fakes.pacs import SC, SR, SR_2D
@@ -110,10 +114,15 @@ def test_sending__what_was_there_already_is_proven(
     assert {(row.state, row.proof) for row in run(act)} == {("sent", proof)}
 
 
-def test_channels__every_kind_of_destination_has_one(settings: NodeSettings) -> None:
-    assert set(CHANNELS) == {Destination.channel}
-    channel: DeliveryChannel = channel_for(settings, PACS)
+def test_channels__every_kind_of_destination_has_one(settings: NodeSettings, database: Database) -> None:
+    kinds = {section.model_fields["kind"].annotation for section in destination_kinds()}
+    assert set(CHANNELS) == set(FINDERS) == {get_args(kind)[0] for kind in kinds}
+    channel: DeliveryChannel = channel_for(settings, PACS, database)
     assert isinstance(channel, Sender)
+
+
+def destination_kinds() -> list[type[Section]]:
+    return sections_of(NodeSettings.model_fields["destinations"].annotation)
 
 
 def test_class_name__is_that_of_the_standard() -> None:

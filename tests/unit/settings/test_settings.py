@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from dicom_node.errors import SettingsError
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
-from dicom_node.settings.text import render_markdown, render_toml, section_of
+from dicom_node.settings.text import render_markdown, render_toml, sections_of
 from dicom_node.settings.types import Section
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -169,7 +169,7 @@ def subclasses(model: type[BaseModel]) -> list[type[BaseModel]]:
 @pytest.mark.parametrize("model", all_sections(), ids=lambda model: model.__name__)
 def test_every_setting_has_a_documentation_line(model: type[BaseModel]) -> None:
     for name, field in model.model_fields.items():
-        assert field.description or section_of(field), name
+        assert field.description or sections_of(field.annotation), name
 
 
 def test_configuration_document__is_what_the_settings_say() -> None:
@@ -181,7 +181,7 @@ def test_configuration_document__names_every_key_and_its_variable() -> None:
     document = render_markdown()
     for model in all_sections():
         for name, field in model.model_fields.items():
-            assert section_of(field) or f"| `{name}` |" in document, name
+            assert sections_of(field.annotation) or f"| `{name}` |" in document, name
     for variable in ("SPINEONE_DATA_DIR", "SPINEONE_LISTENER__PORT", "SPINEONE_DESTINATIONS"):
         assert f"`{variable}`" in document
 
