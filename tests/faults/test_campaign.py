@@ -7,10 +7,15 @@ from pathlib import Path
 from tests.faults import campaign
 
 PLAN = campaign.Plan(
-    # One of each process.
-    kills=4,
-    pdus=180,
-    files=35,
+    # One of each process, and one message of each kind.
+    kills=5,
+    pdus=150,
+    files=30,
+    costly=5,
+    strangers=80,
+    idle=70,
+    soak_minutes=0,
+    mishaps=False,
     crowd=30,
     instances=0,
     locked_s=1,
@@ -28,6 +33,7 @@ def test_faults_at_random_moments(tmp_path: Path) -> None:
     assert found.is_good, [str(line) for line in found.lines]
     figures = dict(found.figures)
     assert int(figures["images acknowledged"]) > PLAN.crowd
-    assert figures["mutated PDUs"].startswith("180:")
-    assert figures["mutated files"].startswith("35:")
+    assert figures["mutated PDUs"].startswith("150:")
+    assert figures["mutated files"].startswith("30:")
+    assert figures["messages that cost more than they weigh"].startswith("5:")
     assert figures["duplicate results"] == "0"
