@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_MOST_NAMES = 200_000
+
 
 class Disk:
     """An ext4 file system in a file, mounted at ``at``; after an error it is read-only.
@@ -26,8 +28,8 @@ class Disk:
         self.at.mkdir()
         with self._image.open("wb") as file:
             file.truncate(megabytes * 1_000_000)
-        # More names than bytes: files are small.
-        _run("mkfs.ext4", "-q", "-i", "4096", self._image)
+        # Files are small, so it needs many names; but all of them can be taken within a minute.
+        _run("mkfs.ext4", "-q", "-N", min(250 * megabytes, _MOST_NAMES), self._image)
         self._mount()
 
     def _mount(self) -> None:

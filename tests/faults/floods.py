@@ -158,7 +158,7 @@ def soak(site: Site, ledger: Ledger, seconds: float) -> Line:
     longest = max(longest, time.monotonic() - last)
     after = ledger.refusals() - refused
     return Line(
-        f"{seconds / 60:.0f} minutes of steady traffic",
+        f"{seconds / 60:g} minutes of steady traffic",
         "every image is taken at the first attempt; results are delivered",
         f"{len(ledger.studies) - studies} studies, {told(after)}; {_sent(site) - sent} objects delivered; "
         f"longest time between two images {longest:.1f} s",

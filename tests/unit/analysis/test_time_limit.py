@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from dicom_node.analysis import completion, jobs
+from dicom_node.analysis import completion, jobs, time_limit
 from dicom_node.analysis.lease import owner_name
 from dicom_node.analysis.time_limit import FOLDER, TimeIsUp, TimeLimit
 from dicom_node.analysis.worker import Worker
@@ -29,6 +29,12 @@ from tests.faults.node import ROOT, until
 @pytest.fixture
 def settings(node_settings: NodeSettings) -> NodeSettings:
     return NodeSettings(**{**node_settings.model_dump(), "worker": {"job_limit_s": 0.5}})
+
+
+@pytest.fixture(autouse=True)
+def _watchdog_leaves_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is to be seen in the process of the tests is the alarm; the watchdog ends processes of its own."""
+    monkeypatch.setattr(time_limit, "END_AFTER_S", 600.0)
 
 
 @pytest.fixture
