@@ -146,6 +146,10 @@ def give_back(database: Database, process: subprocess.Popen[bytes]) -> None:
         assert jobs.expire_all_of(session, owner_name(process.pid), "died", max_attempts=3)
 
 
+def read_again() -> None:
+    raise AssertionError("the study was read once more")
+
+
 @pytest.mark.parametrize("hang", HANGS.values(), ids=HANGS)
 def test_reading__that_hangs_in_c_ends_the_process_and_is_a_refusal(
     database: Database, settings: NodeSettings, job: Callable[[], Job], worker_process: Start, hang: str
@@ -153,7 +157,7 @@ def test_reading__that_hangs_in_c_ends_the_process_and_is_a_refusal(
     process = worker_process(hang)
     assert process.wait(30) == 1
     give_back(database, process)
-    Worker(settings, database, FakeDetector(endless)).run_once()
+    Worker(settings, database, FakeDetector(read_again)).run_once()
     assert job().state == "done"
     assert job().reason.startswith("not analysable: time_limit")
     assert not list((settings.data_dir / FOLDER).iterdir())
