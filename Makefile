@@ -53,8 +53,9 @@ validators: install
 viewers: install
 	$(BIN)/python -m tests.viewers.ohif $(VIEWERS_FLAGS)
 
-# Takes more than an hour, and two cores for itself; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200" is a short one. Writes what was
-# really done. As root the disk is filled too (a small one of its own); messages after which something was wrong are in build/campaign.
+# Takes an hour and a half, and two cores for itself; CAMPAIGN_FLAGS="--kills 20 --pdus 1000 --files 200 --costly 50 --strangers 1000
+# --soak-minutes 1" is a short one. Writes what was really done. As root the disk is filled and fails too (a small one of its own), and
+# with libfaketime the clock is moved; messages after which something was wrong are in build/campaign.
 campaign: install
 	$(BIN)/python -m pytest -m campaign -o faulthandler_timeout=0 $(TEST_FLAGS)
 	$(BIN)/python -m tests.faults.campaign --write docs/reliability.md $(CAMPAIGN_FLAGS)

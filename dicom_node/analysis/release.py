@@ -129,6 +129,9 @@ def share_of(session: Session, study_uid: str, rows: Sequence[Instance], data_di
     now = {uid: read_identity(data_dir / row.path) for uid, row in here.items()}
     then = _identities_then(session, released, here, now, data_dir)
     named = released.sop_instance_uid
+    if named not in then:
+        # It was corrected since, and the correction taken back: a person must look at it again.
+        return Share(list(rows))
     confirmed = {uid for uid, identity in then.items() if _belongs(identity, then[named], released)}
     kept = [row for uid, row in here.items() if uid in confirmed or _belongs(now[uid], now[named], released)]
     return Share(kept, len(rows) - len(kept), frozenset(then[uid] for uid in confirmed))

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert
@@ -33,15 +33,24 @@ class DamagedResultError(NodeError):
     """A file that an earlier attempt at the job wrote is damaged. Delete it from `results/`, then retry the job."""
 
 
-def known_result(session: Session, key: ResultKey) -> ResultRow | None:
-    """The stored result of a key; None if there is none."""
+def known_result(session: Session, key: ResultKey, generation: int) -> ResultRow | None:
+    """The stored result of a key; None if there is none that still holds.
+
+    A result that was replaced by a later one holds for its own generation of the study only: if the study is today what it was
+    then, because a correction was taken back, the PACS has the later result as the last one. It gets a new one.
+    """
+    newest = select(func.max(ResultRow.id)).where(ResultRow.study_uid == key.study_uid).scalar_subquery()
     return session.scalar(
-        select(ResultRow).where(
+        select(ResultRow)
+        .where(
             ResultRow.study_uid == key.study_uid,
             ResultRow.input_hash == input_hash(key),
             ResultRow.model_digest == key.model_digest,
             ResultRow.settings_digest == key.settings_digest,
+            or_(ResultRow.id == newest, ResultRow.generation == generation),
         )
+        .order_by(ResultRow.id.desc())
+        .limit(1)
     )
 
 
@@ -76,7 +85,7 @@ def end_with_known(session: Session, claim: Claim, reading: Reading) -> bool:
         If the job was given to another worker.
     """
     recognise(session, reading)
-    result = known_result(session, reading.key)
+    result = known_result(session, reading.key, claim.generation)
     if result is None:
         return False
     _end(session, claim, result, reading)

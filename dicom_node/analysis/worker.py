@@ -27,6 +27,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance
 from dicom_node.database.words import AlertKind
 from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
+from dicom_node.images.folders import unwritable
 from dicom_node.images.records import count_purged, inputs_of, is_intact
 from dicom_node.results.sr_document import Predecessor
 from dicom_node.settings.node import NodeSettings
@@ -47,7 +48,7 @@ class Worker:
     def __init__(self, settings: NodeSettings, database: Database, detector: StudyReader) -> None:
         self._settings = settings
         self._database = database
-        self._limit = TimeLimit(settings.worker.job_limit_s)
+        self._limit = TimeLimit(settings.worker.job_limit_s, settings.data_dir)
         self._detector = TimedReader(detector, self._limit)
         self._owner = owner_name(os.getpid())
         self._audit = AuditLog(settings)
@@ -61,8 +62,12 @@ class Worker:
         get_logger().info("stopped")
 
     def run_once(self, stop: StopFlag | None = None) -> bool:
-        """Do the next job; False if there was none, or what it makes would be dated by a clock that is not plausible."""
-        if clock.fault():
+        """Do the next job; False if there was none.
+
+        None is begun while its result would be dated by a clock that is not plausible, or could not be written: the attempts
+        of a job are not used up on that.
+        """
+        if clock.fault() or unwritable(self._settings.data_dir):
             return False
         with self._database.write() as session:
             pause = self._settings.worker.retry_max_s
@@ -89,7 +94,7 @@ class Worker:
         """Make one attempt; its outcome is then in the database."""
         outcome: Reject | Retry
         try:
-            with self._limit:
+            with self._limit.of_job(claim.job_id):
                 return self._do(claim)
         except LeaseLostError:
             return Reject("the job was given to another worker")

@@ -177,12 +177,12 @@ class JobEvent(Base):
 
 
 class ResultRow(Base):
-    """The result for one (study, inputs, model, settings): exactly one row."""
+    """The result for one (study, generation, inputs, model, settings): exactly one row."""
 
     __tablename__ = "results"
     __table_args__ = (
         one_of("status", RESULT_STATUSES),
-        UniqueConstraint("study_uid", "input_hash", "model_digest", "settings_digest"),
+        UniqueConstraint("study_uid", "generation", "input_hash", "model_digest", "settings_digest"),
         Index("ix_results_status", "status", "reason"),
     )
 

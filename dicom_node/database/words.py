@@ -74,7 +74,7 @@ class AlertKind(StrEnum):
 
     QUARANTINE = "quarantine", "an object was put aside; the detail says why and where"
     MISSING_FILE = "missing_file", "an indexed file is not on disk, or has other bytes"
-    DISK_RESERVE = "disk_reserve", "too little free space: images are refused"
+    DISK_RESERVE = "disk_reserve", "too little free space, or nothing can be written: images are refused"
     REFUSED = "refused", "an association or an object was refused"
     STUDY_LIMIT = "study_limit", "a study is larger than the settings allow: its further images are refused"
     INCOMPLETE_STUDY = (

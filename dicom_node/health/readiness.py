@@ -12,6 +12,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import Alert
 from dicom_node.database.words import AlertKind
 from dicom_node.health.heartbeats import Running, running
+from dicom_node.images.folders import unwritable
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import clock, utc_now
 from dicom_node.system.disk import free_room
@@ -36,13 +37,13 @@ def checks(settings: NodeSettings, database: Database) -> list[Check]:
 
 
 def disk(settings: NodeSettings) -> Check:
-    """Whether the reserve of free space and of names is untouched."""
+    """Whether the reserve of free space and of names is untouched, and files can be made."""
     reserve = settings.retention.disk_reserve_gb
     try:
         room = free_room(settings.data_dir)
     except OSError as error:
         return Check("disk", False, f"the data folder cannot be read ({error.strerror})")
-    lack = room.lack(reserve * 1e9)
+    lack = room.lack(reserve * 1e9) or unwritable(settings.data_dir)
     return Check("disk", not lack, lack or f"{room.size / 1e9:.1f} GB free, {reserve:g} GB are the reserve")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dicom_node.dicom.headers import HeaderError
 from dicom_node.images.incoming import Identity
+from dicom_node.system.disk import why_not_writable
 from dicom_node.system.files import safe_path, sha256_of, sync_folder
 
 FOLDERS = ("instances", "spool", "quarantine", "quarantine-notes", "results")
@@ -19,6 +20,11 @@ def prepare_folders(data_dir: Path) -> None:
         (data_dir / name).mkdir(exist_ok=True, mode=0o750)
     sync_folder(data_dir)
     sync_folder(data_dir.parent)
+
+
+def unwritable(data_dir: Path) -> str:
+    """Why the data folder cannot be written; empty if it can."""
+    return why_not_writable(data_dir / name for name in FOLDERS)
 
 
 def instance_path(data_dir: Path, identity: Identity, sha256: str) -> Path:

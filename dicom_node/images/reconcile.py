@@ -47,7 +47,7 @@ class _Reconciliation:
         if on_disk == kept:
             return
         # Whole sets are compared at once: a loop over a hundred thousand rows would delay every start.
-        for name in sorted(on_disk.keys() - kept.keys() - purged):
+        for name in sorted(on_disk.keys() - kept.keys() - purged, key=self._written_at):
             self._adopt(self._data_dir / name)
         delete_purged(self._database, self._data_dir, *sorted(on_disk.keys() & purged))
         for name, _ in sorted(kept.items() - on_disk.items()):
@@ -59,6 +59,10 @@ class _Reconciliation:
             kept = session.execute(select(Instance.path, Instance.size).where(Instance.purged_at.is_(None)))
             purged = session.scalars(select(Instance.path).where(Instance.purged_at.is_not(None)))
             return {path: size for path, size in kept}, set(purged)  # noqa: C416 (dict() takes no rows)
+
+    def _written_at(self, name: str) -> tuple[float, str]:
+        """Of two versions of an image the later one is the current one."""
+        return (self._data_dir / name).stat().st_mtime, name
 
     def _alert_missing(self, name: str, what: str) -> None:
         with self._database.write() as session:

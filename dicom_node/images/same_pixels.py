@@ -9,7 +9,7 @@ from pathlib import Path
 from spineone_core.imaging import children
 from spineone_core.imaging.children import child_environment, place_for_child
 
-# How long to wait for the comparisons of other associations (seconds); a sender waits for its answer meanwhile.
+# How long to wait for the decoding of others, workers among them, (seconds); a sender waits for its answer meanwhile.
 _WAIT_S = 30.0
 
 
@@ -24,10 +24,15 @@ def decode_to_same(first: Path, second: Path) -> bool:
         If others are being compared all the time.
     """
     command = [sys.executable, "-m", "dicom_node.images.compare_pixels", str(first), str(second)]
-    with place_for_child(_WAIT_S):
+    with place_for_child(_WAIT_S) as inherited:
         try:
             child = subprocess.run(
-                command, capture_output=True, timeout=children.TIME_LIMIT_S, check=False, env=child_environment()
+                command,
+                capture_output=True,
+                timeout=children.TIME_LIMIT_S,
+                check=False,
+                env=child_environment(),
+                pass_fds=inherited,
             )
         except subprocess.TimeoutExpired:
             return False

@@ -21,7 +21,7 @@ from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError, InstanceHeader, NoRoomError, is_valid_uid, read_header, shown_uid
 from dicom_node.images import studies
-from dicom_node.images.folders import instance_path, prepare_folders
+from dicom_node.images.folders import instance_path, prepare_folders, unwritable
 from dicom_node.images.incoming import (
     CANNOT_UNDERSTAND,
     OUT_OF_RESOURCES,
@@ -110,11 +110,17 @@ class InstanceStore:
             return self.refuse_too_large(incoming.sop_instance_uid, incoming.calling_ae)
         except (OSError, SQLAlchemyError):
             get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
+            if unwritable(self.data_dir):
+                self.tell_of_no_room()
             return OUT_OF_RESOURCES
+
+    def why_no_room(self) -> str:
+        """Why no image can be kept: the reserve is reached, or nothing can be written. Empty if neither is so."""
+        return free_room(self.data_dir).lack(self._reserve) or unwritable(self.data_dir)
 
     def tell_of_no_room(self) -> None:
         """Open the alert about the reserve, or count one more refusal because of it."""
-        lack = free_room(self.data_dir).lack(self._reserve) or "free space would fall under the reserve"
+        lack = self.why_no_room() or "free space would fall under the reserve"
         try_to_raise(self._database, AlertKind.DISK_RESERVE, str(self.data_dir), f"{lack}: images are refused")
 
     def refuse_too_large(self, sop_instance_uid: object, calling_ae: str) -> int:
@@ -148,14 +154,16 @@ class InstanceStore:
     def _keep(self, meta: bytes, incoming: Incoming, header: InstanceHeader, identity: Identity, sha256: str) -> int:
         for _ in range(5):
             known = self._known_versions(identity.sop_instance_uid)
-            if any(row.sha256 == sha256 and self._is_in_place(row) for row in known):
+            current = next((row for row in known if row.is_current), None)
+            is_current = current is not None and current.sha256 == sha256
+            if current is not None and is_current and self._is_in_place(current):
                 self._log("duplicate", incoming)
                 return SUCCESS
-            current = next((row for row in known if row.is_current), None)
-            # If the file was lost, damaged or purged, the very same bytes are welcome again.
+            # If the file was lost, damaged or purged, the very same bytes are welcome again; those of an earlier version take the
+            # later ones back.
             is_known = any(row.sha256 == sha256 for row in known)
             conflict = ""
-            if current is not None and not is_known:
+            if current is not None and not is_current:
                 conflict = self._conflict(current, header, identity, meta, incoming)
             if conflict:
                 self._quarantine(meta, incoming, sha256, conflict)
@@ -247,15 +255,22 @@ class InstanceStore:
             if (current.id if current else None) != (expected.id if expected else None):
                 return False
             again = next((row for row in rows if row.sha256 == sha256), None)
-            if again is not None:
-                return self._whole_again(session, again, target)
+            if again is not None and not target.is_file():
+                # Retention has deleted the new file together with the old one: try once more.
+                return False
+            if again is not None and again.is_current:
+                self._whole_again(session, again)
+                return True
             if current is not None:
                 current.is_current = False
-                session.flush()
+            if again is not None:
+                # Rows are in the order in which their bytes were received: the old one makes place for a new one.
+                session.delete(again)
+            session.flush()
             session.add(
                 Instance(
                     sop_instance_uid=uid,
-                    version=len(rows) + 1,
+                    version=max((row.version for row in rows), default=0) + 1,
                     is_current=True,
                     study_uid=identity.study_uid,
                     series_uid=identity.series_uid,
@@ -272,23 +287,21 @@ class InstanceStore:
             )
             if not identity.is_own_result:
                 study = studies.image_arrived(session, identity.study_uid, now)
-                study.stored_images += 1
-                study.stored_bytes += target.stat().st_size
-            studies.count_file(session, identity.study_uid)
+                if again is None:
+                    study.stored_images += 1
+                    study.stored_bytes += target.stat().st_size
+            if again is None or again.purged_at is not None:
+                studies.count_file(session, identity.study_uid)
         return True
 
-    def _whole_again(self, session: Session, row: Instance, target: Path) -> bool:
-        """Take back an instance that is indexed but was lost, or deleted by retention: its study counts it as new."""
-        if not target.is_file():
-            # Retention has deleted the new file together with the old one: try once more.
-            return False
+    def _whole_again(self, session: Session, row: Instance) -> None:
+        """Take an instance that is indexed but was lost, or deleted by retention: its study counts it as new."""
         close_alert(session, AlertKind.MISSING_FILE, row.sop_instance_uid)
         if row.purged_at is not None:
             studies.count_file(session, row.study_uid)
         row.purged_at = None
-        if row.is_current and not row.is_own_result:
+        if not row.is_own_result:
             studies.image_arrived(session, row.study_uid, utc_now())
-        return True
 
     def _quarantine(self, meta: bytes, incoming: Incoming, sha256: str, why: str) -> None:
         """Keep an object aside, with an alert.

@@ -36,6 +36,7 @@ from dicom_node.settings.reading import load_settings
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import configure_logging, get_logger
 from dicom_node.upkeep.retention import Retention
+from spineone_core.imaging.children import share_place
 
 _PURGE_EVERY_S = 60.0
 _CAUSES_EVERY_S = 30.0
@@ -176,6 +177,7 @@ def _begin(config: Path, name: str) -> tuple[NodeSettings, Database, StopFlag]:
     configure_logging(settings.log_level, process=name)
     database = open_database(settings.database)
     prepare_folders(settings.data_dir)
+    share_place(settings.data_dir / "decoding.lock")
     settle_clock(settings.data_dir, database)
     return settings, database, stop
 

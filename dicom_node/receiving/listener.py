@@ -69,7 +69,6 @@ class StorageListener:
         self._audit = Receiving(AuditLog(settings), database)
         self._admission = Admission(settings, database, store, self._peers, self._audit)
         self._server: GuardedServer | None = None
-        self._admission = Admission(settings, database, store, self._peers, self._audit)
         # The studies that each association has brought, if its release matters (`study.quiet_seconds_after_release`).
         self.brought: dict[Any, set[str]] = {}
         self._brought_lock = threading.Lock()
@@ -245,8 +244,8 @@ def run_listener(settings: NodeSettings, database: Database, stop: StopFlag) -> 
 
 
 def _look_at_disk(settings: NodeSettings, database: Database, store: InstanceStore) -> None:
-    """Open the alert about the reserve before anybody is refused, and close it when there is room again."""
-    subject, has_room = str(settings.data_dir), store.has_room()
+    """Open the alert about the reserve before anybody is refused, and close it when images can be kept again."""
+    subject, has_room = str(settings.data_dir), not store.why_no_room()
     with database.read() as session:
         is_open = open_alert(session, AlertKind.DISK_RESERVE, subject) is not None
     if is_open and has_room:

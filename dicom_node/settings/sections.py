@@ -236,7 +236,12 @@ class WorkerRules(Section):
         120.0, "silence after which a worker's job goes to another worker", unit="s", gt=0, le=86400
     )
     job_limit_s: float = setting(
-        1800.0, "time for reading a study; after it the study is refused with `time_limit`", unit="s", gt=0, le=86400
+        1800.0,
+        "time for reading a study; after it the study is refused with `time_limit`; a job that takes longer elsewhere is "
+        "put aside",
+        unit="s",
+        gt=0,
+        le=86400,
     )
     max_attempts: int = setting(5, "attempts at a job before it is put aside with an alert", ge=1, le=100)
     retry_first_s: float = setting(10.0, "pause after the first failure; doubles each time", unit="s", gt=0, le=86400)

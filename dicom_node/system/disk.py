@@ -1,8 +1,13 @@
-"""How much room the disk of the data folder has: bytes, and names, since a disk full of names takes no file either."""
+"""Whether the disk of the data folder takes more files.
+
+That needs bytes, names (inodes), and a file system and permissions that let this process write.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,3 +40,19 @@ def free_room(folder: Path) -> Room:
     """
     found = os.statvfs(folder)
     return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+
+
+def why_not_writable(folders: Iterable[Path]) -> str:
+    """Why no file can be made in one of the folders; empty if one can be made in each. Folders that are not there are left out.
+
+    A file without a name is made, as nothing less tells: a disk that had an error is read-only although its mount options and
+    the permissions of the folder say otherwise.
+    """
+    for folder in folders:
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"nothing can be written in {folder.name} of the data folder ({error.strerror})"
+    return ""

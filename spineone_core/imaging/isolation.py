@@ -47,19 +47,25 @@ def decode_isolated(wanted: Sequence[Wanted], shape: tuple[int, int]) -> Iterato
         If a frame cannot be decoded or has another shape, or the child is killed by a signal, its memory limit or its time
         limit.
     """
-    limit_s = children.TIME_LIMIT_S
     try:
-        with place_for_child(limit_s):
-            yield from _ask_child(wanted, shape, limit_s)
+        with place_for_child(children.WAIT_S) as inherited:
+            yield from _ask_child(wanted, shape, children.TIME_LIMIT_S, inherited)
     except TimeoutError as error:
         raise DecoderError(str(error)) from error
 
 
-def _ask_child(wanted: Sequence[Wanted], shape: tuple[int, int], limit_s: float) -> Iterator[NDArray[np.float32]]:
+def _ask_child(
+    wanted: Sequence[Wanted], shape: tuple[int, int], limit_s: float, inherited: Sequence[int]
+) -> Iterator[NDArray[np.float32]]:
     question = json.dumps([[str(path.resolve()), list(numbers)] for path, numbers in wanted]).encode()
     command = [sys.executable, "-m", "spineone_core.imaging.isolation"]
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=child_environment()
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=child_environment(),
+        pass_fds=inherited,
     )
     late = threading.Event()
 

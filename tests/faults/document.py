@@ -1,10 +1,14 @@
-"""docs/reliability.md: what a campaign did and saw."""
+"""docs/reliability.md: what a campaign did and saw, and the table of the faults.
+
+``python -m tests.faults.document`` brings the table of the faults up to date, and leaves what the last campaign saw.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults.protection_table import PROTECTIONS
 from tests.faults.table import ROWS, Row
@@ -29,8 +33,8 @@ class Found:
 
     figures: list[tuple[str, str]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
-    # Resident memory: when, and megabytes of the listener.
-    memory: list[tuple[str, str]] = field(default_factory=list)
+    # Resident memory: when, and megabytes of the listener and of each worker.
+    memory: list[tuple[str, ...]] = field(default_factory=list)
     # How often (kind of broken message, what became of it).
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -47,20 +51,48 @@ def document(found: Found) -> str:
         "For those who ask whether the node loses anything: what a campaign of random faults did, and what it saw.",
         "`make campaign` writes this document. It sets random faults on a whole node of real processes while studies stream "
         "in.\nThe faults at the end have tests of their own. The last campaign:",
-        table(("what", "seen"), found.figures),
-        "Resident memory of one listener, from the end of the kills to the end of the mutations:",
-        table(("when", "MB"), found.memory),
-        "The next table shows what became of broken messages, by what was broken: a PDU, or the data set of a transfer\n"
-        'syntax. "Waited" means that the listener waited for more until the connection ended; "closed" and "cut" mean\n'
-        "that it ended without a word.",
-        _outcome_table(found.outcomes),
-        "## Faults at random moments",
-        table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
-        "## The faults",
+        report(found),
+        faults(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+_FAULTS = "## The faults"
+
+
+def faults() -> str:
+    """The section that follows from the table of the faults."""
+    parts = [
+        _FAULTS,
         'Each fault has a test that fails when the protection in the column "fails without" is taken out\n(docs/protections.md).',
         table(("#", "fault", "expected", "proven by", "fails without", "open"), map(_row, ROWS)),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
+
+
+def with_faults(text: str) -> str:
+    """The file with this section as the table has it now."""
+    return text[: text.index(_FAULTS)] + faults() + "\n"
+
+
+def report(found: Found) -> str:
+    """What the campaign itself did and saw."""
+    parts = [
+        table(("what", "seen"), found.figures),
+        "Resident memory of one listener and of two workers, from the end of the kills to the end of the steady traffic:",
+        table(_MEMORY[: len(found.memory[0])], found.memory),
+        "The next table shows what became of broken messages, by what was broken: a PDU, or the data set of a transfer\n"
+        "syntax; and of messages that cost more than they weigh.\n"
+        '"Waited" means that the listener waited for more until the connection ended; "closed" and "cut" mean that it ended\n'
+        "without a word.",
+        _outcome_table(found.outcomes),
+        "## Faults at random moments",
+        table(("fault", "expected", "seen", "verdict"), map(_verdict, found.lines)),
+    ]
+    return "\n\n".join(parts)
+
+
+_MEMORY = ("when", "listener, MB", "worker 1, MB", "worker 2, MB")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -81,3 +113,8 @@ def _row(row: Row) -> tuple[str, ...]:
     tests = "<br>".join(f"`{name.split('::')[1]}`" for name in row.tests)
     taken_out = "<br>".join(p.name for p in PROTECTIONS if p.row == row.number) or "not ours"
     return str(row.number), row.fault, row.expected, tests, taken_out, row.open
+
+
+if __name__ == "__main__":
+    _file = Path("docs/reliability.md")
+    _file.write_text(with_faults(_file.read_text(encoding="utf-8")), encoding="utf-8")

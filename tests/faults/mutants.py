@@ -43,9 +43,9 @@ CONTEXTS = (
     (str(Verification), str(ImplicitVRLittleEndian)),
     (messages.SOP_CLASS, str(ImplicitVRLittleEndian)),
 )
-_ECHO_CONTEXT, _COMMITMENT_CONTEXT = 2 * len(SYNTAXES) + 1, 2 * len(SYNTAXES) + 3
+_ECHO_CONTEXT, COMMITMENT_CONTEXT = 2 * len(SYNTAXES) + 1, 2 * len(SYNTAXES) + 3
 # Study and instance of the image that all others are made of: numbers of the same length take their place.
-_STUDY, _SERIES, _IMAGE = "1.2.826.0.1.3680043.10.7.1000000001", "1.2.3.1000000002", "1.2.3.1000000003"
+STUDY, _SERIES, IMAGE = "1.2.826.0.1.3680043.10.7.1000000001", "1.2.3.1000000002", "1.2.3.1000000003"
 _IMAGES_PER_STUDY = 200
 ASSOCIATE = "A-ASSOCIATE-RQ"
 # What a mutated file is called: its transfer syntax.
@@ -67,10 +67,18 @@ class Mutant:
 
 def mutated(seed: int, pdus: int, files: int) -> Callable[[int], Mutant]:
     """The message of a number: so many PDUs, and so many files spread evenly among them: the same work from begin to end."""
+    return spread(pdus + files, files, lambda n: mutated_file(seed, n), lambda n: mutated_pdu(seed, n))
+
+
+def spread(
+    count: int, special: int, make_special: Callable[[int], Mutant], make_other: Callable[[int], Mutant]
+) -> Callable[[int], Mutant]:
+    """Makes ``count`` messages, ``special`` ones of which are of another kind, evenly spread; each kind has its own numbers."""
 
     def make(number: int) -> Mutant:
-        before, after = (n * files // (pdus + files) for n in (number, number + 1))
-        return mutated_file(seed, before) if after > before else mutated_pdu(seed, number - before)
+        before, after = (n * special // count for n in (number, number + 1))
+        made = make_special(before) if after > before else make_other(number - before)
+        return replace(made, number=number)
 
     return make
 
@@ -94,10 +102,10 @@ def mutated_file(seed: int, number: int) -> Mutant:
 
 def image(number: int, syntax: str) -> tuple[str, bytes]:
     """SOP Instance UID and data set of a good image, another one for each number below a billion."""
-    uid = _IMAGE.replace("1000000003", str(1_000_000_000 + number))
+    uid = IMAGE.replace("1000000003", str(1_000_000_000 + number))
     study = str(1_000_000_000 + number // _IMAGES_PER_STUDY)
     data = _encoded(ExplicitVRLittleEndian if syntax == DeflatedExplicitVRLittleEndian else syntax)
-    data = data.replace(_IMAGE.encode(), uid.encode()).replace(b"1000000001", study.encode())
+    data = data.replace(IMAGE.encode(), uid.encode()).replace(b"1000000001", study.encode())
     data = data.replace(b"1000000002", study.encode())
     return uid, _deflated(data) if syntax == DeflatedExplicitVRLittleEndian else data
 
@@ -148,21 +156,21 @@ def _store_headers(number: int, source: random.Random) -> bytes:
 
 
 def _echo(number: int, source: random.Random) -> bytes:
-    command = wire.command_set(_command(0x0030, Verification), has_data=False)
+    command = wire.command_set(command_of(0x0030, Verification), has_data=False)
     return _message(_Request(command, None, _ECHO_CONTEXT), source, breaks_command=True)
 
 
 def _action(number: int, source: random.Random) -> bytes:
-    command = _command(0x0130, messages.SOP_CLASS, requested=True)
+    command = command_of(0x0130, messages.SOP_CLASS, requested=True)
     command.ActionTypeID = messages.REQUEST
-    asked = CommitmentRequest(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),))
+    asked = CommitmentRequest(f"1.2.4.{number}", (Reference(str(MRImageStorage), IMAGE),))
     return _commitment(command, messages.encode_request(asked), source)
 
 
 def _event_report(number: int, source: random.Random) -> bytes:
-    command = _command(0x0100, messages.SOP_CLASS)
+    command = command_of(0x0100, messages.SOP_CLASS)
     command.EventTypeID = messages.ALL_KEPT
-    told = CommitmentAnswer(f"1.2.4.{number}", (Reference(str(MRImageStorage), _IMAGE),), ())
+    told = CommitmentAnswer(f"1.2.4.{number}", (Reference(str(MRImageStorage), IMAGE),), ())
     return _commitment(command, messages.encode_answer(told), source)
 
 
@@ -213,11 +221,11 @@ def _message(request: _Request, source: random.Random, *, breaks_command: bool) 
 
 def _commitment(command: Dataset, data: Dataset, source: random.Random) -> bytes:
     encoded = wire.command_set(command, has_data=True)
-    request = _Request(encoded, encode(data, implicit=True), _COMMITMENT_CONTEXT)
+    request = _Request(encoded, encode(data, implicit=True), COMMITMENT_CONTEXT)
     return _message(request, source, breaks_command=source.random() < 0.5)
 
 
-def _command(field: int, sop_class: str, *, requested: bool = False) -> Dataset:
+def command_of(field: int, sop_class: str, *, requested: bool = False) -> Dataset:
     command = Dataset()
     command.CommandField = field
     command.MessageID = 1
@@ -238,10 +246,15 @@ def _store(number: int, source: random.Random) -> _Request:
 # ---------------------------------------------------------------- the image
 
 
+def template() -> Dataset:
+    """A copy of it."""
+    return deepcopy(_template())
+
+
 @cache
 def _template() -> Dataset:
-    dataset = mr_image(1, study=_STUDY, series=_SERIES)
-    dataset.SOPInstanceUID = _IMAGE
+    dataset = mr_image(1, study=STUDY, series=_SERIES)
+    dataset.SOPInstanceUID = IMAGE
     dataset.Rows = dataset.Columns = 32
     dataset.PixelData = np.arange(1024, dtype="<u2").tobytes()
     return with_meta(dataset)

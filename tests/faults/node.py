@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from dicom_node.database.connection import Database, prepare_database
 from dicom_node.settings.node import NodeSettings
@@ -99,10 +100,10 @@ class Process:
 class Role(Process):
     """One of a node's processes: ``listen``, ``work``, ``deliver`` or ``web``."""
 
-    _READY = {"listen": "listening", "work": "working", "deliver": "delivering", "web": "web_listening"}  # noqa: RUF012
+    READY: ClassVar = {"listen": "listening", "work": "working", "deliver": "delivering", "web": "web_listening"}
 
     def __init__(self, command: str, config: Path, log: Path) -> None:
-        super().__init__(node_command(command, "--config", config), log, self._READY[command])
+        super().__init__(node_command(command, "--config", config), log, self.READY[command])
 
 
 class Listener(Role):

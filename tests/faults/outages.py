@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -48,7 +47,7 @@ def crowd(site: Site, ledger: Ledger, images: list[Image]) -> Line:
         "served or refused politely; no image lost",
         f"{answers['accepted']} served, {answers['rejected']} refused politely, {len(images) - polite} without an answer; "
         f"{taken} of {len(images)} images taken in the end",
-        _all_run(site) and polite == len(images) == taken,
+        all_run(site) and polite == len(images) == taken,
     )
 
 
@@ -66,12 +65,12 @@ def locked_database(site: Site, ledger: Ledger, seconds: float) -> Line:
             false = len(uids) - _count_indexed(reading, uids)
     refused = ledger.refusals() - before
     database.close()
-    recovered = _recovers(ledger)
+    recovered = recovers(ledger)
     return Line(
         f"database locked for {seconds:.0f} s",
         "waits or refuses; no success without an index row",
-        f"{false} of {len(uids)} successes meanwhile without a row; {_told(refused)}; {_served(recovered)}",
-        _all_run(site) and not false and recovered,
+        f"{false} of {len(uids)} successes meanwhile without a row; {told(refused)}; {served(recovered)}",
+        all_run(site) and not false and recovered,
     )
 
 
@@ -79,17 +78,17 @@ def full_disk(site: Site, ledger: Ledger, seconds: float) -> Line:
     """The last byte of the node's disk is taken and then given back. The node must have its own disk for this."""
     before = ledger.refusals()
     with _ballast(site.settings.data_dir):
-        noticed = _until(lambda: ledger.refusals() != before, _RECOVER_WITHIN_S)
+        noticed = until(lambda: ledger.refusals() != before, _RECOVER_WITHIN_S)
         began = time.monotonic()
         time.sleep(seconds)
         refused = ledger.refusals() - before
         meanwhile = len(ledger.since(began))
-    recovered = _recovers(ledger)
+    recovered = recovers(ledger)
     return Line(
         f"disk full for {seconds:.0f} s",
         "0xA700, nothing half written; goes on when there is room",
-        f"{_told(refused)}; {meanwhile} images still found room; {_served(recovered)}",
-        _all_run(site) and noticed and recovered,
+        f"{told(refused)}; {meanwhile} images still found room; {served(recovered)}",
+        all_run(site) and noticed and recovered,
     )
 
 
@@ -101,19 +100,19 @@ def pacs_away(site: Site, seconds: float, *, kills: int, seed: int) -> Line:
         site.pacs.kill()
         site.pacs.start()
     site.pacs.kill()
-    told = _until(lambda: _is_down(site), _RECOVER_WITHIN_S)
+    has_alert = until(lambda: _is_down(site), _RECOVER_WITHIN_S)
     time.sleep(seconds)
     with site.database.read() as session:
         waiting = session.scalar(select(func.count()).where(OutboxRow.state == "waiting")) or 0
     site.pacs.start()
     began = time.monotonic()
-    recovered = _until(lambda: not _is_down(site), _RECOVER_WITHIN_S)
+    recovered = until(lambda: not _is_down(site), _RECOVER_WITHIN_S)
     after = f"delivered again after {time.monotonic() - began:.0f} s" if recovered else "not delivered again"
     return Line(
         f"PACS killed {kills + 1} times, then away for {seconds:.0f} s",
         "alert; results wait, each is sent once",
-        f"{'alert' if told else 'no alert'}; {waiting} objects waited; {after}",
-        _all_run(site) and told and waiting > 0 and recovered,
+        f"{'alert' if has_alert else 'no alert'}; {waiting} objects waited; {after}",
+        all_run(site) and has_alert and waiting > 0 and recovered,
     )
 
 
@@ -122,13 +121,14 @@ def _is_down(site: Site) -> bool:
         return any(alert.kind == "destination_down" for alert in open_alerts(session))
 
 
-def _recovers(ledger: Ledger) -> bool:
+def recovers(ledger: Ledger) -> bool:
     """Whether images are taken again."""
     now = time.monotonic()
-    return _until(lambda: len(ledger.since(now)) > 0, _RECOVER_WITHIN_S)
+    return until(lambda: len(ledger.since(now)) > 0, _RECOVER_WITHIN_S)
 
 
-def _until(condition: Callable[[], bool], seconds: float) -> bool:
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether it happens in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -137,7 +137,7 @@ def _until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def _all_run(site: Site) -> bool:
+def all_run(site: Site) -> bool:
     """Whether no process has ended."""
     ended = site.fallen()
     if ended:
@@ -150,14 +150,14 @@ def _count_indexed(session: Session, uids: list[str]) -> int:
     return session.scalar(query) or 0
 
 
-def _told(refused: Counter[int]) -> str:
+def told(refused: Counter[int]) -> str:
     """What senders were told."""
     named = {-1: "no answer", 0xA700: "0xA700"}
     parts = [f"{count} times {named.get(status, f'0x{status:04X}')}" for status, count in sorted(refused.items())]
     return "senders got " + (", ".join(parts) if parts else "no refusal")
 
 
-def _served(recovered: bool) -> str:
+def served(recovered: bool) -> str:
     return "served again" if recovered else "not served again"
 
 
@@ -186,29 +186,3 @@ def _ballast(folder: Path) -> Iterator[None]:
         over.set()
         filling.join()
         path.unlink()
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path | None]:
-    """A separate disk (ext4 in a file); None if this user may not mount one."""
-    image, place = folder / "disk.img", folder / "disk"
-    place.mkdir()
-    with image.open("wb") as file:
-        file.truncate(megabytes * 1_000_000)
-    # More names than bytes: files are small.
-    mounted = _succeeds("mkfs.ext4", "-q", "-i", "4096", str(image)) and _succeeds("mount", "-o", "loop", image, place)
-    try:
-        yield place if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(place)], check=True)
-        image.unlink()
-
-
-def _succeeds(*command: object) -> bool:
-    if os.geteuid() != 0:
-        return False
-    try:
-        return subprocess.run(list(map(str, command)), capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False

@@ -94,6 +94,7 @@ _PROCESSES_SCHEDULER = "dicom_node/processes/scheduler.py"
 _PROCESSES_SUPERVISOR = "dicom_node/processes/supervisor.py"
 _RECEIVING_ADMISSION = "dicom_node/receiving/admission.py"
 _RECEIVING_ANTEROOM = "dicom_node/receiving/anteroom.py"
+_PROCESSES_ROLES = "dicom_node/processes/roles.py"
 _RECEIVING_LISTENER = "dicom_node/receiving/listener.py"
 _RECEIVING_PDUS = "dicom_node/receiving/pdus.py"
 _RECEIVING_SERVER = "dicom_node/receiving/server.py"
@@ -257,7 +258,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         13,
         "the same bytes are a duplicate",
-        (_IMAGES_STORE, "if any(row.sha256 == sha256 and self._is_in_place(row) for row in known):", "if False:"),
+        (_IMAGES_STORE, "if current is not None and is_current and self._is_in_place(current):", "if False:"),
     ),
     _of(
         14,
@@ -841,7 +842,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "timers that date, send or delete wait",
         (_PROCESSES_SCHEDULER, "if not (self.needs_time and clock.fault()):", "if True:"),
     ),
-    _of(48, "workers wait", (_ANALYSIS_WORKER, "        if clock.fault():\n            return False\n", "")),
+    _of(48, "workers wait", (_ANALYSIS_WORKER, "if clock.fault() or unwritable", "if unwritable")),
     _of(48, "delivery waits", (_DELIVERY_DELIVERER, "        if clock.fault():\n            return\n", "")),
     _of(48, "retention waits", (_UPKEEP_RETENTION, "if fault := clock.fault():", 'if fault := "":')),
     _of(
@@ -1261,11 +1262,31 @@ PROTECTIONS: tuple[Protection, ...] = (
         "one child at a time",
         (
             _CORE_IMAGING_CHILDREN,
-            "if not _places.acquire(timeout=timeout_s):",
-            "if not _places.acquire(blocking=False) and False:",
+            "if not _place.acquire(timeout=timeout_s):",
+            "if not _place.acquire(blocking=False) and False:",
         ),
     ),
-    _of(89, "the alarm", (_ANALYSIS_TIME_LIMIT, "            self._start(self.seconds)\n", "")),
+    _of(
+        88,
+        "one place for several processes",
+        (_CORE_IMAGING_CHILDREN, "            _lock(file.fileno(), deadline)\n", ""),
+    ),
+    _of(88, "the child of a killed process keeps it", (_CORE_IMAGING_CHILDREN, "yield (file.fileno(),)", "yield ()")),
+    _of(
+        88,
+        "a child's processor time",
+        (
+            _CORE_IMAGING_CHILDREN,
+            "    resource.setrlimit(resource.RLIMIT_CPU, (TIME_LIMIT_S, TIME_LIMIT_S))\n",
+            "",
+        ),
+    ),
+    _of(
+        88,
+        "the node's processes share the place",
+        (_PROCESSES_ROLES, '    share_place(settings.data_dir / "decoding.lock")\n', ""),
+    ),
+    _of(89, "the alarm", (_ANALYSIS_TIME_LIMIT, "        self._start(self.seconds)\n", "")),
     _of(
         89,
         "no handler of errors stops it",
@@ -1280,6 +1301,53 @@ PROTECTIONS: tuple[Protection, ...] = (
         90,
         "what claims to be our result is counted",
         (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
+    ),
+    _of(91, "readiness tries to write", (_HEALTH_READINESS, " or unwritable(settings.data_dir)", "")),
+    _of(
+        91,
+        "the alert that nothing can be written",
+        (_IMAGES_STORE, "            if unwritable(self.data_dir):\n                self.tell_of_no_room()\n", ""),
+        (_RECEIVING_LISTENER, "not store.why_no_room()", "store.has_room()"),
+    ),
+    _of(91, "no job is begun meanwhile", (_ANALYSIS_WORKER, " or unwritable(self._settings.data_dir)", "")),
+    _of(
+        92,
+        "the length of a match",
+        (
+            _DICOM_BOUNDED_DIMSE,
+            "min(self._budget.most_each, _IDENTIFIER_CAP) if is_answer",
+            "self._budget.most_each if is_answer",
+        ),
+    ),
+    _of(
+        93,
+        "handshakes are heard without waiting",
+        (_RECEIVING_ANTEROOM, "connection.setblocking(False)", "connection.settimeout(self._timeout_s)"),
+    ),
+    _of(
+        94,
+        "the watchdog of the process",
+        (_ANALYSIS_TIME_LIMIT, "            self._note.end_process_after(seconds + END_AFTER_S)\n", ""),
+    ),
+    _of(
+        94,
+        "what the watchdog wrote is a refusal",
+        (_ANALYSIS_TIME_LIMIT, "            if not self._limit.was_used_up:\n", "            if True:\n"),
+    ),
+    _of(94, "and only what it wrote", (_ANALYSIS_TIME_LIMIT, " and self._path.stat().st_size > 0", "")),
+    _of(
+        95,
+        "the newest bytes count",
+        (
+            _IMAGES_STORE,
+            "is_current = current is not None and current.sha256 == sha256",
+            "is_current = any(row.sha256 == sha256 for row in known)",
+        ),
+    ),
+    _of(
+        95,
+        "a result that was replaced does not hold any longer",
+        (_ANALYSIS_STORING, "            or_(ResultRow.id == newest, ResultRow.generation == generation),\n", ""),
     ),
     _of(
         101,

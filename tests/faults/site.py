@@ -1,4 +1,4 @@
-"""A whole installation under fault: listener, two workers and delivery as processes, and the PACS that they send to."""
+"""A whole installation under fault: listener, two workers, delivery and web as processes, and the PACS that they send to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
-from dicom_node.database.connection import prepare_database
+from dicom_node.database.connection import open_database, prepare_database
 from dicom_node.settings.reading import load_settings
 from tests.fakes.scu import free_port
 from tests.faults.node import Process, Role
@@ -21,6 +22,9 @@ max_associations = 60
 pdu_timeout_s = 5
 idle_timeout_s = 60
 max_object_mb = 20
+max_memory_mb = 200
+[web]
+port = {web}
 [study]
 quiet_seconds = 3
 [model]
@@ -45,6 +49,7 @@ retry_max_s = 2
 max_attempts = 10
 [retention]
 disk_reserve_gb = 0
+quarantine_max_gb = 0.1
 """
 
 
@@ -59,11 +64,19 @@ class Site:
         The node's data folder; it may lie on another disk.
     """
 
+    ROLES: ClassVar = {
+        "worker-1": "work",
+        "worker-2": "work",
+        "delivery": "deliver",
+        "listener": "listen",
+        "web": "web",
+    }
+
     def __init__(self, folder: Path, data_dir: Path) -> None:
-        self.port, pacs_port = free_port(), free_port()
-        self._folder = folder
+        self.port, self.web_port, pacs_port = free_port(), free_port(), free_port()
+        self.folder = folder
         self.config = folder / "node.toml"
-        self.config.write_text(_SETTINGS.format(data=data_dir, port=self.port, pacs=pacs_port))
+        self.config.write_text(_SETTINGS.format(data=data_dir, port=self.port, web=self.web_port, pacs=pacs_port))
         self.settings = load_settings(self.config)
         data_dir.mkdir(exist_ok=True)
         self.database = prepare_database(self.settings.database)
@@ -75,8 +88,24 @@ class Site:
 
     def start(self) -> None:
         """Start the node."""
-        for name, command in _ROLES.items():
-            self.roles[name] = Role(command, self.config, self._folder / f"{name}.log")
+        for name, command in self.ROLES.items():
+            self.roles[name] = Role(command, self.config, self.folder / f"{name}.log")
+
+    def stop(self) -> None:
+        """Stop the node as an operator does."""
+        for process in self.roles.values():
+            process.stop()
+
+    def down(self) -> None:
+        """End the node at once, so that nothing on its disk is open."""
+        for process in self.roles.values():
+            process.kill()
+        self.database.close()
+
+    def up(self) -> None:
+        """Start it again after `down`."""
+        self.database = open_database(self.settings.database)
+        self.start()
 
     @property
     def listener(self) -> Process:
@@ -103,7 +132,7 @@ class Site:
 
     def logs(self) -> Iterator[tuple[str, str]]:
         """Names and lines of all logs of the node."""
-        for path in sorted(self._folder.glob("*.log")):
+        for path in sorted(self.folder.glob("*.log")):
             with path.open(errors="replace") as lines:
                 yield from ((path.name, line) for line in lines)
 
@@ -113,9 +142,6 @@ class Site:
             if process.is_running():
                 process.kill()
         self.database.close()
-
-
-_ROLES = {"worker-1": "work", "worker-2": "work", "delivery": "deliver", "listener": "listen"}
 
 
 @contextmanager

@@ -52,6 +52,8 @@ _MESSAGES = "unit/commitment/test_messages.py::test_"
 _BUDGET = "unit/dicom/test_budget.py::test_"
 _SIZE = "unit/imaging/test_series_size.py::test_"
 _TIME = "unit/analysis/test_time_limit.py::test_"
+_CHILDREN = "unit/imaging/test_children.py::test_"
+_UNWRITABLE = "faults/test_unwritable.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -736,9 +738,15 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         88,
-        "many comparisons of pixels at once",
-        "one child at a time; 0xA700",
-        (f"{_LIMITS}pixels__are_compared_by_one_child_at_a_time",),
+        "many comparisons of pixels at once; several processes that decode; one that is killed meanwhile",
+        "one child at a time in the whole node; 0xA700",
+        (
+            f"{_LIMITS}pixels__are_compared_by_one_child_at_a_time",
+            f"{_CHILDREN}place__is_shared_by_processes_and_kept_by_the_child_of_a_killed_one",
+            f"{_CHILDREN}place__of_one_process_is_taken_by_one_thread_at_a_time",
+            f"{_CHILDREN}child__has_a_limit_on_its_processor_time",
+            "unit/processes/test_roles.py::test_processes__share_the_place_of_decoding",
+        ),
     ),
     Row(
         89,
@@ -756,6 +764,50 @@ ROWS: tuple[Row, ...] = (
         (
             f"{_LIMITS}quarantine__is_full_one_day_and_keeps_what_it_has",
             f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
+        ),
+    ),
+    Row(
+        91,
+        "the data folder cannot be written: the disk turned read-only, permissions were lost",
+        "0xA700, not ready, alert; no attempt at a job is used up; goes on when it can be written again",
+        (
+            f"{_UNWRITABLE}disk_error__all_is_read_only_until_it_is_mounted_again",
+            f"{_UNWRITABLE}permissions__are_lost_and_come_back",
+            f"{_UNWRITABLE}worker__uses_up_no_attempt_while_its_result_cannot_be_written",
+        ),
+    ),
+    Row(
+        92,
+        "an archive answers a query with a match of megabytes",
+        "association cut before it is parsed; the query has failed",
+        (
+            "integration/test_large_answers.py::test_match__of_ordinary_length_is_read",
+            "integration/test_large_answers.py::test_match__that_is_too_long_is_not_parsed",
+        ),
+    ),
+    Row(
+        93,
+        "a flood of TLS handshakes that are begun and not ended",
+        "pushes itself out; a permitted peer is served",
+        ("faults/test_tls.py::test_listener__a_flood_of_handshakes_takes_no_place_from_a_permitted_peer",),
+    ),
+    Row(
+        94,
+        "a reading that hangs in C, where no alarm interrupts it",
+        "the process ends; then coded refusal, no further reading; a killed worker's job is read again",
+        (
+            f"{_TIME}reading__that_hangs_in_c_ends_the_process_and_is_a_refusal",
+            f"{_TIME}reading__whose_process_was_killed_is_tried_again",
+            f"{_TIME}limit__leaves_nothing_behind",
+        ),
+    ),
+    Row(
+        95,
+        "the first bytes of an image come again after a correction of it",
+        "the newest received bytes count; a new result replaces that of the correction",
+        (
+            f"{_INSTANCES}the_first_bytes_again_take_a_correction_back",
+            f"{_WORKER}a_correction_that_is_taken_back_gives_a_new_result",
         ),
     ),
     Row(

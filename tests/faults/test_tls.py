@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from pynetdicom import AE
@@ -12,6 +16,7 @@ from pynetdicom.sop_class import Verification
 
 from dicom_node.delivery.store_scu import Sender
 from dicom_node.errors import DeliveryError
+from dicom_node.receiving.anteroom import MOST_WAITING
 from dicom_node.settings.sections import Destination
 from tests.fakes import wire
 from tests.fakes.certificates import Certificates
@@ -87,6 +92,54 @@ def test_listener__has_one_deadline_for_the_handshake(listener: Listener) -> Non
     with wire.connect(listener.port) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00")
         assert wire.is_cut(connection, b"\x01", times=35, pause=0.2)
+
+
+@pytest.mark.parametrize("then", ["wait", "leave"])
+def test_listener__a_flood_of_handshakes_takes_no_place_from_a_permitted_peer(
+    listener: Listener, certificates: Certificates, then: str
+) -> None:
+    """Each connection makes the listener sign, which costs it more than the caller; more are held than there are places."""
+    good, hello = (client(certificates, "good"), "127.0.0.1"), client_hello()
+    assert send(listener.port, mr_image(1), tls=good) == [0]
+    begun, over = [0], threading.Event()
+
+    def flood() -> None:
+        held: list[socket.socket] = []
+        while not over.is_set():
+            with suppress(OSError):
+                held.append(socket.create_connection(("127.0.0.1", listener.port), 2, ("127.0.0.2", 0)))
+                held[-1].sendall(hello)
+                begun[0] += 1
+                if then == "leave":
+                    held[-1].recv(1)
+            while len(held) > (MOST_WAITING if then == "wait" else 0):
+                held.pop(0).close()
+        for connection in held:
+            connection.close()
+
+    floods = [threading.Thread(target=flood) for _ in range(3)]
+    for running in floods:
+        running.start()
+    try:
+        until(lambda: begun[0] > 2 * MOST_WAITING)
+        for number in range(5):
+            began = time.monotonic()
+            assert send(listener.port, mr_image(number), tls=good, timeout=30) == [0]
+            assert time.monotonic() - began < 10
+    finally:
+        over.set()
+        for running in floods:
+            running.join()
+    assert listener.is_running()
+
+
+def client_hello() -> bytes:
+    """The first bytes of a handshake."""
+    context = ssl.create_default_context()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1").do_handshake()
+    return outgoing.read()
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,28 @@ def test_job__corrected_patient_data_are_followed(
     assert names == {"CORRECTED^NAME"}
 
 
+def test_job__a_correction_that_is_taken_back_gives_a_new_result(
+    database: Database, settings: NodeSettings, receive: Callable[..., None]
+) -> None:
+    """The PACS has the result of the correction as the last one: the first one, sent once more, would not replace it."""
+    worker = Worker(settings, database, FakeDetector())
+    for name in ("SECRET^NAME", "CORRECTED^NAME", "SECRET^NAME"):
+        receive(*[mr_image(number, name=name) for number in range(1, 6)])
+        assert worker.run_once()
+    with database.read() as session:
+        files = session.scalars(select(ResultFile).where(ResultFile.role == "report").order_by(ResultFile.id)).all()
+        assert [job.state for job in session.scalars(select(Job))] == ["done"] * 3
+        waiting = session.scalars(
+            select(OutboxRow.result_file_id).where(OutboxRow.result_file_id == files[-1].id)
+        ).all()
+    reports = [pydicom.dcmread(settings.data_dir / file.path) for file in files]
+    assert [str(report.PatientName) for report in reports] == ["SECRET^NAME", "CORRECTED^NAME", "SECRET^NAME"]
+    (replaced,) = reports[-1].PredecessorDocumentsSequence
+    (named,) = replaced.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == reports[1].SOPInstanceUID
+    assert waiting
+
+
 def test_job__own_results_that_come_back_start_nothing(
     database: Database, settings: NodeSettings, receive: Callable[..., None]
 ) -> None:

@@ -20,7 +20,7 @@ from dicom_node.database.tables import Alert, Instance, StudyRow
 from dicom_node.images import store as store_module
 from dicom_node.images.incoming import CANNOT_UNDERSTAND, MISMATCH, OUT_OF_RESOURCES, SUCCESS
 from dicom_node.images.reconcile import reconcile
-from dicom_node.images.records import inputs_of
+from dicom_node.images.records import count_instances, inputs_of
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import configure_logging
@@ -92,6 +92,29 @@ def test_receive__a_corrected_header_becomes_the_current_version(store: Instance
     with database.read() as session:
         (used,) = inputs_of(session, STUDY)
     assert pydicom.dcmread(store.data_dir / used.path).PatientName == "CORRECTED^NAME"
+
+
+def test_receive__the_first_bytes_again_take_a_correction_back(store: InstanceStore, database: Database) -> None:
+    """What was received last is what counts, however often it came before."""
+    first, corrected = incoming(mr_image()), incoming(mr_image(name="CORRECTED^NAME"))
+    for sent in (first, corrected, first, corrected, first):
+        with database.write() as session:
+            study = session.get(StudyRow, STUDY)
+            if study is not None:
+                study.state = "complete"
+        assert store.receive(sent) == SUCCESS
+        with database.read() as session:
+            (used,) = inputs_of(session, STUDY)
+            assert (store.data_dir / used.path).read_bytes().endswith(sent.data)
+            study = session.get_one(StudyRow, STUDY)
+            assert (study.stored_images, study.files) == ((1, 1) if len(rows(database)) == 1 else (2, 2))
+            assert count_instances(session) == 1
+    assert generation(database) == ("receiving", 5)
+    assert [(row.version, row.is_current) for row in rows(database)] == [(4, False), (5, True)]
+    assert store.receive(first) == SUCCESS
+    assert len(rows(database)) == 2
+    assert generation(database) == ("receiving", 5)
+    assert not alerts(database)
 
 
 def test_receive__other_pixels_go_to_quarantine_with_an_alert(store: InstanceStore, database: Database) -> None:

@@ -24,7 +24,7 @@ def test_look__opens_the_alert_before_anybody_is_refused(
     listener._look_at_disk(node_settings, database, store)
     assert alerts(database) == []
     with monkeypatch.context() as patch:
-        patch.setattr(InstanceStore, "has_room", lambda self, size=0: False)
+        patch.setattr(InstanceStore, "why_no_room", lambda self: "no room")
         for _ in range(3):
             listener._look_at_disk(node_settings, database, store)
         assert alerts(database) == [("disk_reserve", 1)]

@@ -190,3 +190,8 @@ def test_load__a_list_from_the_environment_is_json(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("SPINEONE_PEERS", '[{"ae_title": "ROUTER", "addresses": ["10.0.0.0/8"]}]')
     settings = load_settings(write(tmp_path, ""))
     assert settings.peers[0].addresses == ("10.0.0.0/8",)
+
+
+def test_node__listens_on_loopback_until_told_otherwise() -> None:
+    settings = NodeSettings()
+    assert (settings.web.host, settings.listener.host) == ("127.0.0.1", "127.0.0.1")
