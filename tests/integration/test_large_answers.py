@@ -39,7 +39,7 @@ def answering(size: int, matches: int = 1) -> Iterator[RemoteAE]:
     assert server is not None
     try:
         archive = Archive(name="pacs", ae_title="ARCHIVE", host="127.0.0.1", port=port)
-        yield RemoteAE(archive, calling_ae="SPINEONE", timeout_s=20)
+        yield RemoteAE(archive, calling_ae="SPINEONE", timeout_s=5)
     finally:
         server.shutdown()
 
@@ -56,7 +56,7 @@ def test_match__of_ordinary_length_is_read() -> None:
 
 
 def test_match__that_is_too_long_is_not_parsed() -> None:
-    """The association is cut as soon as the bound is passed, and the query has failed."""
+    """The association is cut, and the query has failed when its time-out is over."""
     with answering(LIMIT + 1000) as archive, pytest.raises(DeliveryError, match="no answer to C-FIND"):
         ask(archive)
 
