@@ -44,7 +44,7 @@ configuration: install
 	$(BIN)/python -m dicom_node.settings.text > docs/configuration.md
 
 # PixelMed's validator over the report of every kind of study, every form of it and refusals; dciodvfy over documents with each
-# element changed in turn; the shipped network as ONNX. All are too slow for each run of the tests.
+# element changed in turn; the shipped network as ONNX; the tutorial of docs/training.md. All are too slow for each run of the tests.
 validators: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "pixelmed or minutes" $(TEST_FLAGS)
 

@@ -11,8 +11,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from dicom_node.cli.app import main as node
+from trainer.cli.app import app
 from trainer.cli.app import main as train
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "training.md"
@@ -43,6 +45,15 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("spineone-train")])
+def test_tutorial__names_commands_and_options_that_exist(command: str) -> None:
+    _, name, *words = shlex.split(command)
+    known = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    options = {option for parameter in known.params for option in parameter.opts}
+    assert sorted(word for word in words if word.startswith("--") and word not in options) == []
+
+
+@pytest.mark.minutes
 def test_tutorial__leads_to_a_package_that_the_node_reads_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert [(command, 0) for command in commands()] == [(command, run(command, monkeypatch)) for command in commands()]

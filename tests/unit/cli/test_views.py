@@ -96,17 +96,17 @@ def test_evaluate__warns_of_exams_that_were_trained_on(
     first, second = formats.split_skipped(formats.read(str(data / "lumbar")))[0]
     package = load_package(model)
 
-    def evaluated(seen: ExamHashes | None, **origin: Any) -> tuple[dict[str, Any], str]:
+    def evaluated(seen: ExamHashes | None, *more: Any, **origin: Any) -> tuple[dict[str, Any], str]:
         package.manifest.training.clear()
         package.manifest.training.update({**({} if seen is None else {"exams_seen": seen.to_json()}), **origin})
         monkeypatch.setattr(model_commands, "load_package", lambda _: package)
-        words = ["--model", model, "--data", data / "lumbar", "--json", "--report", data / "r", "--bootstrap", 0]
-        assert run(monkeypatch, "evaluate", *words) == 0
+        assert run(monkeypatch, "evaluate", "--model", model, "--data", data / "lumbar", "--json", *more) == 0
         printed = capsys.readouterr()
         return json.loads(printed.out)["overlap"], " ".join(printed.err.split())
 
     own, same = hashes_of(first), ExamHashes(frozenset(), hashes_of(second).pixels)
-    overlap, said = evaluated(ExamHashes(own.studies, frozenset()))
+    report = ["--report", data / "r", "--bootstrap", 0]
+    overlap, said = evaluated(ExamHashes(own.studies, frozenset()), *report)
     assert overlap == {"same_study_uid": [first.exam_id], "same_pixels": [], "not_known": []}
     assert "warning: 1 of these exams were in the training data (same StudyInstanceUID)" in said
     assert "figures mean nothing: lumbar/study1" in (data / "r" / "evaluation.html").read_text()
