@@ -136,7 +136,10 @@ def test_check__model_and_database_are_listed_together(
     ("scheme", "says"),
     [
         ("postgresql+psycopg", f'psycopg is not installed: {sys.executable} -m pip install "psycopg[binary]>=3.1"'),
-        ("postgresql+psycopg2", "psycopg2 is not installed: write postgresql+psycopg:// at the beginning of database_url"),
+        (
+            "postgresql+psycopg2",
+            "psycopg2 is not installed: write postgresql+psycopg:// at the beginning of database_url",
+        ),
     ],
 )
 def test_check__a_missing_driver_of_the_database_names_the_command(

@@ -297,6 +297,7 @@ def test_uids_that_are_no_names(listener: Listener, uid: str) -> None:
     allowed = {
         "instances",
         "quarantine",
+        "quarantine-notes",
         "spool",
         "results",
         "node.db",
