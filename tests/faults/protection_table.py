@@ -31,9 +31,6 @@ def _of(row: int, name: str, *patches: tuple[str, str, str]) -> Protection:
     return Protection(row, name, tuple(Patch(*patch) for patch in patches))
 
 
-_SYSTEM_HTTP_SESSION = "dicom_node/system/http_session.py"
-_DELIVERY_STOW_SENDER = "dicom_node/delivery/stow_sender.py"
-_RESULTS_DIAGNOSTIC_REPORT = "dicom_node/results/diagnostic_report.py"
 _ANALYSIS_ANALYSE = "dicom_node/analysis/analyse.py"
 _ALERTS_CAUSES = "dicom_node/alerts/causes.py"
 _ANALYSIS_COMPLETION = "dicom_node/analysis/completion.py"
@@ -1277,62 +1274,6 @@ PROTECTIONS: tuple[Protection, ...] = (
         90,
         "what claims to be our result is counted",
         (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
-    ),
-    _of(
-        101,
-        "redirections are not followed",
-        (_SYSTEM_HTTP_SESSION, 'named |= {"allow_redirects": False, ', 'named |= {"allow_redirects": True, '),
-        (_SYSTEM_HTTP_SESSION, "def get_redirect_target(", "def _get_redirect_target("),
-        (_SYSTEM_HTTP_SESSION, 'if origin_of(request.url or "") != self._origin:', "if False:"),
-    ),
-    _of(
-        101,
-        "a request goes to one origin",
-        (_SYSTEM_HTTP_SESSION, 'if origin_of(request.url or "") != self._origin:', "if False:"),
-    ),
-    _of(
-        101,
-        "nothing of the environment counts",
-        (_SYSTEM_HTTP_SESSION, "self.trust_env = False", "self.trust_env = True"),
-    ),
-    _of(
-        101,
-        "no authorities but those of the settings",
-        (_SYSTEM_HTTP_SESSION, "def cert_verify(", "def _cert_verify("),
-    ),
-    _of(
-        102,
-        "the size of an answer",
-        (_SYSTEM_HTTP_SESSION, "if len(body) > self._most_bytes:", "if False:"),
-    ),
-    _of(
-        102,
-        "the time of an answer",
-        (_SYSTEM_HTTP_SESSION, "if time.monotonic() > deadline:", "if False:"),
-    ),
-    _of(
-        102,
-        "no compressed answers",
-        (
-            _SYSTEM_HTTP_SESSION,
-            'if response.headers.get("Content-Encoding", "identity").lower() != "identity":',
-            "if False:",
-        ),
-    ),
-    _of(103, "a failure counts", (_DELIVERY_STOW_SENDER, "if sop_instance_uid in answer.failed:", "if False:")),
-    _of(
-        103,
-        "what nobody named must be proven",
-        (_DELIVERY_STOW_SENDER, 'does not name the object", was_there=True)', 'does not name the object")'),
-    ),
-    _of(
-        104,
-        "conditional create",
-        (
-            _RESULTS_DIAGNOSTIC_REPORT,
-            "f\"identifier={identifier['system']}|{own}\"",
-            "f\"identifier={identifier['system']}|{uuid.uuid4()}\"",
-        ),
     ),
 )
 

@@ -38,9 +38,6 @@ _TRACES = "unit/upkeep/test_traces.py::test_"
 _SAME = "unit/analysis/test_same_study.py::test_"
 _STRANGERS = "faults/test_strangers.py::test_"
 _WEB = "faults/test_web_strangers.py::test_"
-_HTTP = "unit/system/test_http_session.py::test_"
-_STOW = "unit/delivery/test_stow_sender.py::test_"
-_FHIR = "unit/delivery/test_fhir_sender.py::test_"
 _TALLY = "unit/receiving/test_tally.py::test_"
 _CROWD = "unit/system/test_crowd.py::test_"
 _LOST = "faults/test_lost_database.py::test_"
@@ -757,50 +754,6 @@ ROWS: tuple[Row, ...] = (
             f"{_LIMITS}quarantine__is_full_one_day_and_keeps_what_it_has",
             f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
         ),
-    ),
-    Row(
-        101,
-        "a web destination that redirects, or shows a certificate of a stranger",
-        "nothing and no token goes elsewhere; tried again, alert",
-        (
-            f"{_HTTP}redirection__is_an_answer_and_the_token_goes_nowhere_else",
-            f"{_HTTP}another_origin__gets_nothing",
-            f"{_HTTP}environment__has_no_say",
-            f"{_HTTP}tls__trusts_the_given_authority_alone_and_shows_our_certificate",
-            f"{_HTTP}tls__adds_no_authorities_of_the_library",
-            "integration/test_orthanc_dicomweb.py::test_tls__only_whom_the_authority_knows_and_only_with_our_certificate",
-        ),
-    ),
-    Row(
-        102,
-        "an answer of a web destination that has no end, is compressed, or breaks off",
-        "given up at a size and a time; tried again",
-        (
-            f"{_HTTP}answer__that_is_too_large_is_not_read",
-            f"{_HTTP}answer__that_is_compressed_is_not_read",
-            f"{_HTTP}answer__that_breaks_off_is_none",
-            f"{_HTTP}answer__that_trickles_has_an_end",
-            f"{_HTTP}silence__has_a_time_out",
-            f"{_STOW}an_answer_that_breaks_off__is_none",
-        ),
-    ),
-    Row(
-        103,
-        "STOW-RS: a part of a study refused, a success that names nothing, an archive killed in the middle",
-        "each object by its own reason; looked for where nobody named it; sent again",
-        (
-            f"{_STOW}judge__by_the_reasons_of_the_object",
-            f"{_STOW}partial_failure__each_object_goes_its_own_way",
-            f"{_STOW}a_status_without_a_module__is_proven_even_if_nobody_asked",
-            f"{_STOW}a_server_that_lets_nothing_through__is_tried_again_with_an_alert",
-            "integration/test_orthanc_dicomweb.py::test_killed__in_the_middle_of_a_study_then_everything_arrives_once",
-        ),
-    ),
-    Row(
-        104,
-        "a FHIR server that took a report and could not say so",
-        "no second report",
-        (f"{_FHIR}retry__makes_no_second_report",),
     ),
 )
 
