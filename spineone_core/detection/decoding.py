@@ -106,12 +106,21 @@ def _chain_of_maps(
     scores = {
         s: hough_scores(m.probability[0, :located], _first(m.offsets), decoding.radius_px) for s, m in averaged.items()
     }
+    if not decoding.plausible:
+        # Where every point counts, those in the padding must not take a place. The detector refuses an exam with such a point.
+        scores = {s: score[:, : exam.grid.rows, : exam.grid.columns].contiguous() for s, score in scores.items()}
     if network.config.heatmap == "ocpc":
         return choose_chain(_candidates(scores, spacing, decoding), spacing, decoding)
     levels = {}
     for s, m in averaged.items():
         classes = None if network.config.two_stage else m.probability[0, located:]
-        levels[s] = find_levels(scores[s], classes, window=decoding.window_mm / spacing, radius=decoding.radius_px)
+        levels[s] = find_levels(
+            scores[s],
+            classes,
+            window=decoding.window_mm / spacing,
+            radius=decoding.radius_px,
+            minimum=decoding.minimum_score,
+        )
     ten = [levels[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
     if isinstance(network, TwoStage):
         ten = classify_crops(network, exam, ten, spacing, device)
@@ -141,10 +150,11 @@ def _candidates(
 def classify_crops(
     network: TwoStage, exam: Prepared, ten: Sequence[Candidate], spacing_mm: float, device: torch.device
 ) -> list[Candidate]:
-    """The second stage: P(degenerative) of each keypoint from its crop, averaged over the fused stacks."""
+    """The second stage: P(degenerative) of each keypoint that was found, from its crop, averaged over the fused stacks."""
     images = torch.from_numpy(exam.images).to(device)
-    points = torch.tensor([[(c.x, c.y) for c in ten]], device=device).expand(len(images), -1, -1)
+    places = [(0.0, 0.0) if c.is_absent else (c.x, c.y) for c in ten]
+    points = torch.tensor([places], device=device).expand(len(images), -1, -1)
     probability = network.classify(images, points, spacing_mm).float().softmax(dim=-1)[..., 1].mean(dim=0)
     if not torch.isfinite(probability).all():
         raise NotAnalysable(Reason.INVALID_OUTPUT, "the classifier's output is not finite")
-    return [replace(c, probability=p) for c, p in zip(ten, probability.tolist(), strict=True)]
+    return [c if c.is_absent else replace(c, probability=p) for c, p in zip(ten, probability.tolist(), strict=True)]

@@ -90,6 +90,15 @@ class Candidate:
     score: float
     probability: float
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether this stands for a keypoint that was not found."""
+        return math.isnan(self.x)
+
+
+# Stands for a keypoint that was not found, where the others count all the same.
+ABSENT = Candidate(math.nan, math.nan, 0.0, 0.5)
+
 
 def find_candidates(
     scores: Tensor, *, suppression: float, window: float, minimum: float = 0.05, limit: int = 12, merge: str = "sum"
@@ -163,8 +172,12 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
     )
 
 
-def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius: float) -> list[Candidate]:
+def find_levels(
+    scores: Tensor, classes: Tensor | None, *, window: float, radius: float, minimum: float = 0.05
+) -> list[Candidate]:
     """The keypoint of each level, for networks that have a map for every level (reading 15).
+
+    A level to which nothing votes, or whose score is under ``minimum``, is ``ABSENT``: the same bounds as for `find_candidates`.
 
     Parameters
     ----------
@@ -177,9 +190,13 @@ def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius
     """
     found = []
     for score in scores:
-        peak = int(_smooth(score, window).argmax())
+        smooth = _smooth(score, window)
+        peak = int(smooth.argmax())
         row, column = divmod(peak, score.shape[1])
         candidate = _refine(score[None].numpy(), column, row, window)
+        if float(smooth[row, column]) <= minimum / 2 or candidate.score < minimum:
+            found.append(ABSENT)
+            continue
         probability = 0.5 if classes is None else _class_share(classes, candidate, radius)
         found.append(replace(candidate, probability=probability))
     return found

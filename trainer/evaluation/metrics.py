@@ -25,15 +25,23 @@ def annotated_rows(outcome: Outcome, structure: Structure | None = None) -> list
     return [row for row in _rows(structure) if np.isfinite(outcome.truth[row]).all()]
 
 
+def offered_rows(outcome: Outcome, structure: Structure | None = None) -> list[int]:
+    """Rows in reading order that have a predicted point: none of a refused exam, not those that were not found."""
+    found = outcome.predicted
+    return [] if found is None else [row for row in _rows(structure) if np.isfinite(found[row]).all()]
+
+
 def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -> FloatArray:
-    """The level-strict distance of every annotated keypoint in mm; infinite if the exam was refused."""
+    """The level-strict distance of every annotated keypoint in mm; infinite where it was not found or the exam was refused."""
     parts = []
     for outcome in outcomes:
         rows = annotated_rows(outcome, structure)
         found = outcome.predicted
-        parts.append(
-            np.full(len(rows), np.inf) if found is None else np.linalg.norm(found[rows] - outcome.truth[rows], axis=1)
-        )
+        if found is None:
+            parts.append(np.full(len(rows), np.inf))
+        else:
+            distances = np.linalg.norm(found[rows] - outcome.truth[rows], axis=1)
+            parts.append(np.where(np.isnan(distances), np.inf, distances))
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -52,10 +60,10 @@ def levels_by_nearest(outcomes: Sequence[Outcome], structure: Structure | None =
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
             rows = annotated_rows(outcome, s)
+            offered = offered_rows(outcome, s)
             total += len(rows)
-            if outcome.predicted is None or not rows:
+            if outcome.predicted is None or not rows or not offered:
                 continue
-            offered = _rows(s)
             distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
             right += sum(offered[n] == row for n, row in zip(distances.argmin(axis=1), rows, strict=True))
     return right / total if total else 0.0
@@ -76,7 +84,9 @@ def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list
     """Pairs (truth row, predicted row) within the distance, one to one, with the least total distance (reading 19)."""
     if outcome.predicted is None:
         return []
-    rows, offered = annotated_rows(outcome, structure), _rows(structure)
+    rows, offered = annotated_rows(outcome, structure), offered_rows(outcome, structure)
+    if not rows or not offered:
+        return []
     distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
     cost = np.where(distances <= distance_mm, distances, 1e6)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
@@ -147,12 +157,11 @@ def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     """Outputs that hit no keypoint, by their class: the false positives of reading 3, which Section IV-B does not count."""
     counts = dict.fromkeys(Grade, 0)
     for outcome in outcomes:
-        if outcome.predicted is None:
-            continue
         used = {predicted for _, predicted in _matches(outcome, structure, HIT_MM)}
+        offered = offered_rows(outcome, structure)
         # An output at a level that is not annotated may well be right.
         for row in annotated_rows(outcome, structure):
-            if row not in used:
+            if row in offered and row not in used:
                 counts[said_class(outcome, row)] += 1
     return counts
 

@@ -24,7 +24,8 @@ class Outcome:
     """Truth and prediction of one exam.
 
     ``truth`` and ``predicted`` (10, 2) are column and row in mm, in reading order. ``truth`` is NaN at a level that is not
-    annotated, which no figure counts; ``predicted`` is None where the detector refused. ``grades`` are None where unknown.
+    annotated, which no figure counts. ``predicted`` is None where the detector refused, and NaN at a level that was not found
+    where nothing is refused. ``grades`` are None where unknown.
     ``probabilities`` (10,) are those of degenerative, ``confidences`` (10,) those of localisation, None where not kept.
     ``refusal`` is the coded reason of a refusal.
     """
@@ -47,16 +48,12 @@ def outcomes_of(
     domain: DomainNetwork | None = None,
     *,
     grading: Grading | None = None,
-    keep_outside: bool = False,
 ) -> list[Outcome]:
     """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
 
-    ``grading`` and ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    ``grading`` as in `spineone_core.detection.keypoints.find_keypoints`.
     """
-    return [
-        outcome_of(network, manifest, exam, device, domain, grading=grading, keep_outside=keep_outside)
-        for exam in exams
-    ]
+    return [outcome_of(network, manifest, exam, device, domain, grading=grading) for exam in exams]
 
 
 def outcome_of(
@@ -67,13 +64,10 @@ def outcome_of(
     domain: DomainNetwork | None = None,
     *,
     grading: Grading | None = None,
-    keep_outside: bool = False,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
     truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    (found,) = find_keypoints(
-        [exam.volume], network, manifest, device, domain=domain, grading=grading, keep_outside=keep_outside
-    )
+    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, grading=grading)
     if isinstance(found, Refusal):
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
     return Outcome(
