@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row: its label cells, its figures, and why something is missing."""
+    """A row: its label cells, its figures, and why something is missing or left out."""
 
     labels: tuple[str, ...]
     figures: tuple[Figure, ...]

@@ -16,7 +16,8 @@ from trainer.training.run_folder import TrainingError
 from trainer.volumes.evaluation import CHALLENGE_MM
 
 COUNTING = (
-    "Macro means of the normal and the degenerative class; a hit lies within 6 mm, level-free; of the hits those of the wrong"
+    "Macro means of the normal and the degenerative class, as far as they occur in the test exams; a hit lies within 6 mm,"
+    " level-free; of the hits those of the wrong"
     " class are false positives, missed keypoints are false negatives (Section IV-B)."
     " One rule for every row: of each structure up to five points inside the picture are named, a keypoint that no pixel votes"
     " for is absent and counts as missed, and nothing is refused. Intervals: 95 %, bootstrap by patient."
@@ -125,10 +126,12 @@ def table5(trainings: Trainings, only: str = "") -> Item:
 def six_line(trainings: Trainings, row: Row, labels: tuple[str, ...], printed: Sequence[float]) -> Line:
     """The six figures of a row, or why there are none."""
     try:
-        measured = scores.six_scores(trainings.outcomes(row))
+        outcomes = trainings.outcomes(row)
     except TrainingError as error:
         return Line(labels, tuple(Figure(figure, None) for figure in printed), str(error))
-    return Line(labels, tuple(Figure(a, b) for a, b in zip(printed, measured, strict=True)))
+    measured = scores.six_scores(outcomes)
+    said = "; ".join(filter(None, [scores.remarks(outcomes), scores.dropped_draws(measured)]))
+    return Line(labels, tuple(Figure(a, b) for a, b in zip(printed, measured, strict=True)), said)
 
 
 def _marks(*marks: bool) -> tuple[str, ...]:
