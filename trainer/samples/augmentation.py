@@ -26,12 +26,12 @@ OUT_OF_VIEW = -1e4
 class Picture:
     """One annotated stack, oriented as the network sees it.
 
-    ``images`` (slices, H, W) is uint8 with pixels of ``spacing_mm``. ``points`` (10, 2) are column and row in reading
+    ``images`` (slices, H, W) are normalised, with pixels of ``spacing_mm``. ``points`` (10, 2) are column and row in reading
     order, NaN where a level is not annotated; ``grades`` are their classes. ``upper_disc`` (0 or 1, 2) is T12-L1 where it
     is annotated (reading 18).
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.float16]
     spacing_mm: float
     points: FloatArray
     grades: tuple[Grade | None, ...]
@@ -111,8 +111,10 @@ def augment(
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, z-scored, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
+    """A random crop at ``spacing_mm``, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
 
+    Outside the picture it has the darkest value, as padding has at work. Its grey values are those of the normalised picture;
+    where ``config`` changes them, what the crop shows of the picture is normalised again.
     ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it counts as background (reading 18).
     """
     if config.mirrored and rng.random() < config.mirrored:
@@ -120,11 +122,13 @@ def augment(
     if config.canvas:
         picture = centre_cut(picture, config.canvas * spacing_mm)
     matrix = _random_affine(picture, spacing_mm, config, rng)
-    images = _warp(picture, matrix, config, rng)
+    images, inside = _warp(picture, matrix, config, rng)
     inverse = np.linalg.inv(matrix[:, :2])
     points = (picture.points - matrix[:, 2]) @ inverse.T
     above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
-    images = change_appearance(images, points[np.isfinite(points).all(axis=1)], spacing_mm, config, rng)
+    if config.changes_grey_values:
+        known = points[np.isfinite(points).all(axis=1)]
+        images = change_appearance(_from_zero_to_one(images, picture), known, spacing_mm, config, rng, inside)
     # Without the lowest disc nobody can count, so no level of such a crop has a name. The paper does not do this.
     nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
     drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
@@ -205,18 +209,27 @@ def _anywhere(picture: Picture, canvas: float, crop: FloatArray, rng: np.random.
     return np.array([(width - 1) / 2, (height - 1) / 2]) + rng.uniform(-room, room)
 
 
+def _from_zero_to_one(images: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
+    low, high = float(picture.images.min()), float(picture.images.max())
+    return (images - low) / max(high - low, 1e-6)
+
+
 def _warp(
     picture: Picture, matrix: FloatArray, config: AugmentationConfig, rng: np.random.Generator
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The crop, and (H, W) what of it lies in the picture."""
     height, width = config.size
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     sigma = np.hypot(0.45 * max(0.0, scale - 1), abs(rng.normal(0, config.blur)) * scale * 0.6 if config.blur else 0.0)
-    pixels = picture.images.astype(np.float32) / 255
+    pixels = picture.images.astype(np.float32)
+    darkest = float(pixels.min())
     if sigma > 0.3:
         pixels = ndimage.gaussian_filter(pixels, float(sigma), axes=(1, 2), truncate=2.5, mode="nearest")
     rows, columns = pixels.shape[-2:]
     u, v = np.meshgrid(np.arange(width), np.arange(height))
     source = np.stack([u, v], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
     grid = torch.from_numpy(((source + 0.5) * 2 / [columns, rows] - 1).astype(np.float32))[None]
-    images = torch.from_numpy(pixels)[None]
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
+    images = torch.from_numpy(pixels - darkest)[None]
+    warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
+    inside = ((source >= -0.5) & (source <= np.array([columns, rows]) - 0.5)).all(axis=-1)
+    return warped + np.float32(darkest), inside
