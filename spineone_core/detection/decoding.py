@@ -17,6 +17,7 @@ from spineone_core.detection.preprocessing import Prepared
 from spineone_core.detection.views import InferenceOptions, Maps, average, batches, views_of_exams
 from spineone_core.detection.voting import Candidate, find_candidates, find_levels, hough_scores
 from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.network.config import CLASS_HEATMAPS
 from spineone_core.network.spineone import SpineOne
 from spineone_core.network.two_stage import TwoStage
 
@@ -102,18 +103,19 @@ def _chain_of_maps(
 ) -> Chain:
     spacing, decoding = manifest.preprocessing.spacing_mm, manifest.decoding
     averaged = {s: average(m) for s, m in maps.items()}
-    located = network.config.located_channels
+    located = {s: network.config.located_channels(s) for s in averaged}
     scores = {
-        s: hough_scores(m.probability[0, :located], _first(m.offsets), decoding.radius_px) for s, m in averaged.items()
+        s: hough_scores(m.probability[0, : located[s]], _first(m.offsets), decoding.radius_px)
+        for s, m in averaged.items()
     }
     if not decoding.plausible:
         # Where every point counts, those in the padding must not take a place. The detector refuses an exam with such a point.
         scores = {s: score[:, : exam.grid.rows, : exam.grid.columns].contiguous() for s, score in scores.items()}
-    if network.config.heatmap == "ocpc":
+    if network.config.heatmap in CLASS_HEATMAPS:
         return choose_chain(_candidates(scores, spacing, decoding), spacing, decoding)
     levels = {}
     for s, m in averaged.items():
-        classes = None if network.config.two_stage else m.probability[0, located:]
+        classes = None if network.config.two_stage else m.probability[0, located[s] :]
         levels[s] = find_levels(
             scores[s],
             classes,
@@ -157,4 +159,7 @@ def classify_crops(
     probability = network.classify(images, points, spacing_mm).float().softmax(dim=-1)[..., 1].mean(dim=0)
     if not torch.isfinite(probability).all():
         raise NotAnalysable(Reason.INVALID_OUTPUT, "the classifier's output is not finite")
-    return [c if c.is_absent else replace(c, probability=p) for c, p in zip(ten, probability.tolist(), strict=True)]
+    return [
+        c if c.is_absent else replace(c, probability=p, category=int(p >= 0.5))
+        for c, p in zip(ten, probability.tolist(), strict=True)
+    ]

@@ -83,12 +83,14 @@ class Candidate:
     """A peak of the Hough score: column and row in network pixels, the score of both classes together, P(degenerative).
 
     The score is about 1 for a keypoint that is found as it was taught, and more where further pixels vote for it too.
+    ``category`` is the class channel with the most votes.
     """
 
     x: float
     y: float
     score: float
     probability: float
+    category: int = 0
 
     @property
     def is_absent(self) -> bool:
@@ -111,7 +113,7 @@ def find_candidates(
     Parameters
     ----------
     scores
-        (2, H, W) Hough scores.
+        (C, H, W) Hough scores, of which channel 0 is that of normal.
     suppression, window
         In pixels.
     minimum
@@ -119,7 +121,7 @@ def find_candidates(
     limit
         The largest number of candidates.
     merge
-        How the scores of two classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
+        How the scores of the classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
         alone is weak; ``max`` is reading 16.
     """
     if merge not in MERGES:
@@ -163,12 +165,14 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
     inside = (x - column) ** 2 + (y - row) ** 2 <= window**2
     weight = patch.sum(axis=0) * inside
     total = max(float(weight.sum()), 1e-12)
-    degenerative = float(patch[-1][inside].sum())
+    by_class = patch[:, inside].sum(axis=1)
+    degenerative = float(by_class[1:].sum())
     return Candidate(
         x=float((x * weight).sum() / total),
         y=float((y * weight).sum() / total),
         score=total,
         probability=min(1.0, max(0.0, degenerative / total)),
+        category=int(by_class.argmax()),
     )
 
 
@@ -198,7 +202,7 @@ def find_levels(
             found.append(ABSENT)
             continue
         probability = 0.5 if classes is None else _class_share(classes, candidate, radius)
-        found.append(replace(candidate, probability=probability))
+        found.append(replace(candidate, probability=probability, category=int(probability >= 0.5)))
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.network.config import NetworkConfig
+from spineone_core.network.config import CATEGORIES, NetworkConfig
 from spineone_core.network.spineone import BranchOutput, SpineOne
 from spineone_core.network.two_stage import TwoStage
 from trainer.samples.augmentation import OUT_OF_VIEW
@@ -46,7 +46,11 @@ class Oracle(SpineOne):
             rows = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
             grades = [GRADES[i] for i in rows]
             size = (images.shape[-2], images.shape[-1])
-            targets = draw_targets(points[rows], grades, size, RADIUS, heatmap=self.config.heatmap)
+            kinds = [int(grade is Grade.DEGENERATIVE) for grade in grades], CATEGORIES[structure]
+            categories = kinds if self.config.heatmap == "categories" else None
+            targets = draw_targets(
+                points[rows], grades, size, RADIUS, heatmap=self.config.heatmap, categories=categories
+            )
             logits = torch.from_numpy(targets.heatmap) * 20 - 10
             repeat = (len(images), 1, 1, 1)
             outputs[structure] = BranchOutput(logits.repeat(repeat), torch.from_numpy(targets.offsets).repeat(repeat))

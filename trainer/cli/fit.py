@@ -14,6 +14,7 @@ from spineone_core.detection.model_package import load_package
 from spineone_core.phantom.config import PhantomConfig
 from trainer.cli.arguments import (
     EVALUATION_SEED,
+    AnnotationsOption,
     DataOption,
     DeviceOption,
     SplitsOption,
@@ -40,6 +41,7 @@ from trainer.volumes.task import VolumeTask
 def fit(
     out: Annotated[Path, typer.Option(help="run folder")],
     data: DataOption = [],  # noqa: B006
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, paper/ROW or stable/ROW")] = "shipped",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
@@ -75,7 +77,7 @@ def fit(
     if isinstance(chosen, VolumeRecipe):
         task = volume_task(chosen, data, phantom_count)
     else:
-        task = keypoint_task(chosen, data, splits, phantom_count, phantom_slices)
+        task = keypoint_task(chosen, data, splits, phantom_count, phantom_slices, annotations)
     run = Run(task, out, seed=seed, options=options)
     if init is not None:
         run.begin_with(load_package(init).network)
@@ -91,14 +93,19 @@ def volume_task(recipe: VolumeRecipe, data: list[str], phantom_count: int) -> Vo
 
 
 def keypoint_task(
-    chosen: Recipe, data: list[str], splits: Path | None, phantom_count: int, phantom_slices: int
+    chosen: Recipe,
+    data: list[str],
+    splits: Path | None,
+    phantom_count: int,
+    phantom_slices: int,
+    annotations: Path | None = None,
 ) -> KeypointTask:
     """The training exams of MRI data sets, and phantoms. Phantoms also validate if there is no exam for that."""
     part_of, reach = read_splits(splits) if splits else None, chosen.slice_reach_mm
     real: list[list[Picture]] = []
     validation: list[Exam] = []
     # Only the pictures of a training exam stay in memory. Without a split file, all exams both train and validate.
-    for exam in with_centroids(stream_exams(data)):
+    for exam in with_centroids(stream_exams(data, annotations=annotations)):
         if part_of is None or select([exam], part_of, "train"):
             real.append(pictures_of(exam, chosen.preprocessing, reach))
         if part_of is None or select([exam], part_of, "validation"):

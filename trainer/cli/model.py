@@ -20,6 +20,7 @@ from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package, save_package
 from trainer.cli.arguments import (
     EVALUATION_SEED,
+    AnnotationsOption,
     DataOption,
     DeviceOption,
     SplitsOption,
@@ -48,6 +49,7 @@ from trainer.volumes.scans import read_scans
 def evaluate(
     model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
     data: DataOption = [],  # noqa: B006
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "test",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to evaluate on as well")] = 0,
@@ -65,7 +67,7 @@ def evaluate(
     check_bootstrap(bootstrap)
     package, where = load_package(model), choose_device(device)
     evaluation = evaluate_package(
-        package, exams_and_phantoms(data, splits, part, phantom_count), where, part if splits else "all"
+        package, exams_and_phantoms(data, splits, part, phantom_count, annotations), where, part if splits else "all"
     )
     if report is not None:
         evaluation.write(report, bootstrap, [f"Model digest {package.identity.digest}."])
@@ -129,6 +131,7 @@ def calibrate(
     model: Annotated[str, typer.Option(help="model package folder")],
     out: Annotated[Path, typer.Option(help="folder of the calibrated package")],
     data: DataOption,
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "calibration",
     method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "temperature",
@@ -144,7 +147,7 @@ def calibrate(
     # What the grading networks say beside the class keeps its calibration.
     kept = {k: c for k, c in package.manifest.calibration.items() if k not in [s.value for s in Structure]}
     raw = replace(package.manifest, calibration=kept)
-    exams = list(with_centroids(stream_exams(data, splits, part)))
+    exams = list(with_centroids(stream_exams(data, splits, part, annotations)))
     grading = {structure: ensemble.to(where) for structure, ensemble in package.grading.items()}
     outcomes = outcomes_of(place_network(package.network, where), raw, exams, where, grading=grading)
     found: dict[str, Calibration] = {}

@@ -76,12 +76,12 @@ def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Str
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
             total += len(annotated_rows(outcome, s))
-            hits += len(_matches(outcome, s, distance_mm))
+            hits += len(matches(outcome, s, distance_mm))
     return hits / total if total else 0.0
 
 
 @lru_cache(maxsize=1 << 16)
-def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
+def matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
     """Pairs (truth row, predicted row) within the distance, one to one, with the least total distance (reading 19)."""
     if outcome.predicted is None:
         return []
@@ -123,7 +123,7 @@ def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     """The paper's counts: a hit of the right class is TP, of the wrong class FP of the predicted one, a miss FN (reading 4)."""
     counts = {grade: [0, 0, 0] for grade in Grade}
     for outcome in outcomes:
-        matched = dict(_matches(outcome, structure, HIT_MM))
+        matched = dict(matches(outcome, structure, HIT_MM))
         for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is None:
@@ -162,7 +162,7 @@ def class_log_loss(outcomes: Sequence[Outcome]) -> float:
     given = []
     for outcome in outcomes:
         for structure in Structure:
-            matched = dict(_matches(outcome, structure, HIT_MM))
+            matched = dict(matches(outcome, structure, HIT_MM))
             for row in annotated_rows(outcome, structure):
                 if outcome.grades[row] is not None:
                     given.append(_probability_of_truth(outcome, row, matched.get(row)))
@@ -186,7 +186,7 @@ def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, 
     """True class -> how many were called ``normal`` or ``degenerative``, or ``missed`` (beyond 6 mm or refused); reading 2."""
     table = {grade: dict.fromkeys((*(g.value for g in Grade), "missed"), 0) for grade in Grade}
     for outcome in outcomes:
-        matched = dict(_matches(outcome, structure, HIT_MM))
+        matched = dict(matches(outcome, structure, HIT_MM))
         for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is not None:
@@ -198,7 +198,7 @@ def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     """Outputs that hit no keypoint, by their class: the false positives of reading 3, which Section IV-B does not count."""
     counts = dict.fromkeys(Grade, 0)
     for outcome in outcomes:
-        used = {predicted for _, predicted in _matches(outcome, structure, HIT_MM)}
+        used = {predicted for _, predicted in matches(outcome, structure, HIT_MM)}
         offered = offered_rows(outcome, structure)
         # An output at a level that is not annotated may well be right.
         for row in annotated_rows(outcome, structure):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from spineone_core.anatomy import Grade
+from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.arrays import FloatArray
 from spineone_core.detection.grading import Grading
 from spineone_core.detection.keypoints import Refusal, find_keypoints
@@ -16,6 +17,7 @@ from spineone_core.detection.model_package import Manifest
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
+from trainer.datasets.categories import Categories, categories_of
 from trainer.datasets.exam import Exam
 
 
@@ -27,7 +29,8 @@ class Outcome:
     annotated, which no figure counts. ``predicted`` is None where the detector refused, and NaN at a level that was not found
     where nothing is refused. ``grades`` are None where unknown.
     ``probabilities`` (10,) are those of degenerative, ``confidences`` (10,) those of localisation, None where not kept.
-    ``refusal`` is the coded reason of a refusal.
+    ``refusal`` is the coded reason of a refusal. ``true_categories`` are as in `trainer.datasets.categories`, ``categories``
+    (10,) the channels that were said, None where not kept.
     """
 
     exam_id: str
@@ -38,6 +41,8 @@ class Outcome:
     probabilities: FloatArray | None
     confidences: FloatArray | None = None
     refusal: str = ""
+    true_categories: Categories = (None,) * len(READING_ORDER)
+    categories: NDArray[np.intp] | None = None
 
 
 def outcomes_of(
@@ -66,10 +71,11 @@ def outcome_of(
     grading: Grading | None = None,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses."""
-    truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
+    truth, grades, true = in_plane_mm(exam.volume, exam.point_array), exam.grade_row, categories_of(exam)
     (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, grading=grading)
     if isinstance(found, Refusal):
-        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
+        reason = found.error.reason.value
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=reason, true_categories=true)
     return Outcome(
         exam.exam_id,
         exam.patient,
@@ -78,6 +84,8 @@ def outcome_of(
         in_plane_mm(exam.volume, np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])),
         np.array([keypoint.probability for keypoint in found.keypoints]),
         np.array([keypoint.confidence for keypoint in found.keypoints]),
+        true_categories=true,
+        categories=np.array([candidate.category for candidate in found.chain.candidates]),
     )
 
 

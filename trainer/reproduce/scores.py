@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
+from trainer.evaluation.categories import category_counts
 from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
@@ -46,6 +47,12 @@ def six_scores(outcomes: Sequence[Outcome]) -> list[Score]:
 def micro_precision(outcomes: Sequence[Outcome]) -> Score:
     """The score of Table II: TP over all outputs, where those beyond 6 mm count as false (reading 3)."""
     counts = np.array([_micro_counts(outcome) for outcome in outcomes])  # (exams, right, outputs)
+    return score(outcomes, counts, lambda c: _ratio(c[..., 0], c[..., 1]))
+
+
+def category_precision(outcomes: Sequence[Outcome]) -> Score:
+    """The same over the seven categories of the competition."""
+    counts = np.array([category_counts(outcome) for outcome in outcomes], dtype=float)
     return score(outcomes, counts, lambda c: _ratio(c[..., 0], c[..., 1]))
 
 

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.build import build_network
 from spineone_core.network.rows import Row, distinct_rows
 from trainer.evaluation.outcomes import Outcome, outcomes_of
 from trainer.reproduce import outcome_file
@@ -21,7 +23,8 @@ from trainer.reproduce.exams import ExamSet
 from trainer.samples.augmentation import Picture
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
-from trainer.training.recipe import Schedule
+from trainer.training.pretrained import fitting_backbone
+from trainer.training.recipe import Recipe, Schedule
 from trainer.training.run import Run, RunOptions
 from trainer.training.run_folder import TrainingError
 from trainer.training.task import Task
@@ -39,7 +42,8 @@ class Trainings:
     """The trainings of one budget, seed and set of exams, each in a folder of its own below ``folder``.
 
     The name of a folder ends with a digest of everything that decides the training, so that a training is never taken for one
-    with another budget, seed or data.
+    with another budget, seed or data. Each training begins with the first of the ``backbones`` (files of torchvision's weights)
+    that fits its trunk.
     """
 
     exams: ExamSet
@@ -47,6 +51,7 @@ class Trainings:
     seed: int
     folder: Path
     options: RunOptions
+    backbones: tuple[Path, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     _pictures: tuple[PreprocessingConfig, list[list[Picture]]] | None = None
 
@@ -97,26 +102,30 @@ class Trainings:
     def place(self, row: Row) -> Path:
         """The run folder of a row; rows with the same training share it."""
         row = self._canonical(row)
-        return self._place(row.name, self.budget.recipe(row, len(self.exams.training)), self.exams.digest)
+        recipe = self.budget.recipe(row, len(self.exams.training))
+        return self._place(row.name, recipe, self.exams.digest, backbone_of(recipe, self.backbones))
 
     def _canonical(self, row: Row) -> Row:
-        return next(other for other in distinct_rows() if other.digest == row.digest)
+        return next((other for other in distinct_rows() if other.digest == row.digest), row)
 
-    def _place(self, name: str, recipe: Schedule, data: str) -> Path:
-        content = json.dumps({"recipe": recipe.to_json(), "seed": self.seed, "data": data}, sort_keys=True)
+    def _place(self, name: str, recipe: Schedule, data: str, backbone: Path | None = None) -> Path:
+        decides = {"recipe": recipe.to_json(), "seed": self.seed, "data": data}
+        if backbone is not None:
+            decides["backbone"] = hashlib.sha256(backbone.read_bytes()).hexdigest()
+        content = json.dumps(decides, sort_keys=True)
         return self.folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def _train(self, row: Row, place: Path) -> None:
         recipe = self.budget.recipe(row, len(self.exams.training))
         data = TrainingData(self._prepared(recipe.preprocessing), [], self.exams.validation)
-        self._fit(row.name, KeypointTask(recipe, data), place)
+        self._fit(row.name, KeypointTask(recipe, data), place, backbone_of(recipe, self.backbones))
 
-    def _fit(self, name: str, task: Task, place: Path) -> None:
+    def _fit(self, name: str, task: Task, place: Path, backbone: Path | None = None) -> None:
         if name in self.failures:
             raise TrainingError(self.failures[name])
         Console(stderr=True).print(f"training {name} in {place}", highlight=False, soft_wrap=True)
         try:
-            Run(task, place, seed=self.seed, options=self.options).fit(resume=True)
+            Run(task, place, seed=self.seed, options=replace(self.options, backbone=backbone)).fit(resume=True)
         except TrainingError as error:
             self.failures[name] = str(error)
             raise
@@ -126,6 +135,15 @@ class Trainings:
         if self._pictures is None or self._pictures[0] != preprocessing:
             self._pictures = preprocessing, [pictures_of(exam, preprocessing, 0.0) for exam in self.exams.training]
         return self._pictures[1]
+
+
+def backbone_of(recipe: Recipe, backbones: Sequence[Path]) -> Path | None:
+    """The first file whose weights fit the recipe's trunk."""
+    if not backbones:
+        return None
+    with torch.device("meta"):
+        network = build_network(recipe.network)
+    return fitting_backbone(network, backbones)
 
 
 def never_refusing(manifest: Manifest) -> Manifest:

@@ -17,6 +17,7 @@ from spineone_core.detection.preprocessing import (
     stack_indices,
     used_slices,
 )
+from trainer.datasets.categories import categories_of
 from trainer.datasets.exam import Exam
 from trainer.samples.augmentation import Picture
 
@@ -42,7 +43,7 @@ def pictures_of(exam: Exam, preprocessing: PreprocessingConfig, reach_mm: float)
         seen = dict(zip(uses[centre], normalise(np.stack([planes[i] for i in uses[centre]])), strict=True))
         stack = stack_indices(volume, centre, preprocessing.slices, preprocessing.slice_step_mm)
         images = np.stack([seen[i] for i in stack]).astype(np.float16)
-        pictures.append(Picture(images, spacing, points, exam.grade_row, above))
+        pictures.append(Picture(images, spacing, points, exam.grade_row, above, categories_of(exam)))
     return pictures
 
 

@@ -123,7 +123,7 @@ def test_outcome__points_in_the_padding_are_refused_in_both(tiny: ModelPackage) 
     assert outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain).predicted is None
 
 
-@pytest.mark.parametrize("heatmap", ["ocpc", "conventional", "levels"])
+@pytest.mark.parametrize("heatmap", HEATMAPS)
 def test_outcome__padding_names_no_point_where_nothing_is_refused(heatmap: str) -> None:
     rows = 162
     network = oracle(heatmap)
@@ -182,15 +182,15 @@ def test_every_kind_of_row__counts_absent_keypoints_alike(structure: Structure, 
     assert (counted[0]["micro"], counted[0]["refusal"]) == (1.0, "")
 
 
-@pytest.mark.parametrize("heatmap", ["ocpc", "conventional", "levels"])
+@pytest.mark.parametrize("heatmap", HEATMAPS)
 @pytest.mark.parametrize("probability", [0.0, 0.0101, 0.5])
 def test_every_kind_of_row__a_uniform_map_ends_in_no_error(heatmap: str, probability: float) -> None:
     network = oracle(heatmap)
 
     def flat(images: torch.Tensor) -> dict[Structure, BranchOutput]:
         logit = math.log(probability / (1 - probability)) if probability else -20.0
-        shape = (len(images), HEATMAPS[heatmap][0], *images.shape[-2:])
-        return {s: BranchOutput(torch.full(shape, logit), None) for s in Structure}
+        sizes = {s: (len(images), network.config.channels(s), *images.shape[-2:]) for s in Structure}
+        return {s: BranchOutput(torch.full(shape, logit), None) for s, shape in sizes.items()}
 
     network.forward = flat  # type: ignore[method-assign, assignment]
     manifest = manifest_of(network)

@@ -219,7 +219,7 @@ def test_training__sees_the_grey_values_that_the_detector_sees(slices: int, fuse
     assert (shown.mean(), shown.std()) == pytest.approx((0, 1), abs=0.03)
     # Padding is as dark as at work, and counts on neither side.
     assert sample.images[:, 0, 0] == pytest.approx(at_work.images.min(), abs=0.02)
-    assert sample.points == pytest.approx(at_work.grid.to_grid(exam.point_array) + (left, top), abs=1.0)
+    assert sample.points == pytest.approx(at_work.grid.to_grid(exam.point_array) + np.array([left, top]), abs=1.0)
 
 
 def test_training__padding_does_not_change_the_grey_values_of_a_changed_crop() -> None:
@@ -234,6 +234,20 @@ def test_training__padding_does_not_change_the_grey_values_of_a_changed_crop() -
         for c in (small, large)
     ]
     assert means[0] == pytest.approx(means[1], rel=0.3)
+
+
+def test_paper__zoom_is_uniform() -> None:
+    """Half of the pictures of [.7, 1.3] are magnified less than 1; of the logarithm, .58."""
+    picture = Picture(
+        np.ones((1, 700, 700), np.float16), 0.4375, np.array([[100.0 * i, 350.0] for i in range(10)]), (None,) * 10
+    )
+    rng = np.random.default_rng(0)
+    still = replace(PAPER, size=(32, 32), flip=0.0)
+    zooms = [np.diff(augment(picture, 0.4375, 6.0, still, rng).points[:2, 0])[0] / 100 for _ in range(400)]
+    assert np.mean(zooms) == pytest.approx(1.0, abs=0.02)
+    assert (min(zooms), max(zooms)) == pytest.approx((0.7, 1.3), abs=0.02)
+    with pytest.raises(ValueError, match="ratio, factor"):
+        AugmentationConfig(zoom_by="other")
 
 
 def test_centre_cut__keeps_points_on_their_pixels() -> None:
