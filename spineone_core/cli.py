@@ -22,6 +22,7 @@ from spineone_core.findings import Detection
 from spineone_core.imaging.files import files_by_study
 from spineone_core.network.build import build_network, count_parameters
 from spineone_core.network.config import NetworkConfig
+from spineone_core.network.published import PUBLISHED, as_published
 from spineone_core.network.rows import BUILDERS
 from spineone_core.network.two_stage import TwoStage
 from spineone_core.version import add_version_option
@@ -122,11 +123,18 @@ def findings_table(detection: Detection) -> Table:
 
 @app.command()
 def models() -> None:
-    """The sixteen detectors of Table I with parameters, work at 640 x 640 and size of the weights in fp32."""
+    """The sixteen detectors of Table I with parameters, work at 640 x 640 and size of the weights in fp32.
+
+    Below, each trunk as published (three colours, 1000 classes where it classifies) beside the published count.
+    """
     print(f"{'name':<36}{'parameters':>12}{'GFLOP at 640':>14}{'weights':>12}")
     for name, config in BUILDERS.items():
         parameters, gflop = measure(config)
         print(f"{name:<36}{parameters / 1e6:>10.1f} M{gflop:>14.0f}{parameters * 4 / 2**20:>8.0f} MiB")
+    print(f"\n{'trunk':<36}{'parameters':>12}{'published':>12}  where")
+    for name, published in PUBLISHED.items():
+        counted = as_published(name)
+        print(f"{name:<36}{counted / 1e6:>10.2f} M{published.parameters / 1e6:>10.2f} M  {published.where}")
 
 
 def measure(config: NetworkConfig) -> tuple[int, float]:

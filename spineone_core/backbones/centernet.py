@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from spineone_core.backbones.deeplab import conv_bn_relu
@@ -24,13 +25,19 @@ class CenterNet(nn.Module):
         Channels of U at stride 4 (64 in the paper and the original).
     channels
         Channels of the first deconvolution (256 in the original); the second has half as many.
+    bilinear
+        Whether each deconvolution begins as the bilinear interpolation of its channels, instead of at random.
     """
 
-    def __init__(self, trunk: ResNet, *, out_channels: int, channels: int) -> None:
+    def __init__(self, trunk: ResNet, *, out_channels: int, channels: int, bilinear: bool = False) -> None:
         super().__init__()
         self.trunk = trunk
         widths = (trunk.out_channels[3], channels, channels // 2, out_channels)
         self.up = nn.Sequential(*(_up(a, b) for a, b in pairwise(widths)))
+        if bilinear:
+            for module in self.up.modules():
+                if isinstance(module, nn.ConvTranspose2d):
+                    _make_bilinear(module)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n, H, W) -> U (B, out_channels, H/4, W/4)."""
@@ -44,3 +51,12 @@ def _up(in_channels: int, out_channels: int) -> nn.Sequential:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
+
+
+@torch.no_grad()
+def _make_bilinear(layer: nn.ConvTranspose2d) -> None:
+    """Weights with which a 4 x 4 deconvolution of stride 2 enlarges each channel by itself."""
+    steps = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    layer.weight.zero_()
+    for channel in range(layer.weight.shape[0]):
+        layer.weight[channel, channel] = torch.outer(steps, steps)

@@ -54,6 +54,9 @@ class DeepLabV3Plus(nn.Module):
         Channels of ASPP and decoder (256 in the original).
     low_level_channels
         Channels of the reduced stride-4 features (48 in the original).
+    wide_decoder
+        Whether both convolutions of the decoder have ``channels``, as in the original, and a 1 x 1 convolution follows; otherwise
+        the second one gives U.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class DeepLabV3Plus(nn.Module):
         low_level_channels: int = 48,
         rates: Sequence[int] = (6, 12, 18),
         pooling: bool = False,
+        wide_decoder: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -72,8 +76,10 @@ class DeepLabV3Plus(nn.Module):
         self.low_level = conv_bn_relu(trunk.out_channels[0], low_level_channels, 1)
         self.decoder = nn.Sequential(
             conv_bn_relu(channels + low_level_channels, channels, 3),
-            conv_bn_relu(channels, out_channels, 3),
+            conv_bn_relu(channels, channels if wide_decoder else out_channels, 3),
         )
+        if wide_decoder:
+            self.decoder.append(conv_bn_relu(channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n, H, W) -> U (B, out_channels, H/4, W/4)."""

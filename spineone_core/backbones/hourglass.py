@@ -34,22 +34,33 @@ def conv_bn(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -
     )
 
 
-def _residuals(count: int, in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+def _residuals(
+    count: int, in_channels: int, out_channels: int, stride: int = 1, *, change_last: bool = False
+) -> nn.Sequential:
+    """Residual blocks of which the first, or the last, changes the number of channels."""
+    if change_last:
+        before = [Residual(in_channels, in_channels) for _ in range(count - 1)]
+        return nn.Sequential(*before, Residual(in_channels, out_channels, stride))
     first = Residual(in_channels, out_channels, stride)
     return nn.Sequential(first, *(Residual(out_channels, out_channels) for _ in range(count - 1)))
 
 
 class Level(nn.Module):
-    """One level: a branch at its own size, and a branch at half the size that holds the next level."""
+    """One level: a branch at its own size, and a branch at half the size that holds the next level.
 
-    def __init__(self, channels: tuple[int, ...], counts: tuple[int, ...]) -> None:
+    With ``reversed_up``, as in CornerNet's Hourglass-52 and 104, the way up changes channels in its last block.
+    """
+
+    def __init__(self, channels: tuple[int, ...], counts: tuple[int, ...], *, reversed_up: bool = False) -> None:
         super().__init__()
         here, below = channels[:2]
         self.skip = _residuals(counts[0], here, here)
         self.down = _residuals(counts[0], here, below, stride=2)
         deepest = len(channels) == 2
-        self.inner = _residuals(counts[1], below, below) if deepest else Level(channels[1:], counts[1:])
-        self.up = _residuals(counts[0], below, here)
+        self.inner = (
+            _residuals(counts[1], below, below) if deepest else Level(channels[1:], counts[1:], reversed_up=reversed_up)
+        )
+        self.up = _residuals(counts[0], below, here, change_last=reversed_up)
 
     def forward(self, x: Tensor) -> Tensor:
         skip = self.skip(x)
@@ -70,9 +81,13 @@ class Hourglass(nn.Module):
         Channels of U.
     width
         64 is the standard network; all channels scale with it.
+    reversed_up
+        As in `Level`.
     """
 
-    def __init__(self, depth: str, *, in_channels: int, out_channels: int, width: int = 64) -> None:
+    def __init__(
+        self, depth: str, *, in_channels: int, out_channels: int, width: int = 64, reversed_up: bool = False
+    ) -> None:
         super().__init__()
         if depth not in STACKS:
             raise ValueError(f"unknown hourglass {depth!r}; allowed: {', '.join(STACKS)}")
@@ -81,7 +96,7 @@ class Hourglass(nn.Module):
         self.stem = nn.Sequential(
             conv_bn(in_channels, here // 2, 7, 2), nn.ReLU(inplace=True), Residual(here // 2, here, 2)
         )
-        self.levels = nn.ModuleList(Level(channels, COUNTS) for _ in range(stacks))
+        self.levels = nn.ModuleList(Level(channels, COUNTS, reversed_up=reversed_up) for _ in range(stacks))
         self.outs = nn.ModuleList(conv_bn_relu(here, here, 3) for _ in range(stacks))
         self.projects = nn.ModuleList(conv_bn_relu(here, out_channels, 1) for _ in range(stacks))
         # The next hourglass sees the merged input and output of the one before.

@@ -74,10 +74,20 @@ class ResNet(nn.Module):
     width
         Channels of the first stage; 64 is the standard network.
     output_stride
-        32, or 16, where the last stage is dilated by 2 instead (DeepLabv3+).
+        32, or 16, where the last stage is dilated by 2 instead, from its first block on (DeepLabv3+).
+    multi_grid
+        What the dilation of each block of the last stage is multiplied by; the last number counts for all further blocks.
     """
 
-    def __init__(self, depth: str, *, in_channels: int, width: int = 64, output_stride: int = 16) -> None:
+    def __init__(
+        self,
+        depth: str,
+        *,
+        in_channels: int,
+        width: int = 64,
+        output_stride: int = 16,
+        multi_grid: tuple[int, ...] = (1,),
+    ) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"unknown ResNet {depth!r}; allowed: {', '.join(DEPTHS)}")
@@ -88,17 +98,24 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         last_stride, last_dilation = (2, 1) if output_stride == 32 else (1, 2)
-        self.layer1 = self._stage(block, width, counts[0], 1, 1)
-        self.layer2 = self._stage(block, width * 2, counts[1], 2, 1)
-        self.layer3 = self._stage(block, width * 4, counts[2], 2, 1)
-        self.layer4 = self._stage(block, width * 8, counts[3], last_stride, last_dilation)
+        self.layer1 = self._stage(block, width, counts[0], 1, (1,))
+        self.layer2 = self._stage(block, width * 2, counts[1], 2, (1,))
+        self.layer3 = self._stage(block, width * 4, counts[2], 2, (1,))
+        dilations = tuple(last_dilation * factor for factor in multi_grid)
+        self.layer4 = self._stage(block, width * 8, counts[3], last_stride, dilations)
         self.out_channels = tuple(width * factor * block.expansion for factor in (1, 2, 4, 8))
 
     def _stage(
-        self, block: type[BasicBlock] | type[Bottleneck], channels: int, count: int, stride: int, dilation: int
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        channels: int,
+        count: int,
+        stride: int,
+        dilations: tuple[int, ...],
     ) -> nn.Sequential:
         layers: list[nn.Module] = []
         for index in range(count):
+            dilation = dilations[min(index, len(dilations) - 1)]
             layers.append(block(self._in_channels, channels, stride if index == 0 else 1, dilation))
             self._in_channels = channels * block.expansion
         return nn.Sequential(*layers)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.voting import Candidate
+from spineone_core.detection.voting import ABSENT, Candidate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +92,17 @@ def assign_top_five(
 ) -> Chain | None:
     """The paper's way (reading 16): the five strongest of each structure, down the spine; None where they do not alternate."""
     ten = strongest_ten(candidates)
-    return None if ten is None else check_levels(ten, spacing_mm, prior)
+    return None if any(c.is_absent for c in ten) else check_levels(ten, spacing_mm, prior)
 
 
-def strongest_ten(candidates: dict[Structure, list[Candidate]]) -> list[Candidate] | None:
-    """The five strongest of each structure in reading order, sorted down the picture; None where a structure has fewer."""
+def strongest_ten(candidates: dict[Structure, list[Candidate]]) -> list[Candidate]:
+    """The five strongest of each structure in reading order, sorted down the picture.
+
+    Where a structure has fewer, they are named up from the sacrum, as levels are counted, and those above are ``ABSENT``.
+    """
     five = {s: sorted(sorted(found, key=lambda c: -c.score)[:5], key=lambda c: c.y) for s, found in candidates.items()}
-    if any(len(five[landmark.structure]) < 5 for landmark in READING_ORDER):
-        return None
-    return [five[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
+    named = {s: [ABSENT] * (5 - len(found)) + found for s, found in five.items()}
+    return [named[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
 
 
 class _Search:

@@ -17,6 +17,7 @@ from spineone_core.detection.preprocessing import Prepared
 from spineone_core.detection.views import InferenceOptions, Maps, average, batches, views_of_exams
 from spineone_core.detection.voting import Candidate, find_candidates, find_levels, hough_scores
 from spineone_core.findings import NotAnalysable, Reason
+from spineone_core.network.config import CLASS_HEATMAPS
 from spineone_core.network.spineone import SpineOne
 from spineone_core.network.two_stage import TwoStage
 
@@ -102,16 +103,26 @@ def _chain_of_maps(
 ) -> Chain:
     spacing, decoding = manifest.preprocessing.spacing_mm, manifest.decoding
     averaged = {s: average(m) for s, m in maps.items()}
-    located = network.config.located_channels
+    located = {s: network.config.located_channels(s) for s in averaged}
     scores = {
-        s: hough_scores(m.probability[0, :located], _first(m.offsets), decoding.radius_px) for s, m in averaged.items()
+        s: hough_scores(m.probability[0, : located[s]], _first(m.offsets), decoding.radius_px)
+        for s, m in averaged.items()
     }
-    if network.config.heatmap == "ocpc":
+    if not decoding.plausible:
+        # Where every point counts, those in the padding must not take a place. The detector refuses an exam with such a point.
+        scores = {s: score[:, : exam.grid.rows, : exam.grid.columns].contiguous() for s, score in scores.items()}
+    if network.config.heatmap in CLASS_HEATMAPS:
         return choose_chain(_candidates(scores, spacing, decoding), spacing, decoding)
     levels = {}
     for s, m in averaged.items():
-        classes = None if network.config.two_stage else m.probability[0, located:]
-        levels[s] = find_levels(scores[s], classes, window=decoding.window_mm / spacing, radius=decoding.radius_px)
+        classes = None if network.config.two_stage else m.probability[0, located[s] :]
+        levels[s] = find_levels(
+            scores[s],
+            classes,
+            window=decoding.window_mm / spacing,
+            radius=decoding.radius_px,
+            minimum=decoding.minimum_score,
+        )
     ten = [levels[landmark.structure][i // 2] for i, landmark in enumerate(READING_ORDER)]
     if isinstance(network, TwoStage):
         ten = classify_crops(network, exam, ten, spacing, device)
@@ -141,10 +152,14 @@ def _candidates(
 def classify_crops(
     network: TwoStage, exam: Prepared, ten: Sequence[Candidate], spacing_mm: float, device: torch.device
 ) -> list[Candidate]:
-    """The second stage: P(degenerative) of each keypoint from its crop, averaged over the fused stacks."""
+    """The second stage: P(degenerative) of each keypoint that was found, from its crop, averaged over the fused stacks."""
     images = torch.from_numpy(exam.images).to(device)
-    points = torch.tensor([[(c.x, c.y) for c in ten]], device=device).expand(len(images), -1, -1)
+    places = [(0.0, 0.0) if c.is_absent else (c.x, c.y) for c in ten]
+    points = torch.tensor([places], device=device).expand(len(images), -1, -1)
     probability = network.classify(images, points, spacing_mm).float().softmax(dim=-1)[..., 1].mean(dim=0)
     if not torch.isfinite(probability).all():
         raise NotAnalysable(Reason.INVALID_OUTPUT, "the classifier's output is not finite")
-    return [replace(c, probability=p) for c, p in zip(ten, probability.tolist(), strict=True)]
+    return [
+        c if c.is_absent else replace(c, probability=p, category=int(p >= 0.5))
+        for c, p in zip(ten, probability.tolist(), strict=True)
+    ]

@@ -35,7 +35,8 @@ class Keypoint:
 
     ``x`` and ``y`` are column and row in source pixels of the analysed slice, pixel centres at integers. ``probability`` is
     the calibrated probability of degeneration; ``decided`` is False where it lies in the band in which no class is called.
-    ``confidence``, in [0, 1], says how sure the place is. ``pfirrmann`` and ``signs`` as in `spineone_core.findings.Finding`.
+    ``confidence``, in [0, 1], says how sure the place is. Where nothing is refused (``DecodingConfig.plausible``), ``x`` and
+    ``y`` are NaN at a level that was not found. ``pfirrmann`` and ``signs`` as in `spineone_core.findings.Finding`.
     """
 
     landmark: Landmark
@@ -80,7 +81,6 @@ def find_keypoints(
     grading: Grading | None = None,
     options: InferenceOptions | None = None,
     rule: ClassRule | None = None,
-    keep_outside: bool = False,
 ) -> list[FoundKeypoints | Refusal]:
     """What the detector makes of each volume. Volumes of the same size run together; that does not change their results.
 
@@ -97,8 +97,6 @@ def find_keypoints(
         How the network is run; the defaults where None.
     rule
         The site's rule of what a degenerative disc is; the model's own class where None.
-    keep_outside
-        Keep points outside the image, which the detector refuses. Only the paper's tables, which know no refusal, need this.
     """
     results: dict[int, FoundKeypoints | Refusal] = {}
     prepared: dict[int, Prepared] = {}
@@ -112,7 +110,7 @@ def find_keypoints(
             results[i] = Refusal(error, scores.get(i))
     chains = decode_many(network, list(prepared.values()), manifest, device, options)
     for (i, exam), chain in zip(prepared.items(), chains, strict=True):
-        found = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i], keep_outside)
+        found = _in_source_pixels(chain, exam, volumes[i], manifest, scores[i])
         results[i] = _graded(found, volumes[i], manifest, grading or {}, device, rule or ClassRule())
     return [results[i] for i in range(len(volumes))]
 
@@ -164,12 +162,11 @@ def _in_source_pixels(
     volume: SagittalVolume,
     manifest: Manifest,
     score: float | None,
-    keep_outside: bool,
 ) -> FoundKeypoints | Refusal:
     if isinstance(chain, NotAnalysable):
         return Refusal(chain, score)
     try:
-        keypoints = _keypoints(chain, prepared, volume, manifest, keep_outside)
+        keypoints = _keypoints(chain, prepared, volume, manifest)
     except NotAnalysable as error:
         return Refusal(error, score)
     return FoundKeypoints(
@@ -177,16 +174,14 @@ def _in_source_pixels(
     )
 
 
-def _keypoints(
-    chain: Chain, prepared: Prepared, volume: SagittalVolume, manifest: Manifest, keep_outside: bool
-) -> tuple[Keypoint, ...]:
+def _keypoints(chain: Chain, prepared: Prepared, volume: SagittalVolume, manifest: Manifest) -> tuple[Keypoint, ...]:
     """The keypoints; raises ``NotAnalysable`` (``invalid_output``) if one lies outside the image, in the padding."""
     keypoints = []
     rows, columns = volume.voxels.shape[1:]
     for landmark, candidate in zip(READING_ORDER, chain.candidates, strict=True):
         x, y = prepared.grid.to_source(np.array([candidate.x, candidate.y]))
         inside = -0.5 <= x <= columns - 0.5 and -0.5 <= y <= rows - 0.5
-        if not (inside or keep_outside):
+        if not (inside or candidate.is_absent):
             raise NotAnalysable(Reason.INVALID_OUTPUT, f"{landmark.name} lies outside the image")
         probability = calibrate(candidate.probability, manifest.calibration.get(landmark.structure.value))
         decided = manifest.decides(landmark.structure, probability)

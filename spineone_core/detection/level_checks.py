@@ -66,10 +66,13 @@ def _further(
     end = np.array([chain[0].x, chain[0].y])
     way = end - np.array([chain[1].x, chain[1].y])
     found = []
+    if not way.any():
+        return None
     for candidate in candidates:
         beyond = np.array([candidate.x, candidate.y]) - end
         length = float(np.linalg.norm(beyond))
-        if not STEP_SHARE[0] * step <= length <= STEP_SHARE[1] * step or candidate.score < RIVAL_SHARE * usual:
+        within = STEP_SHARE[0] * step <= length <= STEP_SHARE[1] * step
+        if not length or not within or candidate.score < RIVAL_SHARE * usual:
             continue
         if float(beyond @ way) / (length * float(np.linalg.norm(way))) >= MIN_COSINE:
             found.append(candidate)

@@ -39,8 +39,8 @@ class DecodingConfig:
         How both classes' scores become one (``sum`` or ``max``), and how levels are assigned (``chain``, or the paper's
         ``top_five``): reading 16.
     plausible
-        Whether ten points that cannot be a lumbar spine are refused. False, for the paper's tables only, takes the strongest
-        points as they are.
+        Whether ten points that cannot be a lumbar spine are refused. False, for the paper's tables only, refuses nothing: up
+        to five points of each structure are named, the strongest ones inside the picture, and the others are ``ABSENT``.
     """
 
     radius_px: float = 6.0
@@ -64,26 +64,30 @@ class DecodingConfig:
 
 def choose_chain(candidates: dict[Structure, list[Candidate]], spacing_mm: float, decoding: DecodingConfig) -> Chain:
     """The chain of ten; raises ``NotAnalysable`` with the reason where there is none."""
+    if not decoding.plausible:
+        return _as_found(strongest_ten(candidates))
     discs, vertebrae = len(candidates[Structure.DISC]), len(candidates[Structure.VERTEBRA])
     if discs < 5 or vertebrae < 5:
         raise NotAnalysable(
             Reason.LEVELS_INCOMPLETE, f"{discs} discs and {vertebrae} vertebrae found; five of each are needed"
         )
     assign = assign_levels if decoding.assignment == "chain" else assign_top_five
-    found = assign(candidates, spacing_mm) or _as_found(strongest_ten(candidates), decoding)
-    chain = _accept(found, decoding)
+    chain = _accept(assign(candidates, spacing_mm), decoding)
     return replace(chain, notes=level_notes(chain, candidates))
 
 
 def choose_known(ten: Sequence[Candidate], spacing_mm: float, decoding: DecodingConfig) -> Chain:
     """The chain of ten keypoints of known level; raises ``NotAnalysable`` with the reason where they cannot be one."""
-    return _accept(check_levels(ten, spacing_mm) or _as_found(ten, decoding), decoding)
+    if not decoding.plausible:
+        return _as_found(ten)
+    absent = sum(candidate.is_absent for candidate in ten)
+    if absent:
+        raise NotAnalysable(Reason.LEVELS_INCOMPLETE, f"{absent} of ten levels were not found")
+    return _accept(check_levels(ten, spacing_mm), decoding)
 
 
-def _as_found(ten: Sequence[Candidate] | None, decoding: DecodingConfig) -> Chain | None:
-    """Ten points as they are, where the config does not ask whether they can be a spine."""
-    if decoding.plausible or ten is None:
-        return None
+def _as_found(ten: Sequence[Candidate]) -> Chain:
+    """Ten points as they are, some of them ``ABSENT``; whether they can be a spine is not asked."""
     return Chain(tuple(ten), -math.inf, math.inf)
 
 

@@ -143,11 +143,28 @@ def stack_indices(volume: SagittalVolume, centre: int, count: int, step_mm: floa
     return [min(max(centre + offset * stride, 0), last) for offset in range(-half, count - half)]
 
 
-def normalise(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip to the 0.5 and 99.5 percentiles and z-score, over all given slices together (reading 27)."""
-    low, high = np.percentile(images, CLIP_PERCENTILES)
+def normalise(images: NDArray[np.float32], inside: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Clip to the 0.5 and 99.5 percentiles and z-score, over all given slices together (reading 27).
+
+    Parameters
+    ----------
+    images
+        (slices, H, W).
+    inside
+        (H, W) what of it is picture, for pictures that are padded: only that counts. None where all is picture.
+    """
+    seen = images if inside is None or not inside.any() else images[:, inside]
+    low, high = np.percentile(seen, CLIP_PERCENTILES)
     clipped = np.clip(images, low, high)
-    return ((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)).astype(np.float32)
+    known = np.clip(seen, low, high)
+    return ((clipped - known.mean()) / max(float(known.std()), 1e-6)).astype(np.float32)
+
+
+def used_slices(volume: SagittalVolume, middle: int, config: PreprocessingConfig) -> tuple[list[list[int]], list[int]]:
+    """The stacks that are analysed around the index ``middle``, as indices of their slices, and all these indices once."""
+    centres = stack_indices(volume, middle, config.fused, config.slice_step_mm)
+    stacks = [stack_indices(volume, centre, config.slices, config.slice_step_mm) for centre in centres]
+    return stacks, sorted({index for stack in stacks for index in stack})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,9 +194,7 @@ def prepare(volume: SagittalVolume, config: PreprocessingConfig, middle: int | N
             f"field of view {field_mm.max():.0f} mm exceeds {config.max_field_mm:.0f} mm",
         )
     middle = volume.middle_index if middle is None else middle
-    centres = stack_indices(volume, middle, config.fused, config.slice_step_mm)
-    stacks = [stack_indices(volume, centre, config.slices, config.slice_step_mm) for centre in centres]
-    used = sorted({index for stack in stacks for index in stack})
+    stacks, used = used_slices(volume, middle, config)
     grid, orientation = make_grid(volume, config.spacing_mm), orientation_of(volume)
     resampled = np.stack([resample(volume.voxels[index], orientation, grid) for index in used])
     if not np.isfinite(resampled).all() or resampled.max() <= resampled.min():

@@ -83,12 +83,23 @@ class Candidate:
     """A peak of the Hough score: column and row in network pixels, the score of both classes together, P(degenerative).
 
     The score is about 1 for a keypoint that is found as it was taught, and more where further pixels vote for it too.
+    ``category`` is the class channel with the most votes.
     """
 
     x: float
     y: float
     score: float
     probability: float
+    category: int = 0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether this stands for a keypoint that was not found."""
+        return math.isnan(self.x)
+
+
+# Stands for a keypoint that was not found, where the others count all the same.
+ABSENT = Candidate(math.nan, math.nan, 0.0, 0.5)
 
 
 def find_candidates(
@@ -102,7 +113,7 @@ def find_candidates(
     Parameters
     ----------
     scores
-        (2, H, W) Hough scores.
+        (C, H, W) Hough scores, of which channel 0 is that of normal.
     suppression, window
         In pixels.
     minimum
@@ -110,7 +121,7 @@ def find_candidates(
     limit
         The largest number of candidates.
     merge
-        How the scores of two classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
+        How the scores of the classes become one. ``sum`` also finds a keypoint whose class is in doubt, where each class
         alone is weak; ``max`` is reading 16.
     """
     if merge not in MERGES:
@@ -154,17 +165,23 @@ def _refine(votes: NDArray[np.float32], column: int, row: int, window: float) ->
     inside = (x - column) ** 2 + (y - row) ** 2 <= window**2
     weight = patch.sum(axis=0) * inside
     total = max(float(weight.sum()), 1e-12)
-    degenerative = float(patch[-1][inside].sum())
+    by_class = patch[:, inside].sum(axis=1)
+    degenerative = float(by_class[1:].sum())
     return Candidate(
         x=float((x * weight).sum() / total),
         y=float((y * weight).sum() / total),
         score=total,
         probability=min(1.0, max(0.0, degenerative / total)),
+        category=int(by_class.argmax()),
     )
 
 
-def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius: float) -> list[Candidate]:
+def find_levels(
+    scores: Tensor, classes: Tensor | None, *, window: float, radius: float, minimum: float = 0.05
+) -> list[Candidate]:
     """The keypoint of each level, for networks that have a map for every level (reading 15).
+
+    A level to which nothing votes, or whose score is under ``minimum``, is ``ABSENT``: the same bounds as for `find_candidates`.
 
     Parameters
     ----------
@@ -177,11 +194,15 @@ def find_levels(scores: Tensor, classes: Tensor | None, *, window: float, radius
     """
     found = []
     for score in scores:
-        peak = int(_smooth(score, window).argmax())
+        smooth = _smooth(score, window)
+        peak = int(smooth.argmax())
         row, column = divmod(peak, score.shape[1])
         candidate = _refine(score[None].numpy(), column, row, window)
+        if float(smooth[row, column]) <= minimum / 2 or candidate.score < minimum:
+            found.append(ABSENT)
+            continue
         probability = 0.5 if classes is None else _class_share(classes, candidate, radius)
-        found.append(replace(candidate, probability=probability))
+        found.append(replace(candidate, probability=probability, category=int(probability >= 0.5)))
     return found
 
 

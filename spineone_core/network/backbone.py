@@ -42,15 +42,32 @@ class BackboneConfig(Protocol):
     def aspp_rates(self) -> tuple[int, ...]: ...
     @property
     def aspp_pooling(self) -> bool: ...
+    @property
+    def layers(self) -> str: ...
 
 
-def _resnet(config: BackboneConfig, output_stride: int) -> ResNet:
-    return ResNet(config.backbone, in_channels=config.slices, width=config.width, output_stride=output_stride)
+# DeepLabv3's dilations of the last stage's blocks, in units of the stage's own.
+MULTI_GRID = (1, 2, 4)
+
+
+def _resnet(config: BackboneConfig, output_stride: int, multi_grid: tuple[int, ...] = (1,)) -> ResNet:
+    return ResNet(
+        config.backbone,
+        in_channels=config.slices,
+        width=config.width,
+        output_stride=output_stride,
+        multi_grid=multi_grid,
+    )
+
+
+def _is_cited(config: BackboneConfig) -> bool:
+    return config.layers == "cited"
 
 
 def _deeplab(config: BackboneConfig) -> nn.Module:
     return DeepLabV3Plus(
-        _resnet(config, 16),
+        _resnet(config, 16, MULTI_GRID if _is_cited(config) else (1,)),
+        wide_decoder=_is_cited(config),
         out_channels=config.feature_channels,
         channels=config.decoder_channels,
         low_level_channels=config.low_level_channels,
@@ -73,7 +90,12 @@ def _fcos(config: BackboneConfig) -> nn.Module:
 
 
 def _centernet(config: BackboneConfig) -> nn.Module:
-    return CenterNet(_resnet(config, 32), out_channels=config.feature_channels, channels=config.decoder_channels)
+    return CenterNet(
+        _resnet(config, 32),
+        out_channels=config.feature_channels,
+        channels=config.decoder_channels,
+        bilinear=_is_cited(config),
+    )
 
 
 def _sizes(config: BackboneConfig) -> dict[str, int]:
@@ -81,7 +103,7 @@ def _sizes(config: BackboneConfig) -> dict[str, int]:
 
 
 def _hourglass(config: BackboneConfig) -> nn.Module:
-    return Hourglass(config.backbone, **_sizes(config))
+    return Hourglass(config.backbone, **_sizes(config), reversed_up=_is_cited(config))
 
 
 def _hrnet(config: BackboneConfig) -> nn.Module:

@@ -22,7 +22,14 @@ HEATMAPS: dict[str, tuple[int, int]] = {
     "ocpc": (CLASSES, CLASSES),
     "conventional": (LEVELS + CLASSES, LEVELS),
     "levels": (LEVELS, LEVELS),
+    # Eq. 1 with a channel for each category of the competition; how many those are depends on the structure.
+    "categories": (0, 0),
 }
+LAYERS = ("plain", "cited")
+# Discs v1 to v5, vertebrae v1 and v2 (SDID-TC). Channel 0 is normal.
+CATEGORIES: dict[Structure, int] = {Structure.DISC: 5, Structure.VERTEBRA: 2}
+# Heatmaps with one channel for each class, on which candidates are looked for.
+CLASS_HEATMAPS = ("ocpc", "categories")
 
 
 class ConfigError(ValueError):
@@ -37,8 +44,9 @@ class NetworkConfig:
     number of input channels. ``width`` is the number of channels of the first stage (64 is standard; all channels of a
     trunk scale with it) and ``decoder_channels`` that of decoder, pyramid, tower or first deconvolution.
     ``attention_stride`` is the stride at which attention works (4 in the paper; 8 or 16 saves most of the time on a CPU).
-    ``aspp_pooling`` adds the image pooling of ASPP. ``crop_mm`` and ``crop_px`` are the side of the crops that the
-    classifier of a two-stage detector sees.
+    ``aspp_pooling`` adds the image pooling of ASPP. ``layers`` are ``cited``, as in the papers that the architectures come
+    from (docs/readings.md, reading 30), or ``plain``, as in packages that do not say. ``crop_mm`` and ``crop_px`` are the
+    side of the crops that the classifier of a two-stage detector sees.
     """
 
     architecture: str = "deeplabv3plus"
@@ -55,6 +63,7 @@ class NetworkConfig:
     cam: bool = True
     attention_stride: int = 4
     offset: bool = True
+    layers: str = "plain"
     crop_mm: float = 50.0
     crop_px: int = 112
 
@@ -67,6 +76,7 @@ class NetworkConfig:
             self.backbone in allowed, "backbone", self.backbone, f"for {self.architecture} one of {', '.join(allowed)}"
         )
         _require(self.heatmap in HEATMAPS, "heatmap", self.heatmap, f"one of {', '.join(HEATMAPS)}")
+        _require(self.layers in LAYERS, "layers", self.layers, f"one of {', '.join(LAYERS)}")
         _require(1 <= self.slices <= 11, "slices", self.slices, "1 to 11")
         _require(self.attention_stride in (4, 8, 16, 32), "attention_stride", self.attention_stride, "4, 8, 16 or 32")
         for name in ("width", "decoder_channels", "low_level_channels", "feature_channels"):
@@ -74,15 +84,13 @@ class NetworkConfig:
         _require(10 <= self.crop_mm <= 200, "crop_mm", self.crop_mm, "10 to 200")
         _require(self.crop_px >= 16, "crop_px", self.crop_px, "at least 16")
 
-    @property
-    def channels(self) -> int:
+    def channels(self, structure: Structure) -> int:
         """Number of heatmap channels of a structure."""
-        return HEATMAPS[self.heatmap][0]
+        return CATEGORIES[structure] if self.heatmap == "categories" else HEATMAPS[self.heatmap][0]
 
-    @property
-    def located_channels(self) -> int:
-        """Number of heatmap channels that have offsets; they come first."""
-        return HEATMAPS[self.heatmap][1]
+    def located_channels(self, structure: Structure) -> int:
+        """Number of heatmap channels of a structure that have offsets; they come first."""
+        return CATEGORIES[structure] if self.heatmap == "categories" else HEATMAPS[self.heatmap][1]
 
     @property
     def two_stage(self) -> bool:

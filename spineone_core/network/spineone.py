@@ -19,10 +19,10 @@ from spineone_core.network.config import HEAD_STRIDE, SIZE_MULTIPLE, STRUCTURES,
 class BranchOutput(NamedTuple):
     """Maps of one structure at the input's size.
 
-    ``logits`` (B, C, H, W): for OCPC the channels are normal and degenerative; otherwise they are five levels from top to
-    bottom (followed by the two classes for the conventional heatmap). ``offsets`` (B, 2 L, H, W) are those of the first L
-    channels in units of R, in the layout (channel, xy), or None. ``earlier`` holds the same maps of earlier stacks, which
-    have their own loss.
+    ``logits`` (B, C, H, W): for OCPC the channels are normal and degenerative, or the categories; otherwise they are five
+    levels from top to bottom (followed by the two classes for the conventional heatmap). ``offsets`` (B, 2 L, H, W) are
+    those of the first L channels in units of R, in the layout (channel, xy), or None. ``earlier`` holds the same maps of
+    earlier stacks, which have their own loss.
     """
 
     logits: Tensor
@@ -33,14 +33,14 @@ class BranchOutput(NamedTuple):
 class Branch(nn.Module):
     """Attention, a trunk and the two output convolutions of a structure (Table VI; a ReLU follows each BN, reading 22)."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, structure: Structure) -> None:
         super().__init__()
         channels = config.feature_channels
         reduction = config.attention_stride // HEAD_STRIDE
         self.attention = DualAttention(channels, pam=config.pam, cam=config.cam, reduction=reduction)
         self.trunk = nn.Sequential(conv_bn_relu(channels, 32, 3), conv_bn_relu(32, 32, 3))
-        self.heatmap = nn.Conv2d(32, config.channels, 1)
-        self.offset = nn.Conv2d(32, 2 * config.located_channels, 1) if config.offset else None
+        self.heatmap = nn.Conv2d(32, config.channels(structure), 1)
+        self.offset = nn.Conv2d(32, 2 * config.located_channels(structure), 1) if config.offset else None
         # The focal loss starts with p = .01 everywhere (reading 8).
         nn.init.constant_(self.heatmap.bias, -math.log(99.0))  # type: ignore[arg-type]
 
@@ -96,4 +96,4 @@ class SpineOne(nn.Module):
 
 
 def _branches(config: NetworkConfig) -> nn.ModuleDict:
-    return nn.ModuleDict({structure.value: Branch(config) for structure in STRUCTURES})
+    return nn.ModuleDict({structure.value: Branch(config, structure) for structure in STRUCTURES})

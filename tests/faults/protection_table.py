@@ -797,7 +797,7 @@ PROTECTIONS: tuple[Protection, ...] = (
         "levels must be in order",
         (
             _CORE_DETECTION_LEVELS,
-            "return _accept(check_levels(ten, spacing_mm) or _as_found(ten, decoding), decoding)",
+            "return _accept(check_levels(ten, spacing_mm), decoding)",
             "return _accept(Chain(tuple(ten), 0.0, 0.0), decoding)",
         ),
     ),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from trainer.datasets import formats, phantoms
 from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.sdid_tc import SHARED_NOTE
 from trainer.datasets.splits import read_splits, select
 
 console = Console(stderr=True)
@@ -28,6 +29,10 @@ DataOption = Annotated[
 SplitsOption = Annotated[
     Path | None, typer.Option(help="JSON: lists of PatientID by part; without it all exams are used")
 ]
+AnnotationsOption = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="annotation file of folders in the SDID-TC layout, where it lies elsewhere"),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cuda, cuda:N or cpu")]
 
 
@@ -41,7 +46,9 @@ def check_bootstrap(samples: int) -> None:
         raise UsageError(f"--bootstrap {samples}: at least 10, or 0 for no intervals")
 
 
-def stream_exams(sources: list[str], splits: Path | None = None, part: str = "") -> Iterator[Exam]:
+def stream_exams(
+    sources: list[str], splits: Path | None = None, part: str = "", annotations: Path | None = None
+) -> Iterator[Exam]:
     """The exams of a part of all data sets, one at a time; what cannot be used is printed with the reason.
 
     Raises
@@ -52,13 +59,13 @@ def stream_exams(sources: list[str], splits: Path | None = None, part: str = "")
         If the part is unknown or an exam's patient is in none.
     """
     part_of = read_splits(splits) if splits else None
-    seen = odd = chosen = 0
+    seen = odd = chosen = shared = 0
     for source in sources:
-        for item in formats.read(source):
+        for item in formats.read(source, annotations=annotations):
             if isinstance(item, Skipped):
                 console.print(f"left out: {item.exam_id}: {item.why}", highlight=False, soft_wrap=True)
                 continue
-            seen, odd = seen + 1, odd + bool(item.notes)
+            seen, odd, shared = seen + 1, odd + bool(item.notes), shared + (SHARED_NOTE in item.notes)
             for exam in [item] if part_of is None else select([item], part_of, part):
                 chosen += 1
                 yield exam
@@ -66,13 +73,17 @@ def stream_exams(sources: list[str], splits: Path | None = None, part: str = "")
         raise UsageError(f"no annotated exam in {', '.join(sources)}")
     if seen and not chosen:
         raise UsageError(f"{splits}: none of the {seen} exams belongs to the part {part}")
+    if shared:
+        console.print(f"{shared} of {seen} exams: {SHARED_NOTE}")
     if odd:
         console.print(f"{odd} of {seen} exams have odd annotations or files: see spineone-train inspect")
 
 
-def exams_and_phantoms(sources: list[str], splits: Path | None, part: str, phantom_count: int) -> Iterator[Exam]:
+def exams_and_phantoms(
+    sources: list[str], splits: Path | None, part: str, phantom_count: int, annotations: Path | None = None
+) -> Iterator[Exam]:
     """What a finished model is measured on: the exams of a part, then phantoms that no training sees."""
-    yield from stream_exams(sources, splits, part)
+    yield from stream_exams(sources, splits, part, annotations)
     yield from phantoms.read(range(EVALUATION_SEED, EVALUATION_SEED + phantom_count))
 
 

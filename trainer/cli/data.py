@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG
-from trainer.cli.arguments import console, counted, stream_exams
+from trainer.cli.arguments import AnnotationsOption, console, counted, stream_exams
 from trainer.curation.html import as_text
-from trainer.curation.importing import Imported, import_exams, write_phantoms
+from trainer.curation.importing import Imported, import_exams, write_phantoms, write_whole
 from trainer.curation.inspection import Inspection
 from trainer.datasets import formats
-from trainer.datasets.splits import PARTS, read_splits
+from trainer.datasets.exam import Exam
+from trainer.datasets.splits import PARTS, own_parts, read_splits
 from trainer.datasets.splitting import split_patients, write_splits
 from trainer.datasets.tables import DatasetError
 from trainer.volumes import csi2014
@@ -23,6 +24,7 @@ from trainer.volumes.inspection import VolumeInspection
 
 def inspect(
     data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
+    annotations: AnnotationsOption = None,
     out: Annotated[Path | None, typer.Option(help="folder for inspection.json, .txt, .html and picture sheets")] = None,
     splits: Annotated[
         Path | None,
@@ -30,8 +32,11 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what data sets hold and everything in them that looks wrong; changes nothing."""
-    title = f"Inspection of {', '.join(formats.name_of(source) for source in data)}"
-    inspection = _inspect_volumes(data, title) if _are_volumes(data) else _inspect(data, title, splits)
+    title = f"Inspection of {', '.join(formats.name_of(source, annotations) for source in data)}"
+    if annotations is None and _are_volumes(data):
+        inspection: VolumeInspection | Inspection = _inspect_volumes(data, title)
+    else:
+        inspection = _inspect(data, title, splits, annotations)
     print(as_text(inspection.title, inspection.sections()))
     if out is not None:
         inspection.write(out)
@@ -45,10 +50,11 @@ def _are_volumes(data: list[str]) -> bool:
     return found == {True}
 
 
-def _inspect(data: list[str], title: str, splits: Path | None) -> Inspection:
+def _inspect(data: list[str], title: str, splits: Path | None, annotations: Path | None) -> Inspection:
     inspection = Inspection(title, read_splits(splits) if splits else {})
     for source in data:
-        inspection.look_at(counted(formats.read(source), f"exams of {formats.name_of(source)} seen"))
+        name = formats.name_of(source, annotations)
+        inspection.look_at(counted(formats.read(source, annotations=annotations), f"exams of {name} seen"))
     return inspection
 
 
@@ -62,6 +68,7 @@ def _inspect_volumes(data: list[str], title: str) -> VolumeInspection:
 def import_(
     data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
     out: Annotated[Path, typer.Option(help="folder in the SDID-TC layout; created, or continued")],
+    annotations: AnnotationsOption = None,
 ) -> None:
     """Convert data sets into the SDID-TC layout: DICOM studies and one annotation.json. If killed, run it again to continue."""
 
@@ -69,9 +76,20 @@ def import_(
         console.print(line, highlight=False, soft_wrap=True)
 
     for source in data:
-        formats.parse(source)
+        formats.parse(source, annotations)
     for source in data:
-        _say(import_exams(partial(formats.read, source), out, tell), out)
+        _say(import_exams(partial(formats.read, source, annotations=annotations), out, tell), out)
+
+
+def splits(
+    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER, whose exams name their parts")],
+    out: Annotated[Path, typer.Option(help="JSON file for --splits")],
+) -> None:
+    """Write the split that data sets bring along (SPIDER's column subset) as a file for --splits."""
+    exams = (item for source in data for item in formats.read(source) if isinstance(item, Exam))
+    parts = own_parts(exams)
+    write_whole(out, parts)
+    print(f"{out}: {', '.join(f'{len(patients)} patients for {part}' for part, patients in parts.items())}")
 
 
 def split(

@@ -15,6 +15,7 @@ from spineone_core.detection.model_package import load_package
 from spineone_core.phantom.config import PhantomConfig
 from trainer.cli.arguments import (
     EVALUATION_SEED,
+    AnnotationsOption,
     DataOption,
     DeviceOption,
     SplitsOption,
@@ -50,6 +51,7 @@ def fit(
     out: Annotated[Path, typer.Option(help="run folder")],
     config: ConfigOption = None,
     data: DataOption = [],  # noqa: B006
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     recipe: Annotated[str, typer.Option(help=f"{', '.join(RECIPES)}, paper/ROW or stable/ROW")] = "shipped",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to train on")] = 0,
@@ -119,7 +121,7 @@ def fit(
     if folds:
         if isinstance(chosen, VolumeRecipe) or patience or folds < 2:
             raise UsageError("--folds: from 2 on, for lumbar MRI, and without --patience, as nothing chooses an epoch")
-        pool = read_pool(data, chosen, _not_test(splits))
+        pool = read_pool(data, chosen, _not_test(splits), annotations)
         invented = _phantom_exams(chosen, phantom_count, phantom_slices)
         fit_folds(chosen, pool, invented, folds, out, start, text, seed=seed, resume=resume, extend=extend)
         return
@@ -130,7 +132,9 @@ def fit(
             raise UsageError("--patience: the 3-D variant has no validation exams")
         task = volume_task(chosen, data, phantom_count)
     else:
-        prepared, part_of = training_data(chosen, data, splits, phantom_count, phantom_slices, seed)
+        prepared, part_of = training_data(
+            chosen, data, splits, phantom_count, phantom_slices, seed, annotations
+        )
         if part_of:
             files["splits.json"] = render_splits(part_of)
             console.print(_said(part_of, out), highlight=False, soft_wrap=True)
@@ -154,7 +158,13 @@ def keypoint_task(chosen: Recipe, data: TrainingData) -> KeypointTask:
 
 
 def training_data(
-    chosen: Recipe, data: list[str], splits: Path | None, phantom_count: int, phantom_slices: int, seed: int
+    chosen: Recipe,
+    data: list[str],
+    splits: Path | None,
+    phantom_count: int,
+    phantom_slices: int,
+    seed: int,
+    annotations: Path | None = None,
 ) -> tuple[TrainingData, dict[str, str]]:
     """What to train on, and the split by patient that was made where none was given.
 
@@ -167,9 +177,9 @@ def training_data(
     """
     part_of: dict[str, str] = {}
     if splits is not None:
-        training, validation = _as_told(chosen, data, read_splits(splits))
+        training, validation = _as_told(chosen, data, read_splits(splits), annotations)
     else:
-        pool = read_pool(data, chosen, lambda exam: True)
+        pool = read_pool(data, chosen, lambda exam: True, annotations)
         part_of = _split(pool, seed)
         training = [exam for exam in pool if part_of[exam.patient] == "train"]
         validation = list(read_again(pool, [exam for exam in pool if part_of[exam.patient] == "validation"]))
@@ -185,14 +195,16 @@ def training_data(
     return prepared, part_of
 
 
-def _as_told(chosen: Recipe, data: list[str], part_of: dict[str, str]) -> tuple[list[PooledExam], list[Exam]]:
+def _as_told(
+    chosen: Recipe, data: list[str], part_of: dict[str, str], annotations: Path | None
+) -> tuple[list[PooledExam], list[Exam]]:
     """Training exams and validation exams by a split. Only the pictures of a training exam stay in memory."""
     training: list[PooledExam] = []
     validation: list[Exam] = []
     for source in data:
-        for exam in with_centroids(stream_exams([source])):
+        for exam in with_centroids(stream_exams([source], annotations=annotations)):
             if select([exam], part_of, "train"):
-                training.append(pooled(source, exam, chosen))
+                training.append(pooled(source, exam, chosen, annotations))
             if select([exam], part_of, "validation"):
                 validation.append(exam)
     return training, validation

@@ -32,6 +32,7 @@ from spineone_core.network.exported import (
 from spineone_core.network.spineone import SpineOne
 from trainer.cli.arguments import (
     EVALUATION_SEED,
+    AnnotationsOption,
     DataOption,
     DeviceOption,
     SplitsOption,
@@ -61,6 +62,7 @@ from trainer.volumes.scans import read_scans
 def evaluate(
     model: Annotated[str, typer.Option(help='model package folder, or "default"')] = "default",
     data: DataOption = [],  # noqa: B006
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "test",
     phantom_count: Annotated[int, typer.Option("--phantoms", help="procedural phantoms to evaluate on as well")] = 0,
@@ -85,7 +87,7 @@ def evaluate(
         raise UsageError(str(error)) from error
     package, where = load_package(model), choose_device(device)
     overlap = Overlap(package.manifest.training)
-    exams = overlap.watch(exams_and_phantoms(data, splits, part, phantom_count))
+    exams = overlap.watch(exams_and_phantoms(data, splits, part, phantom_count, annotations))
     evaluation = evaluate_package(package, exams, where, part if splits else "all", options)
     for line in overlap.warnings():
         console.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
@@ -157,6 +159,7 @@ def calibrate(
     model: Annotated[str, typer.Option(help="model package folder")],
     out: Annotated[Path, typer.Option(help="folder of the calibrated package")],
     data: DataOption,
+    annotations: AnnotationsOption = None,
     splits: SplitsOption = None,
     part: Annotated[str, typer.Option(help=", ".join(PARTS))] = "calibration",
     method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "temperature",
@@ -172,7 +175,7 @@ def calibrate(
     # What the grading networks say beside the class keeps its calibration.
     kept = {k: c for k, c in package.manifest.calibration.items() if k not in [s.value for s in Structure]}
     raw = replace(package.manifest, calibration=kept)
-    exams = list(with_centroids(stream_exams(data, splits, part)))
+    exams = list(with_centroids(stream_exams(data, splits, part, annotations)))
     grading = {structure: ensemble.to(where) for structure, ensemble in package.grading.items()}
     outcomes = outcomes_of(place_network(package.network, where), raw, exams, where, grading=grading)
     found: dict[str, Calibration] = {}

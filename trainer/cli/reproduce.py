@@ -9,20 +9,27 @@ from typing import Annotated
 import torch
 import typer
 
-from trainer.cli.arguments import DataOption, DeviceOption, UsageError
+from spineone_core.network.rows import distinct_rows
+from trainer.cli.arguments import AnnotationsOption, DataOption, DeviceOption, UsageError
 from trainer.recipes import PRESETS
 from trainer.reproduce.budget import Budget
+from trainer.reproduce.nightly import nightly
 from trainer.reproduce.reproduction import ITEMS, read_exam_set, smoke_set
 from trainer.reproduce.reproduction import reproduce as run_reproduction
+from trainer.reproduce.trainings import backbone_of
 from trainer.training.options import RunOptions
 
 
 def reproduce(
-    items: Annotated[list[str], typer.Argument(help=f"all, or some of {', '.join(ITEMS)}")],
+    items: Annotated[
+        list[str],
+        typer.Argument(help=f"all, some of {', '.join(ITEMS)}, or nightly: each mechanism on phantoms, half an hour"),
+    ],
     out: Annotated[Path, typer.Option(help="folder of the reports; the trainings lie in its runs/")] = Path(
         "reproduction"
     ),
     data: DataOption = [],  # noqa: B006
+    annotations: AnnotationsOption = None,
     name: Annotated[str, typer.Option(help="what the titles call the data, before the names of its folders")] = "",
     ct_data: Annotated[list[str], typer.Option(help="folder in the CSI 2014 layout, for table5")] = [],  # noqa: B006
     splits: Annotated[
@@ -42,6 +49,12 @@ def reproduce(
     precision: Annotated[str, typer.Option(help="fp32 or bf16")] = "fp32",
     micro_batches: Annotated[int, typer.Option(help="parts that a batch is computed in, to save memory")] = 1,
     workers: Annotated[int, typer.Option(help="processes that prepare samples")] = 0,
+    backbone: Annotated[
+        list[Path],
+        typer.Option(
+            help="torchvision's ImageNet weights, for every row whose trunk they fit; may be given several times"
+        ),
+    ] = [],  # noqa: B006
     smoke: Annotated[
         bool, typer.Option("--smoke", help="phantoms, tiny networks, two epochs: a check that everything runs")
     ] = False,
@@ -51,6 +64,9 @@ def reproduce(
         raise UsageError(
             "reproduce is one process; give each GPU rows of its own (--rows, --device cuda:N), see docs/training.md"
         )
+    if items == ["nightly"]:
+        _nightly(out, device, threads, seed)
+        return
     names = list(ITEMS) if items == ["all"] else items
     unknown = sorted(set(names) - set(ITEMS))
     if unknown:
@@ -76,5 +92,16 @@ def reproduce(
         raise UsageError(str(error)) from error
     if not smoke and not data and names != ["table5"]:
         raise UsageError("nothing to train on: give --data, or --smoke")
-    exams = smoke_set() if smoke else read_exam_set(data, ct_data, splits, budget, seed, name)
-    run_reproduction(names, exams, budget, seed, out, options, rows)
+    exams = smoke_set() if smoke else read_exam_set(data, ct_data, splits, budget, seed, name, annotations)
+    for path in backbone:
+        recipes = (budget.recipe(row, len(exams.training)) for row in distinct_rows())
+        if not any(backbone_of(recipe, [path]) for recipe in recipes):
+            raise UsageError(f"--backbone {path}: fits the trunk of no detector at --width {budget.width}")
+    run_reproduction(names, exams, budget, seed, out, options, rows, backbone)
+
+
+def _nightly(out: Path, device: str, threads: int | None, seed: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+    for path in nightly(out, RunOptions(device=device), seed):
+        print(path)

@@ -18,6 +18,8 @@ from trainer.curation.dicom_files import write_slices
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.phantoms import exam_of
 from trainer.datasets.sdid_points import kind_of, read_grade
+from trainer.datasets.slice_images import PICTURES
+from trainer.datasets.volume_files import SUFFIXES
 
 # The folder with one JSON file for each finished exam (its annotation and what was odd), and the ending of unfinished parts.
 RECORDS, PART = ".imported", ".part"
@@ -118,7 +120,7 @@ def _write_exam(exam: Exam, folder: Path) -> dict[str, Any]:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file that an exam was read from is DICOM: its name is not that of another format."""
-    return path.is_file() and not path.name.endswith((".mha", ".mhd", ".nii", ".nii.gz"))
+    return path.is_file() and not path.name.lower().endswith((*SUFFIXES, *PICTURES))
 
 
 def annotation_of(exam: Exam) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def annotation_of(exam: Exam) -> dict[str, Any]:
 def _codes(exam: Exam, level: str) -> str:
     """The exam's own SDID-TC codes if it has such, else ``v1`` or ``v2`` by the class; empty where that is unknown."""
     grade, own = exam.grades.get(level), exam.raw.get(level, "")
-    if re.fullmatch(r"v[1-5](,\s*v[1-5])*", own) and read_grade(own) is grade:
+    if re.fullmatch(r"v[1-5](,\s*v[1-5])*", own) and read_grade(own, kind_of(level)) is grade:
         return own
     return "" if grade is None else {"normal": "v1", "degenerative": "v2"}[grade.value]
 

@@ -44,6 +44,8 @@ class Exam:
         Level name -> what the data set itself says about it, for people.
     notes
         What the reader found odd. It changed nothing because of that, unless the note says so.
+    part
+        The part of a split that the data set itself puts it in; empty where it has none.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class Exam:
     field_strength_t: float | None = None
     raw: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    part: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.slice_index < len(self.volume.voxels):

@@ -55,7 +55,7 @@ def read_points(raw: list[dict[str, Any]]) -> Annotation:
     grades, codes = {}, {}
     for level, (_, tag) in found.items():
         codes[level] = read_codes(level, tag, notes)
-        grades[level] = read_grade(codes[level])
+        grades[level] = read_grade(codes[level], kind_of(level))
     return Annotation({level: point for level, (point, _) in found.items()}, grades, codes, tuple(notes))
 
 
@@ -127,16 +127,16 @@ def read_codes(level: str, tag: Tag, notes: list[str]) -> str:
         notes.append(f"{level} has no class")
     values = _split(codes)
     if unknown := values - CODES[kind]:
-        notes.append(f"{level}: {', '.join(sorted(unknown))} is no code of a {kind}")
+        notes.append(f"{level}: {', '.join(sorted(unknown))} is no code of a {kind}: its class is unknown")
     if "v1" in values and len(values) > 1:
         notes.append(f"{level} is called both normal and degenerative ({codes}): read as degenerative")
     return codes
 
 
-def read_grade(codes: str) -> Grade | None:
-    """``v1`` is normal and any other code degenerative; without a code the class is unknown."""
+def read_grade(codes: str, kind: str) -> Grade | None:
+    """``v1`` is normal and any other code of the ``kind`` degenerative; without a code, or with an unknown one, it is unknown."""
     values = _split(codes)
-    if not values:
+    if not values or values - CODES[kind]:
         return None
     return Grade.NORMAL if values == {"v1"} else Grade.DEGENERATIVE
 

@@ -21,25 +21,25 @@ from spineone_core.imaging.weighting import read_weighting
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.scanner import read_patient, read_scanner
 from trainer.datasets.sdid_points import read_points
+from trainer.datasets.study_names import StudyNames
 from trainer.datasets.tables import DatasetError
 
 # A DICOM image of a spine is never smaller than this; smaller files are left from a broken copy.
 TINY_BYTES = 1024
+# From so many studies on, one PatientID for all of them is taken for a mistake.
+SHARED_FROM = 3
+SHARED_NOTE = "all studies have one PatientID: each study counts as a patient of its own"
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The files below the data set's folder, by series and by study folder."""
+    """The files below the data set's folder, by series and by study. ``shared_patient``: all studies have one PatientID."""
 
     folder: Path
+    names: StudyNames
     by_series: dict[str, list[FrameHeader]] = field(default_factory=lambda: defaultdict(list))
     faults: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    studies: set[str] = field(default_factory=set)
-
-    def study_of(self, path: Path) -> str:
-        """``SUBSET/STUDY``, named after the folder below that of the data set."""
-        parts = path.relative_to(self.folder).parts
-        return f"{self.folder.name}/{parts[0]}" if len(parts) > 1 else self.folder.name
+    shared_patient: bool = False
 
 
 def read(folder: Path, annotations: Path | None = None, *, known: Collection[str] = ()) -> Iterator[Exam | Skipped]:
@@ -65,12 +65,16 @@ def read(folder: Path, annotations: Path | None = None, *, known: Collection[str
             seen.add(exam_id)
             if item is not None:
                 yield item
-    for study_id in sorted(files.studies - {name.partition("#")[0] for name in seen}):
+    studies = {*files.names.all, *files.faults}
+    for study_id in sorted(studies - {name.partition("#")[0] for name in seen}):
         yield Skipped(study_id, "; ".join(["no annotation", *files.faults[study_id]]))
 
 
 def find_annotations(folder: Path) -> Path | None:
-    """``annotation.json`` in the folder, or ``FOLDER_annotation.json`` in it or beside it, as the challenge distributes it."""
+    """``annotation.json`` in the folder, or ``FOLDER_annotation.json`` in it or beside it, as the challenge distributes it.
+
+    A file elsewhere is given with ``--annotations``.
+    """
     name = f"{folder.resolve().name}_annotation.json"
     candidates = [folder / "annotation.json", folder / name, folder.resolve().parent / name]
     return next((path for path in candidates if path.is_file()), None)
@@ -88,19 +92,24 @@ def _read_json(path: Path) -> list[Any]:
 
 def _find_files(folder: Path) -> _Files:
     headers, unreadable = read_headers(_dicom_candidates(folder))
-    files = _Files(folder)
+    names = StudyNames(folder, headers)
+    files = _Files(folder, names, shared_patient=_is_shared(headers))
     for fault in unreadable:
-        study = files.study_of(fault.path)
-        files.studies.add(study)
+        study = names.of_path(fault.path)
         files.faults[study].append(f"{fault.path.name} cannot be read ({_size(fault.path)}): {fault.why}")
     for header in headers:
-        study = files.study_of(header.path)
-        files.studies.add(study)
+        study = names.of(header)
         if header.path.stat().st_size < TINY_BYTES:
             files.faults[study].append(f"{header.path.name} has only {_size(header.path)}: left out")
         else:
             files.by_series[header.series_uid].append(header)
     return files
+
+
+def _is_shared(headers: Iterable[FrameHeader]) -> bool:
+    """Whether several studies all have the same PatientID, as careless anonymisation leaves it."""
+    one_of = {header.study_uid: header.path for header in headers}
+    return len(one_of) >= SHARED_FROM and len({read_patient(path) for path in one_of.values()}) == 1
 
 
 def _dicom_candidates(folder: Path) -> list[Path]:
@@ -137,7 +146,7 @@ def _read_one(
         series = next((s for s in groups if _holds(s.frames, uid)), None)
         if series is None:
             return exam_id, Skipped(exam_id, "the annotated image is not there")
-        exam_id = files.study_of(series.first.path) + suffix
+        exam_id = files.names.of(series.first) + suffix
         return exam_id, None if exam_id in known else _build(data, uid, exam_id, series, groups, files)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         return exam_id, Skipped(exam_id, f"its annotation has not the form of SDID-TC: {type(error).__name__} {error}")
@@ -158,9 +167,11 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
     path = volume.sources[index].path
     manufacturer, field_strength = read_scanner(path)
     study = exam_id.partition("#")[0]
+    is_shared = files.shared_patient and not data.get("patient")
+    patient = "" if is_shared else data.get("patient") or read_patient(path)
     return Exam(
         exam_id=exam_id,
-        patient=str(data.get("patient") or read_patient(path) or study),
+        patient=str(patient or study),
         subset=files.folder.name,
         volume=volume,
         slice_index=index,
@@ -176,6 +187,7 @@ def _build(data: dict[str, Any], uid: str, exam_id: str, series: Series, groups:
             *_series_notes(series, groups),
             *volume.warnings,
             *files.faults[study],
+            *([SHARED_NOTE] if is_shared else []),
         ),
     )
 

@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import MRImageStorage
-from scipy import ndimage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.findings import NotAnalysable
-from spineone_core.imaging.volume import SagittalVolume, SliceSource, middle_of
+from spineone_core.imaging.volume import SagittalVolume, middle_of
 from trainer.datasets.exam import Exam, Skipped
+from trainer.datasets.pieces import keypoints_of
 from trainer.datasets.tables import DatasetError, number_in, read_table
-from trainer.datasets.volume_files import name_uid, read_volume, stem_of, values_of
+from trainer.datasets.volume_files import SAGITTAL, read_volume, sagittal_volume, values_of
 
 CANAL = 100
 # Label -> level; labels count from below.
@@ -31,10 +30,6 @@ LEVEL_OF_LABEL = {k + 1: level for k, level in enumerate(reversed(VERTEBRAE))} |
     201 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))
 }
 DISC_OF_IVD = {1 + k: level for k, level in enumerate(reversed((UPPER_DISC, *DISCS)))}
-# Columns go towards posterior, rows towards inferior, slices along their cross product.
-SAGITTAL = "PIR"
-# A piece of a structure below this area (mm^2 on the slice) is only its edge, whose centroid says nothing.
-MINIMUM_MM2 = 60.0
 DEGENERATIVE_FROM, STRICTLY_FROM = 3, 4
 _COLUMNS = ("Patient", "IVD label", "Modic", "UP endplate", "LOW endplate", "Disc herniation", "Disc bulging")
 
@@ -89,24 +84,8 @@ def _read_volumes(image_path: Path, mask_path: Path) -> tuple[SagittalVolume, ND
     image, mask = read_volume(image_path, SAGITTAL), read_volume(mask_path, SAGITTAL)
     if image.GetSize() != mask.GetSize():
         raise ValueError(f"the mask has {mask.GetSize()} voxels, the image {image.GetSize()}")
-    return _sagittal_volume(image, image_path), values_of(mask).astype(np.int32)
-
-
-def _sagittal_volume(image: Any, path: Path) -> SagittalVolume:
-    directions = np.array(image.GetDirection()).reshape(3, 3)
-    columns, rows, step = image.GetSpacing()
-    count = image.GetSize()[2]
-    names = ("spider", stem_of(path))
-    return SagittalVolume(
-        voxels=values_of(image).astype(np.float32),
-        origins=np.array(image.GetOrigin()) + np.outer(np.arange(count) * step, directions[:, 2]),
-        row_direction=directions[:, 0],
-        column_direction=directions[:, 1],
-        pixel_spacing=(rows, columns),
-        sources=tuple(SliceSource(path, name_uid(*names, k), MRImageStorage, None) for k in range(count)),
-        study_uid=name_uid("spider", path.stem.partition("_")[0]),
-        series_uid=name_uid(*names),
-    )
+    volume = sagittal_volume(image, image_path, "spider", image_path.stem.partition("_")[0])
+    return volume, values_of(mask).astype(np.int32)
 
 
 def _exam(
@@ -121,7 +100,7 @@ def _exam(
 ) -> Exam:
     notes = [] if rows else [f"no row of patient {number} in radiological_gradings.csv: no class is known"]
     index = _canal_slice(volume, labels, notes)
-    points = keypoints_of(labels[index], volume.pixel_spacing)
+    points = keypoints_of(labels[index], volume.pixel_spacing, LEVEL_OF_LABEL)
     absent = [level for level in LEVEL_OF_LABEL.values() if level not in points and level != UPPER_DISC]
     if absent:
         notes.append(f"not on the slice with most canal, so without a point: {', '.join(absent)}")
@@ -137,6 +116,7 @@ def _exam(
         field_strength_t=number_in(scanner.get("MagneticFieldStrength", "")),
         raw={level: _raw(row) for level, row in rows.items()},
         notes=tuple(notes),
+        part={"training": "train"}.get(scanner.get("subset", ""), scanner.get("subset", "")),
     )
 
 
@@ -146,30 +126,6 @@ def _canal_slice(volume: SagittalVolume, labels: NDArray[Any], notes: list[str])
         notes.append("the mask has no canal: the middle slice is taken")
         return middle_of(volume.positions)
     return int(canal.argmax())
-
-
-def keypoints_of(labels: NDArray[Any], spacing: tuple[float, float]) -> dict[str, tuple[float, float]]:
-    """Level -> (column, row) of the centroid of the structure's largest piece on a slice.
-
-    On a middle slice, the body of a vertebra and its spinous process are two pieces with one label; the body is the larger.
-
-    Parameters
-    ----------
-    labels
-        (rows, columns), of one slice.
-    spacing
-        mm between rows and between columns.
-    """
-    points = {}
-    for label, level in LEVEL_OF_LABEL.items():
-        pieces, count = ndimage.label(labels == label)
-        if not count:
-            continue
-        sizes = ndimage.sum_labels(pieces > 0, pieces, range(1, count + 1))
-        if sizes.max() * spacing[0] * spacing[1] >= MINIMUM_MM2:
-            row, column = ndimage.center_of_mass(pieces == sizes.argmax() + 1)
-            points[level] = (float(column), float(row))
-    return points
 
 
 # ---------------------------------------------------------------- gradings
@@ -234,7 +190,7 @@ def _raw(row: dict[str, str]) -> str:
 
 
 def _read_scanners(path: Path) -> dict[str, dict[str, str]]:
-    """Image name -> its row in ``overview.csv``. Without the file it is empty, as only the scanner is taken from it."""
+    """Image name -> its row in ``overview.csv``. Without the file it is empty: only scanner and ``subset`` are taken from it."""
     if not path.is_file():
         return {}
     return {row["new_file_name"].removesuffix(".mha"): row for row in read_table(path, ["new_file_name"])}

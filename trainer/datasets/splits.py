@@ -38,6 +38,27 @@ def read_splits(path: Path) -> dict[str, str]:
     return part_of
 
 
+def own_parts(exams: Iterable[Exam]) -> dict[str, list[str]]:
+    """Part -> its patients, as the data set itself divides them.
+
+    Raises
+    ------
+    SplitError
+        If no exam names a part, an exam names an unknown one, or a patient is in two.
+    """
+    part_of: dict[str, str] = {}
+    for exam in exams:
+        if not exam.part:
+            continue
+        if exam.part not in PARTS:
+            raise SplitError(f"exam {exam.exam_id}: unknown part {exam.part!r}; allowed: {', '.join(PARTS)}")
+        if part_of.setdefault(exam.patient, exam.part) != exam.part:
+            raise SplitError(f"exam {exam.exam_id}: its patient stands in {part_of[exam.patient]} and in {exam.part}")
+    if not part_of:
+        raise SplitError("the exams name no parts; write the split by hand")
+    return {part: sorted(p for p, of in part_of.items() if of == part) for part in PARTS if part in part_of.values()}
+
+
 def select(exams: Iterable[Exam], part_of: dict[str, str], part: str) -> Sequence[Exam]:
     """The exams of a part.
 

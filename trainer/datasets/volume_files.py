@@ -1,4 +1,4 @@
-"""Volumes in ITK's file formats (.mha, .mhd with .raw, .nii, .nii.gz), read by SimpleITK, an optional dependency."""
+"""Volumes in ITK's file formats (.mha, .mhd with .raw, .nii, .nii.gz, .nrrd), read by SimpleITK, an optional dependency."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.uid import MRImageStorage
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd")
+from spineone_core.imaging.volume import SagittalVolume, SliceSource
+
+SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+# Columns go towards posterior, rows towards inferior, slices along their cross product.
+SAGITTAL = "PIR"
 
 
 class MissingLibraryError(Exception):
@@ -50,6 +55,24 @@ def read_volume(path: Path, orientation: str = "LPS") -> Any:
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError(f"{path.name} is not a three-dimensional volume of one value a voxel")
     return sitk.DICOMOrient(image, orientation) if orientation else image
+
+
+def sagittal_volume(image: Any, path: Path, *study: object) -> SagittalVolume:
+    """An image that `read_volume` turned to ``SAGITTAL`` as a volume; its UIDs are made from ``study`` and the file's name."""
+    directions = np.array(image.GetDirection()).reshape(3, 3)
+    columns, rows, step = image.GetSpacing()
+    count = image.GetSize()[2]
+    names = (study[0], stem_of(path)) if len(study) < 3 else (*study[:2], stem_of(path))
+    return SagittalVolume(
+        voxels=values_of(image).astype(np.float32),
+        origins=np.array(image.GetOrigin()) + np.outer(np.arange(count) * step, directions[:, 2]),
+        row_direction=directions[:, 0],
+        column_direction=directions[:, 1],
+        pixel_spacing=(rows, columns),
+        sources=tuple(SliceSource(path, name_uid(*names, k), MRImageStorage, None) for k in range(count)),
+        study_uid=name_uid(*study),
+        series_uid=name_uid(*names),
+    )
 
 
 def name_uid(*names: object) -> str:

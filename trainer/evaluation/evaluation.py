@@ -20,6 +20,7 @@ from trainer.curation.thumbnails import LEGEND, contact_sheet, png_of, thumbnail
 from trainer.datasets.exam import Exam
 from trainer.datasets.scanner import scanner_of
 from trainer.evaluation import metrics
+from trainer.evaluation.bootstrap import Interval, bootstrap_interval
 from trainer.evaluation.calibration import (
     calibration_error_by_chance,
     expected_calibration_error,
@@ -47,6 +48,11 @@ HEADLINES: dict[str, Callable[[Sequence[Outcome]], float]] = {
     "all_levels_right": metrics.all_levels_right,
     "disc_macro_f1": lambda outcomes: metrics.macro_f1(outcomes, Structure.DISC),
     "vertebra_macro_f1": lambda outcomes: metrics.macro_f1(outcomes, Structure.VERTEBRA),
+}
+# Means over classes: a draw without one of them is a mean of something else.
+_CLASSES: dict[str, Callable[[Sequence[Outcome]], int]] = {
+    "disc_macro_f1": lambda outcomes: len(metrics.occurring(outcomes, Structure.DISC)),
+    "vertebra_macro_f1": lambda outcomes: len(metrics.occurring(outcomes, Structure.VERTEBRA)),
 }
 
 
@@ -118,11 +124,13 @@ class Evaluation:
                 figures[f"{structure}_{grade}_called_other"] = _called_other(probabilities, labels, decided, grade)
         return figures
 
-    def intervals(self, samples: int) -> dict[str, dict[str, tuple[float, float]]]:
+    def intervals(self, samples: int) -> dict[str, dict[str, Interval]]:
         """95 % bootstrap intervals by patient of the headline figures, for every group with centroids."""
         return {
             name: {
-                figure: metrics.bootstrap_interval([c.outcome for c in cases], compute, samples=samples)
+                figure: bootstrap_interval(
+                    [c.outcome for c in cases], compute, samples=samples, classes=_CLASSES.get(figure, lambda drawn: 0)
+                )
                 for figure, compute in HEADLINES.items()
             }
             for name, cases in self.groups().items()
@@ -169,9 +177,11 @@ class Evaluation:
 
     def to_json(self, samples: int) -> dict[str, Any]:
         """Everything except pictures."""
+        found = self.intervals(samples) if samples else {}
         content = {
             "figures": self.figures(),
-            "intervals": self.intervals(samples) if samples else {},
+            "intervals": {group: {name: i[:2] for name, i in of.items()} for group, of in found.items()},
+            "dropped_draws": {group: {name: i.dropped for name, i in of.items()} for group, of in found.items()},
             "levels": self.by_level() if self.main_cases() else {},
             "scanners": {name: self.figures_of(cases) for name, cases in self.by_scanner().items()},
         }
@@ -186,7 +196,7 @@ class Evaluation:
         (out / "evaluation.html").write_text(render(self.title, list(self._sections(content)), introduction), "utf-8")
 
     def _sections(self, content: dict[str, Any]) -> Iterator[Section]:
-        yield figures_section(content["figures"], content["intervals"])
+        yield figures_section(content["figures"], content["intervals"], content["dropped_draws"])
         if not self.main_cases():
             return
         outcomes = [case.outcome for case in self.main_cases()]

@@ -27,12 +27,17 @@ def rows_of(groups: dict[str, Figures] | dict[str, dict[str, float]]) -> list[tu
     ]
 
 
-def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, tuple[float, float]]]) -> Section:
-    """All figures, a column for each group; intervals stand beside the figures that have one."""
+def figures_section(
+    figures: dict[str, Figures],
+    intervals: dict[str, dict[str, tuple[float, float]]],
+    dropped: dict[str, dict[str, int]],
+) -> Section:
+    """All figures, a column for each group; intervals stand beside the figures that have one, with the draws left out."""
     rows = []
     for name, *cells in rows_of(figures):
         found = [intervals.get(group, {}).get(name) for group in figures]
-        rows.append((name, *(f"{c} ({i[0]:.3f} to {i[1]:.3f})" if i else c for c, i in zip(cells, found, strict=True))))
+        left_out = [dropped.get(group, {}).get(name, 0) for group in figures]
+        rows.append((name, *map(_with_interval, cells, found, left_out)))
     lines = ["In brackets: 95 % bootstrap interval, patients drawn with replacement."] if intervals else []
     # If all exams are right, so is every bootstrap sample; only the exact interval shows how little that proves.
     lines += [
@@ -42,6 +47,13 @@ def figures_section(figures: dict[str, Figures], intervals: dict[str, dict[str, 
         if found.get("all_levels_right") == 1
     ]
     return Section(heading="Figures", lines=lines, columns=("", *figures), rows=rows)
+
+
+def _with_interval(cell: str, interval: tuple[float | None, float | None] | None, left_out: int) -> str:
+    if interval is None:
+        return cell
+    draws = f", {left_out} draws without a class left out" if left_out else ""
+    return f"{cell} ({text_of(interval[0])} to {text_of(interval[1])}{draws})"
 
 
 def table(heading: str, groups: dict[str, Figures], keys: Sequence[str] = ()) -> Section:

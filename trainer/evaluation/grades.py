@@ -200,10 +200,12 @@ def macro_f1(judged: Judged) -> float:
 def _macro_f1(said: Column, labels: Column, all_labels: Column) -> float:
     values = []
     for value in (0, 1):
+        if not (all_labels == value).any():
+            continue  # nothing can be right about a class that does not occur
         right = float(((said == value) & (labels == value)).sum())
         total = float((said == value).sum() + (all_labels == value).sum())
-        values.append(2 * right / total if total else 0.0)
-    return float(np.mean(values))
+        values.append(2 * right / total)
+    return float(np.mean(values)) if values else NONE
 
 
 def auc(scores: FloatArray, labels: FloatArray) -> float:
@@ -233,12 +235,17 @@ def quadratic_kappa(truth: FloatArray, said: FloatArray) -> float:
 def intervals(
     judged: Judged, measure: Callable[[Judged], dict[str, float]], *, samples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile bootstrap intervals of all figures; patients are drawn with replacement, each with all levels."""
+    """95 % percentile bootstrap intervals of all figures; patients are drawn with replacement, each with all levels.
+
+    A draw that lacks a class that occurs is dropped: its figures would be of something else.
+    """
     groups = [np.flatnonzero(judged.patients == patient) for patient in np.unique(judged.patients)]
-    rng, values = np.random.default_rng(seed), []
+    rng, values = np.random.default_rng(seed), list[dict[str, float]]()
+    classes = set(judged.labels[np.isfinite(judged.labels)])
     for _ in range(samples):
-        drawn = rng.integers(len(groups), size=len(groups))
-        values.append(measure(judged.at(np.concatenate([groups[n] for n in drawn]))))
+        drawn = judged.at(np.concatenate([groups[n] for n in rng.integers(len(groups), size=len(groups))]))
+        if set(drawn.labels[np.isfinite(drawn.labels)]) == classes:
+            values.append(measure(drawn))
     result = {}
     for name in values[0]:
         low, high = np.nanquantile([value[name] for value in values], [0.025, 0.975])

@@ -1,8 +1,9 @@
-"""PCK, every definition of precision, recall and F1, level-strict figures, intervals (Section IV-B, Eq. 8; readings 2-4, 19)."""
+"""PCK, every definition of precision, recall and F1, level-strict figures (Section IV-B, Eq. 8; readings 2-4, 19)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,15 +26,23 @@ def annotated_rows(outcome: Outcome, structure: Structure | None = None) -> list
     return [row for row in _rows(structure) if np.isfinite(outcome.truth[row]).all()]
 
 
+def offered_rows(outcome: Outcome, structure: Structure | None = None) -> list[int]:
+    """Rows in reading order that have a predicted point: none of a refused exam, not those that were not found."""
+    found = outcome.predicted
+    return [] if found is None else [row for row in _rows(structure) if np.isfinite(found[row]).all()]
+
+
 def errors_mm(outcomes: Sequence[Outcome], structure: Structure | None = None) -> FloatArray:
-    """The level-strict distance of every annotated keypoint in mm; infinite if the exam was refused."""
+    """The level-strict distance of every annotated keypoint in mm; infinite where it was not found or the exam was refused."""
     parts = []
     for outcome in outcomes:
         rows = annotated_rows(outcome, structure)
         found = outcome.predicted
-        parts.append(
-            np.full(len(rows), np.inf) if found is None else np.linalg.norm(found[rows] - outcome.truth[rows], axis=1)
-        )
+        if found is None:
+            parts.append(np.full(len(rows), np.inf))
+        else:
+            distances = np.linalg.norm(found[rows] - outcome.truth[rows], axis=1)
+            parts.append(np.where(np.isnan(distances), np.inf, distances))
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
@@ -52,10 +61,10 @@ def levels_by_nearest(outcomes: Sequence[Outcome], structure: Structure | None =
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
             rows = annotated_rows(outcome, s)
+            offered = offered_rows(outcome, s)
             total += len(rows)
-            if outcome.predicted is None or not rows:
+            if outcome.predicted is None or not rows or not offered:
                 continue
-            offered = _rows(s)
             distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
             right += sum(offered[n] == row for n, row in zip(distances.argmin(axis=1), rows, strict=True))
     return right / total if total else 0.0
@@ -67,16 +76,18 @@ def pck(outcomes: Sequence[Outcome], distance_mm: float = HIT_MM, structure: Str
     for outcome in outcomes:
         for s in Structure if structure is None else (structure,):
             total += len(annotated_rows(outcome, s))
-            hits += len(_matches(outcome, s, distance_mm))
+            hits += len(matches(outcome, s, distance_mm))
     return hits / total if total else 0.0
 
 
 @lru_cache(maxsize=1 << 16)
-def _matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
+def matches(outcome: Outcome, structure: Structure, distance_mm: float) -> list[tuple[int, int]]:
     """Pairs (truth row, predicted row) within the distance, one to one, with the least total distance (reading 19)."""
     if outcome.predicted is None:
         return []
-    rows, offered = annotated_rows(outcome, structure), _rows(structure)
+    rows, offered = annotated_rows(outcome, structure), offered_rows(outcome, structure)
+    if not rows or not offered:
+        return []
     distances = np.linalg.norm(outcome.truth[rows][:, None] - outcome.predicted[offered][None], axis=2)
     cost = np.where(distances <= distance_mm, distances, 1e6)
     pairs = zip(*linear_sum_assignment(cost), strict=True)
@@ -112,7 +123,7 @@ def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     """The paper's counts: a hit of the right class is TP, of the wrong class FP of the predicted one, a miss FN (reading 4)."""
     counts = {grade: [0, 0, 0] for grade in Grade}
     for outcome in outcomes:
-        matched = dict(_matches(outcome, structure, HIT_MM))
+        matched = dict(matches(outcome, structure, HIT_MM))
         for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is None:
@@ -125,6 +136,46 @@ def class_figures(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     return {grade: _figures(*c) for grade, c in counts.items()}
 
 
+def true_counts(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, int]:
+    """How many annotated keypoints are truly of each class."""
+    grades = [outcome.grades[row] for outcome in outcomes for row in annotated_rows(outcome, structure)]
+    return {grade: grades.count(grade) for grade in Grade}
+
+
+def occurring(outcomes: Sequence[Outcome], structure: Structure) -> list[Grade]:
+    """The classes that have true keypoints: macro means are over these, as nothing can be right about the others."""
+    return [grade for grade, count in true_counts(outcomes, structure).items() if count]
+
+
+def false_calls(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, int]:
+    """How often each class that does not occur was called, at a true keypoint or elsewhere."""
+    present, hits = occurring(outcomes, structure), class_figures(outcomes, structure)
+    stray = stray_outputs(outcomes, structure)
+    return {grade: hits[grade].fp + stray[grade] for grade in Grade if grade not in present}
+
+
+def class_log_loss(outcomes: Sequence[Outcome]) -> float:
+    """The mean over keypoints of known class of -log of the probability given to the true class; NaN if there are none.
+
+    A missed keypoint counts as one half: nothing was said about it.
+    """
+    given = []
+    for outcome in outcomes:
+        for structure in Structure:
+            matched = dict(matches(outcome, structure, HIT_MM))
+            for row in annotated_rows(outcome, structure):
+                if outcome.grades[row] is not None:
+                    given.append(_probability_of_truth(outcome, row, matched.get(row)))
+    return float(-np.log(np.clip(given, 1e-6, 1)).mean()) if given else math.nan
+
+
+def _probability_of_truth(outcome: Outcome, row: int, found: int | None) -> float:
+    if found is None or outcome.probabilities is None:
+        return 0.5
+    probability = float(outcome.probabilities[found])
+    return probability if outcome.grades[row] is Grade.DEGENERATIVE else 1 - probability
+
+
 def said_class(outcome: Outcome, row: int) -> Grade:
     """The likelier class of a predicted keypoint."""
     assert outcome.probabilities is not None
@@ -135,7 +186,7 @@ def confusion(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, 
     """True class -> how many were called ``normal`` or ``degenerative``, or ``missed`` (beyond 6 mm or refused); reading 2."""
     table = {grade: dict.fromkeys((*(g.value for g in Grade), "missed"), 0) for grade in Grade}
     for outcome in outcomes:
-        matched = dict(_matches(outcome, structure, HIT_MM))
+        matched = dict(matches(outcome, structure, HIT_MM))
         for row in annotated_rows(outcome, structure):
             true = outcome.grades[row]
             if true is not None:
@@ -147,12 +198,11 @@ def stray_outputs(outcomes: Sequence[Outcome], structure: Structure) -> dict[Gra
     """Outputs that hit no keypoint, by their class: the false positives of reading 3, which Section IV-B does not count."""
     counts = dict.fromkeys(Grade, 0)
     for outcome in outcomes:
-        if outcome.predicted is None:
-            continue
-        used = {predicted for _, predicted in _matches(outcome, structure, HIT_MM)}
+        used = {predicted for _, predicted in matches(outcome, structure, HIT_MM)}
+        offered = offered_rows(outcome, structure)
         # An output at a level that is not annotated may well be right.
         for row in annotated_rows(outcome, structure):
-            if row not in used:
+            if row in offered and row not in used:
                 counts[said_class(outcome, row)] += 1
     return counts
 
@@ -171,7 +221,7 @@ def definitions(outcomes: Sequence[Outcome], structure: Structure) -> dict[str, 
     """Precision, recall and F1 of a structure by every definition (readings 2 to 4).
 
     ``paper_``: only hits can be FP and only misses are FN (Section IV-B). ``usual_``: every output counts for precision,
-    every true keypoint for recall. ``macro`` is the mean of both classes, ``micro`` is taken from the summed counts.
+    every true keypoint for recall. ``macro`` is the mean of the classes that occur, ``micro`` is taken from the summed counts.
     ``f1_of_means`` is the harmonic mean of macro precision and recall, ``f1`` the mean of the classes' F1.
     """
     paper, stray = class_figures(outcomes, structure), stray_outputs(outcomes, structure)
@@ -179,13 +229,13 @@ def definitions(outcomes: Sequence[Outcome], structure: Structure) -> dict[str, 
     usual = {g: _figures(f.tp, f.fp + stray[g], sum(table[g].values()) - f.tp) for g, f in paper.items()}
     result: dict[str, float] = {}
     for name, figures in (("paper", paper), ("usual", usual)):
-        values = list(figures.values())
-        precision, recall = (float(np.mean([getattr(f, key) for f in values])) for key in ("precision", "recall"))
-        micro = _figures(*(sum(getattr(f, key) for f in values) for key in ("tp", "fp", "fn")))
+        values = [figures[grade] for grade in occurring(outcomes, structure)]
+        precision, recall = (_mean(getattr(f, key) for f in values) for key in ("precision", "recall"))
+        micro = _figures(*(sum(getattr(f, key) for f in figures.values()) for key in ("tp", "fp", "fn")))
         result |= {
             f"{name}_macro_precision": precision,
             f"{name}_macro_recall": recall,
-            f"{name}_macro_f1": float(np.mean([f.f1 for f in values])),
+            f"{name}_macro_f1": _mean(f.f1 for f in values),
             f"{name}_macro_f1_of_means": _harmonic(precision, recall),
             f"{name}_micro_precision": micro.precision,
             f"{name}_micro_recall": micro.recall,
@@ -194,39 +244,10 @@ def definitions(outcomes: Sequence[Outcome], structure: Structure) -> dict[str, 
     return result
 
 
-def bootstrap_interval(
-    outcomes: Sequence[Outcome],
-    figure: Callable[[Sequence[Outcome]], float],
-    *,
-    samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """The percentile interval of a figure; patients are drawn with replacement, each with all of their exams.
-
-    Raises
-    ------
-    ValueError
-        If there is no exam, fewer than 10 samples are asked for, or the level is not between 0 and 1.
-    """
-    if not outcomes or samples < 10 or not 0 < level < 1:
-        raise ValueError(f"{len(outcomes)} exams, {samples} samples, level {level}; allowed: 1, 10, between 0 and 1")
-    by_patient: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_patient.setdefault(outcome.patient, []).append(outcome)
-    groups, rng = list(by_patient.values()), np.random.default_rng(seed)
-    values = []
-    for _ in range(samples):
-        drawn = rng.integers(len(groups), size=len(groups))
-        values.append(figure([outcome for index in drawn for outcome in groups[index]]))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def recall_by_class(outcomes: Sequence[Outcome], structure: Structure) -> dict[Grade, float]:
     """TP of a class over all its true keypoints: the usual recall. The paper counts only misses against it (reading 4)."""
     figures = class_figures(outcomes, structure)
-    totals = {g: sum(o.grades[r] is g for o in outcomes for r in annotated_rows(o, structure)) for g in Grade}
+    totals = true_counts(outcomes, structure)
     return {g: figures[g].tp / totals[g] if totals[g] else 0.0 for g in Grade}
 
 
@@ -241,12 +262,17 @@ def _harmonic(a: float, b: float) -> float:
 
 
 def macro_f1(outcomes: Sequence[Outcome], structure: Structure) -> float:
-    """The mean over both classes of the F1 from the paper's precision and the usual recall (every true keypoint counts)."""
+    """The mean over the classes that occur of the F1 from the paper's precision and the usual recall; NaN where none is known.
+
+    The usual recall counts every true keypoint.
+    """
     figures, recalls = class_figures(outcomes, structure), recall_by_class(outcomes, structure)
-    values = []
-    for grade in Grade:
-        values.append(_harmonic(figures[grade].precision, recalls[grade]))
-    return float(np.mean(values))
+    return _mean(_harmonic(figures[grade].precision, recalls[grade]) for grade in occurring(outcomes, structure))
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return float(np.mean(found)) if found else math.nan
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int]:
@@ -260,13 +286,17 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float | int]:
         "pck6_level_strict": float((strict <= HIT_MM).mean()) if len(strict) else 0.0,
         "all_levels_right": all_levels_right(outcomes),
         "micro_precision": micro_precision(outcomes),
+        "class_log_loss": class_log_loss(outcomes),
         "mean_error_mm": float(finite.mean()) if len(finite) else float("nan"),
         "median_error_mm": float(np.median(finite)) if len(finite) else float("nan"),
     }
     for structure in Structure:
         paper = class_figures(outcomes, structure)
+        present = [paper[grade] for grade in occurring(outcomes, structure)]
         result[f"{structure}_macro_f1"] = macro_f1(outcomes, structure)
-        result[f"{structure}_macro_f1_paper"] = float(np.mean([f.f1 for f in paper.values()]))
-        result[f"{structure}_macro_precision"] = float(np.mean([f.precision for f in paper.values()]))
-        result[f"{structure}_macro_recall_paper"] = float(np.mean([f.recall for f in paper.values()]))
+        result[f"{structure}_macro_f1_paper"] = _mean(f.f1 for f in present)
+        result[f"{structure}_macro_precision"] = _mean(f.precision for f in present)
+        result[f"{structure}_macro_recall_paper"] = _mean(f.recall for f in present)
+        for grade, count in false_calls(outcomes, structure).items():
+            result[f"{structure}_{grade}_does_not_occur_false_calls"] = count
     return result

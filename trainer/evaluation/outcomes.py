@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from spineone_core.anatomy import Grade
+from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.arrays import FloatArray
 from spineone_core.detection.grading import Grading
 from spineone_core.detection.keypoints import Refusal, find_keypoints
@@ -17,6 +18,7 @@ from spineone_core.detection.views import InferenceOptions
 from spineone_core.imaging.volume import SagittalVolume
 from spineone_core.network.domain import DomainNetwork
 from spineone_core.network.spineone import SpineOne
+from trainer.datasets.categories import Categories, categories_of
 from trainer.datasets.exam import Exam
 
 
@@ -25,9 +27,11 @@ class Outcome:
     """Truth and prediction of one exam.
 
     ``truth`` and ``predicted`` (10, 2) are column and row in mm, in reading order. ``truth`` is NaN at a level that is not
-    annotated, which no figure counts; ``predicted`` is None where the detector refused. ``grades`` are None where unknown.
+    annotated, which no figure counts. ``predicted`` is None where the detector refused, and NaN at a level that was not found
+    where nothing is refused. ``grades`` are None where unknown.
     ``probabilities`` (10,) are those of degenerative, ``confidences`` (10,) those of localisation, None where not kept.
-    ``refusal`` is the coded reason of a refusal.
+    ``refusal`` is the coded reason of a refusal. ``true_categories`` are as in `trainer.datasets.categories`, ``categories``
+    (10,) the channels that were said, None where not kept.
     """
 
     exam_id: str
@@ -38,6 +42,8 @@ class Outcome:
     probabilities: FloatArray | None
     confidences: FloatArray | None = None
     refusal: str = ""
+    true_categories: Categories = (None,) * len(READING_ORDER)
+    categories: NDArray[np.intp] | None = None
 
 
 def outcomes_of(
@@ -48,16 +54,12 @@ def outcomes_of(
     domain: DomainNetwork | None = None,
     *,
     grading: Grading | None = None,
-    keep_outside: bool = False,
 ) -> list[Outcome]:
     """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
 
-    ``grading`` and ``keep_outside`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    ``grading`` as in `spineone_core.detection.keypoints.find_keypoints`.
     """
-    return [
-        outcome_of(network, manifest, exam, device, domain, grading=grading, keep_outside=keep_outside)
-        for exam in exams
-    ]
+    return [outcome_of(network, manifest, exam, device, domain, grading=grading) for exam in exams]
 
 
 def outcome_of(
@@ -68,23 +70,14 @@ def outcome_of(
     domain: DomainNetwork | None = None,
     *,
     grading: Grading | None = None,
-    keep_outside: bool = False,
     options: InferenceOptions | None = None,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses. ``options`` say how the network is run."""
-    truth, grades = in_plane_mm(exam.volume, exam.point_array), exam.grade_row
-    (found,) = find_keypoints(
-        [exam.volume],
-        network,
-        manifest,
-        device,
-        domain=domain,
-        grading=grading,
-        options=options,
-        keep_outside=keep_outside,
-    )
+    truth, grades, true = in_plane_mm(exam.volume, exam.point_array), exam.grade_row, categories_of(exam)
+    (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, grading=grading, options=options)
     if isinstance(found, Refusal):
-        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=found.error.reason.value)
+        reason = found.error.reason.value
+        return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=reason, true_categories=true)
     return Outcome(
         exam.exam_id,
         exam.patient,
@@ -93,6 +86,8 @@ def outcome_of(
         in_plane_mm(exam.volume, np.array([(keypoint.x, keypoint.y) for keypoint in found.keypoints])),
         np.array([keypoint.probability for keypoint in found.keypoints]),
         np.array([keypoint.confidence for keypoint in found.keypoints]),
+        true_categories=true,
+        categories=np.array([candidate.category for candidate in found.chain.candidates]),
     )
 
 

@@ -78,7 +78,7 @@ class Target:
             return self.what, wanted, "-", "not measured", "", ""
         holds = value >= self.limit if self.at_least else value <= self.limit
         low_high = self.interval(measured)
-        between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else ""
+        between = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high and None not in low_high else ""
         return (
             self.what,
             wanted,

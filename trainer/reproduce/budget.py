@@ -61,6 +61,18 @@ class Budget:
             volume_width=4,
         )
 
+    @classmethod
+    def nightly(cls) -> Budget:
+        """A minute or two for each training: enough that every mechanism shows that it works on phantoms."""
+        return cls(
+            preset="stable",
+            epochs=45,
+            width=16,
+            spacing_mm=2.5,
+            batch=4,
+            learning_rate=4e-3,
+        )
+
     def recipe(self, row: Row, training_exams: int) -> Recipe:
         """The row's recipe cut down to this budget."""
         recipe = PRESETS[self.preset](row)

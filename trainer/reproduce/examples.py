@@ -58,6 +58,8 @@ def _row(outcome: Outcome, row: int, pixels: Any) -> list[str]:
     truth = [_place(outcome.truth[row] / pixels), _letter(grade)]
     if outcome.predicted is None:
         return [READING_ORDER[row].level, *truth, "refused", "", ""]
+    if np.isnan(outcome.predicted[row]).any():
+        return [READING_ORDER[row].level, *truth, "not found", "", ""]
     said = metrics.said_class(outcome, row)
     error = float(np.linalg.norm(outcome.predicted[row] - outcome.truth[row]))
     return [READING_ORDER[row].level, *truth, _place(outcome.predicted[row] / pixels), _letter(said), f"{error:.1f} mm"]
@@ -66,7 +68,7 @@ def _row(outcome: Outcome, row: int, pixels: Any) -> list[str]:
 def _mark_wrong(table: Any, outcome: Outcome) -> None:
     """Turn text red where our point is off by more than 6 mm or has the wrong class."""
     for row, grade in enumerate(outcome.grades):
-        if outcome.predicted is None or np.isnan(outcome.truth[row]).any():
+        if outcome.predicted is None or np.isnan([outcome.truth[row], outcome.predicted[row]]).any():
             continue
         far = np.linalg.norm(outcome.predicted[row] - outcome.truth[row]) > metrics.HIT_MM
         wrong = grade is not None and metrics.said_class(outcome, row) is not grade

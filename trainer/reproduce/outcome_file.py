@@ -46,6 +46,8 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
         "grades": [None if grade is None else grade.value for grade in outcome.grades],
         "predicted": _list(outcome.predicted),
         "probabilities": _list(outcome.probabilities),
+        "true_categories": list(outcome.true_categories),
+        "categories": None if outcome.categories is None else outcome.categories.tolist(),
     }
 
 
@@ -55,7 +57,7 @@ def _volume_entry(outcome: VolumeOutcome) -> dict[str, Any]:
 
 
 def _outcome(entry: dict[str, Any]) -> Outcome:
-    predicted, probabilities = entry["predicted"], entry["probabilities"]
+    predicted, probabilities, categories = entry["predicted"], entry["probabilities"], entry["categories"]
     return Outcome(
         exam_id=entry["exam"],
         patient=entry["patient"],
@@ -63,6 +65,8 @@ def _outcome(entry: dict[str, Any]) -> Outcome:
         grades=tuple(None if grade is None else Grade(grade) for grade in entry["grades"]),
         predicted=None if predicted is None else np.array(predicted, dtype=float),
         probabilities=None if probabilities is None else np.array(probabilities, dtype=float),
+        true_categories=tuple(entry["true_categories"]),
+        categories=None if categories is None else np.array(categories),
     )
 
 

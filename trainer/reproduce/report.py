@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row: its label cells, its figures, and why something is missing."""
+    """A row: its label cells, its figures, and why something is missing or left out."""
 
     labels: tuple[str, ...]
     figures: tuple[Figure, ...]
@@ -38,13 +38,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """``labels`` and ``figures`` head the columns, ``spread`` says what is in brackets, ``digits`` follow the decimal point."""
+    """``labels`` and ``figures`` head the columns; ``spread`` says what is in brackets, ``beside`` what ours stand beside.
+
+    ``digits`` follow the decimal point.
+    """
 
     labels: tuple[str, ...]
     figures: tuple[str, ...]
     lines: tuple[Line, ...]
     caption: str = ""
     spread: str = "95 %"
+    beside: str = "paper"
     digits: int = 3
 
 
@@ -85,7 +89,9 @@ def as_markdown(item: Item, title: str) -> str:
 def _markdown_table(table: Table) -> str:
     lines = [f"{table.caption}\n"] if table.caption else []
     lines.append(
-        _piped([*table.labels, *(f"{name}: paper → ours (difference) [{table.spread}]" for name in table.figures)])
+        _piped(
+            [*table.labels, *(f"{name}: {table.beside} → ours (difference) [{table.spread}]" for name in table.figures)]
+        )
     )
     lines.append(_piped(["---"] * (len(table.labels) + len(table.figures))))
     for line in table.lines:
@@ -137,8 +143,9 @@ def as_csv(item: Item, title: str) -> str:
 
 _STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:90rem;padding:0 1rem;color:#1b1f24}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .6rem;border-bottom:1px solid #d8dee4;text-align:right;white-space:nowrap}
-th{background:#f3f5f7}td.label,th.label{text-align:left}td.start,th.start{border-left:1px solid #d8dee4}
+th,td{padding:.25rem .5rem;border-bottom:1px solid #d8dee4;text-align:right;vertical-align:top}
+th{background:#f3f5f7}td.label,th.label{text-align:left;overflow-wrap:anywhere}td.figure{white-space:nowrap}
+td.figure,th.figure{border-left:1px solid #d8dee4}small{display:block;color:#57606a}
 .title{font-weight:600;background:#fff6d6;padding:.6rem .8rem;border-left:4px solid #d9a400}
 img{max-width:100%}.scroll{overflow-x:auto}.quiet{color:#57606a}"""
 
@@ -155,20 +162,22 @@ def as_html(item: Item, title: str) -> str:
 
 
 def _html_table(table: Table) -> str:
-    labels = "".join(f'<th class="label" rowspan="2">{html.escape(name)}</th>' for name in table.labels)
-    names = "".join(f'<th class="start" colspan="4">{html.escape(name)}</th>' for name in table.figures)
-    kinds = f'<th class="start">paper</th><th>ours</th><th>difference</th><th>{table.spread}</th>' * len(table.figures)
+    """A cell for each figure, in two lines, so that the table fits a page."""
+    labels = "".join(f'<th class="label">{html.escape(name)}</th>' for name in table.labels)
+    legend = f"{html.escape(table.beside)} → ours<small>difference [{html.escape(table.spread)}]</small>"
+    names = "".join(f'<th class="figure">{html.escape(name)}<br>{legend}</th>' for name in table.figures)
     rows = "".join(_html_line(line, table.digits) for line in table.lines)
     caption = f"<h2>{html.escape(table.caption)}</h2>" if table.caption else ""
-    return f'{caption}<div class="scroll"><table><tr>{labels}{names}</tr><tr>{kinds}</tr>{rows}</table></div>'
+    remarks = '<th class="label"></th>' if any(line.why for line in table.lines) else ""
+    return f'{caption}<div class="scroll"><table><tr>{labels}{names}{remarks}</tr>{rows}</table></div>'
 
 
 def _html_line(line: Line, digits: int) -> str:
     cells = [f'<td class="label">{html.escape(label)}</td>' for label in line.labels]
     for figure in line.figures:
         paper, ours, difference, interval = _texts(figure, digits)
-        cells.append(f'<td class="start quiet">{paper}</td><td>{ours}</td><td>{difference}</td>')
-        cells.append(f'<td class="quiet">{interval}</td>')
+        more = "" if figure.ours is None else f"<small>{difference} {interval}</small>"
+        cells.append(f'<td class="figure"><span class="quiet">{paper}</span> → {ours}{more}</td>')
     if line.why:
         cells.append(f'<td class="label">{html.escape(line.why)}</td>')
     return f"<tr>{''.join(cells)}</tr>"

@@ -41,7 +41,14 @@ _console = Console(stderr=True)
 
 
 def reproduce(
-    names: Sequence[str], exams: ExamSet, budget: Budget, seed: int, out: Path, options: RunOptions, only: str = ""
+    names: Sequence[str],
+    exams: ExamSet,
+    budget: Budget,
+    seed: int,
+    out: Path,
+    options: RunOptions,
+    only: str = "",
+    backbones: Sequence[Path] = (),
 ) -> list[Path]:
     """Train what is missing, evaluate, and write the files of each item and the index of the folder.
 
@@ -51,16 +58,18 @@ def reproduce(
         Names from `ITEMS`.
     only
         Use only rows of the tables whose name holds this text.
+    backbones
+        Files of torchvision's weights; each training begins with the one that fits its trunk, if any.
 
     Raises
     ------
     TrainingError
         Once everything else is written, if some trainings did not end; the message names them.
     """
-    trainings = Trainings(exams, budget, seed, out / "runs", options)
+    trainings = Trainings(exams, budget, seed, out / "runs", options, tuple(backbones))
     written: list[Path] = []
     for name in names:
-        title = title_of(name, exams, budget, seed, only)
+        title = title_of(name, exams, budget, seed, only, backbones)
         item = make_item(name, trainings, title, only)
         written += report.write(item, title, out)
         _console.print(f"{out / name}.md: {title}", highlight=False, soft_wrap=True)
@@ -96,7 +105,9 @@ def make_item(name: str, trainings: Trainings, title: str, only: str) -> Item:
     return PICTURES[name](trainings, title)
 
 
-def title_of(name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "") -> str:
+def title_of(
+    name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "", backbones: Sequence[Path] = ()
+) -> str:
     """One line on what was run: data, numbers of exams, epochs, seed, and SHORTENED with all departures from the protocol."""
     if name == "table5":
         data, departures = exams.scans_name or "no CT scans", budget.volume_departures()
@@ -108,11 +119,19 @@ def title_of(name: str, exams: ExamSet, budget: Budget, seed: int, only: str = "
         if only:
             departures.append(f"rows with {only!r} alone")
     parts = [data, f"{budget.epochs} epochs", f"seed {seed}"]
+    if backbones and name not in ("table5", "fig6"):
+        parts.append(f"first weights where they fit: {', '.join(path.name for path in backbones)}")
     return ", ".join(parts) + (f". SHORTENED: {'; '.join(departures)}" if departures else "")
 
 
 def read_exam_set(
-    sources: Sequence[str], ct_sources: Sequence[str], splits: Path | None, budget: Budget, seed: int, name: str = ""
+    sources: Sequence[str],
+    ct_sources: Sequence[str],
+    splits: Path | None,
+    budget: Budget,
+    seed: int,
+    name: str = "",
+    annotations: Path | None = None,
 ) -> ExamSet:
     """The exams of ``sources``, split by the file or 400 to 150 by the seed, and the CT scans of ``ct_sources``.
 
@@ -123,7 +142,7 @@ def read_exam_set(
     SplitError
         If the training or the test part is empty.
     """
-    exams, skipped = _read(sources)
+    exams, skipped = _read(sources, annotations)
     for item in skipped:
         _console.print(f"left out: {item}", highlight=False, soft_wrap=True)
     if splits is None:
@@ -145,12 +164,12 @@ def read_exam_set(
     )
 
 
-def _read(sources: Sequence[str]) -> tuple[list[Exam], list[str]]:
+def _read(sources: Sequence[str], annotations: Path | None) -> tuple[list[Exam], list[str]]:
     """Exams to train and test on, and what was left out with the reason."""
     exams: list[Exam] = []
     left: list[str] = []
     for source in sources:
-        found, skipped = formats.split_skipped(formats.read(source))
+        found, skipped = formats.split_skipped(formats.read(source, annotations=annotations))
         exams += [exam for exam in found if exam.centroids]
         left += [f"{item.exam_id}: {item.why}" for item in skipped]
         left += [f"{exam.exam_id}: its points mark levels but are no centroids" for exam in found if not exam.centroids]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
+from trainer.evaluation.categories import category_counts
 from trainer.evaluation.outcomes import Outcome
 from trainer.volumes.evaluation import VolumeOutcome
 
@@ -20,18 +21,24 @@ STRUCTURES = (Structure.DISC, Structure.VERTEBRA)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A figure and its 95 % bootstrap interval by patient."""
+    """A figure and its 95 % bootstrap interval by patient; ``dropped`` draws held none of a class and do not count in it."""
 
     value: float
     low: float
     high: float
+    dropped: int = 0
 
 
 def six_scores(outcomes: Sequence[Outcome]) -> list[Score]:
-    """Macro recall, precision and F1 of discs and of vertebrae as Section IV-B counts them (Tables I, III, IV)."""
+    """Macro recall, precision and F1 of discs and of vertebrae as Section IV-B counts them (Tables I, III, IV).
+
+    Means are over the classes that occur, NaN where none does; a bootstrap draw without one of these classes is dropped.
+    """
     scores = []
     for structure in STRUCTURES:
-        counts = np.array([_class_counts(outcome, structure) for outcome in outcomes])  # (exams, class, TP FP FN)
+        present = metrics.occurring(outcomes, structure)
+        counts = np.array([_class_counts(outcome, structure, present) for outcome in outcomes], dtype=float)
+        counts = counts.reshape(len(outcomes), len(present), 4)  # (exams, class, TP FP FN true)
         for figure in (_recall, _precision, _f1):
             scores.append(score(outcomes, counts, figure))
     return scores
@@ -40,6 +47,12 @@ def six_scores(outcomes: Sequence[Outcome]) -> list[Score]:
 def micro_precision(outcomes: Sequence[Outcome]) -> Score:
     """The score of Table II: TP over all outputs, where those beyond 6 mm count as false (reading 3)."""
     counts = np.array([_micro_counts(outcome) for outcome in outcomes])  # (exams, right, outputs)
+    return score(outcomes, counts, lambda c: _ratio(c[..., 0], c[..., 1]))
+
+
+def category_precision(outcomes: Sequence[Outcome]) -> Score:
+    """The same over the seven categories of the competition."""
+    counts = np.array([category_counts(outcome) for outcome in outcomes], dtype=float)
     return score(outcomes, counts, lambda c: _ratio(c[..., 0], c[..., 1]))
 
 
@@ -72,7 +85,7 @@ def score(
     counts
         (exams, ...).
     figure
-        A function of counts (samples, ...) -> (samples,).
+        A function of counts (samples, ...) -> (samples,); NaN where a draw has not all that it is a figure of.
     """
     patients = sorted({outcome.patient for outcome in outcomes})
     place = np.array([patients.index(outcome.patient) for outcome in outcomes])
@@ -81,13 +94,30 @@ def score(
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=SAMPLES)
     drawn = figure(np.tensordot(weights.astype(float), by_patient, axes=1))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Score(float(figure(by_patient.sum(axis=0)[None])[0]), float(low), float(high))
+    kept = drawn[np.isfinite(drawn)]
+    low, high = np.quantile(kept, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(kept) else (np.nan, np.nan)
+    value = float(figure(by_patient.sum(axis=0)[None])[0])
+    return Score(value, float(low), float(high), SAMPLES - len(kept))
 
 
-def _class_counts(outcome: Outcome, structure: Structure) -> list[tuple[int, int, int]]:
-    figures = metrics.class_figures([outcome], structure)
-    return [(figures[grade].tp, figures[grade].fp, figures[grade].fn) for grade in Grade]
+def remarks(outcomes: Sequence[Outcome]) -> str:
+    """What a row's means leave out, in words: classes that do not occur with their false calls; empty if both classes occur."""
+    found = []
+    for structure in STRUCTURES:
+        for grade, calls in metrics.false_calls(outcomes, structure).items():
+            found.append(f"no {structure} is truly {grade}: not in the means; called so {calls} times")
+    return "; ".join(found)
+
+
+def dropped_draws(scores: Sequence[Score]) -> str:
+    """How many bootstrap draws lacked a class, in words; empty if none did."""
+    most = max(score.dropped for score in scores)
+    return f"{most} of {SAMPLES} draws lack a class and are left out" if most else ""
+
+
+def _class_counts(outcome: Outcome, structure: Structure, present: Sequence[Grade]) -> list[tuple[int, int, int, int]]:
+    figures, true = metrics.class_figures([outcome], structure), metrics.true_counts([outcome], structure)
+    return [(figures[grade].tp, figures[grade].fp, figures[grade].fn, true[grade]) for grade in present]
 
 
 def _micro_counts(outcome: Outcome) -> tuple[int, int]:
@@ -104,14 +134,21 @@ def _ratio(a: Counts, b: Counts) -> Counts:
 
 
 def _precision(counts: Counts) -> Counts:
-    """(samples, class, TP FP FN) -> (samples,), the mean over classes."""
-    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 1]).mean(axis=-1)
+    """(samples, class, TP FP FN true) -> (samples,), the mean over classes."""
+    return _class_mean(_ratio(counts[..., 0], counts[..., 0] + counts[..., 1]), counts)
 
 
 def _recall(counts: Counts) -> Counts:
-    return _ratio(counts[..., 0], counts[..., 0] + counts[..., 2]).mean(axis=-1)
+    return _class_mean(_ratio(counts[..., 0], counts[..., 0] + counts[..., 2]), counts)
 
 
 def _f1(counts: Counts) -> Counts:
     tp, fp, fn = counts[..., 0], counts[..., 1], counts[..., 2]
-    return _ratio(2 * tp, 2 * tp + fp + fn).mean(axis=-1)
+    return _class_mean(_ratio(2 * tp, 2 * tp + fp + fn), counts)
+
+
+def _class_mean(values: Counts, counts: Counts) -> Counts:
+    """The mean over classes; NaN where there is no class, or a draw has no keypoint of one."""
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    return np.where((counts[..., 3] > 0).all(axis=-1), values.mean(axis=-1), np.nan)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from spineone_core.detection.devices import choose_device, place_network
 from spineone_core.detection.model_package import Manifest, ModelPackage, load_package
 from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.network.build import build_network
 from spineone_core.network.rows import Row, distinct_rows
 from trainer.evaluation.outcomes import Outcome, outcomes_of
 from trainer.reproduce import outcome_file
@@ -22,7 +24,8 @@ from trainer.samples.augmentation import Picture
 from trainer.samples.pictures import pictures_of
 from trainer.training.keypoint_task import KeypointTask, TrainingData
 from trainer.training.options import RunOptions
-from trainer.training.recipe import Schedule
+from trainer.training.pretrained import fitting_backbone
+from trainer.training.recipe import Recipe, Schedule
 from trainer.training.run import Run
 from trainer.training.run_folder import TrainingError
 from trainer.training.task import Task
@@ -31,6 +34,8 @@ from trainer.volumes.package import load_volume_package
 from trainer.volumes.task import VolumeTask
 
 OUTCOMES = "outcomes.json"
+# Less than one vote of the least probability that counts, and more than rounding leaves where there is none.
+LEAST_SCORE = 1e-6
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +43,8 @@ class Trainings:
     """The trainings of one budget, seed and set of exams, each in a folder of its own below ``folder``.
 
     The name of a folder ends with a digest of everything that decides the training, so that a training is never taken for one
-    with another budget, seed or data.
+    with another budget, seed or data. Each training begins with the first of the ``backbones`` (files of torchvision's weights)
+    that fits its trunk.
     """
 
     exams: ExamSet
@@ -46,6 +52,7 @@ class Trainings:
     seed: int
     folder: Path
     options: RunOptions
+    backbones: tuple[Path, ...] = ()
     failures: dict[str, str] = field(default_factory=dict)
     _pictures: tuple[PreprocessingConfig, list[list[Picture]]] | None = None
 
@@ -63,7 +70,7 @@ class Trainings:
             device = choose_device(self.options.device)
             network = place_network(package.network, device)
             manifest = never_refusing(package.manifest)
-            outcomes = outcomes_of(network, manifest, self.exams.test, device, keep_outside=True)
+            outcomes = outcomes_of(network, manifest, self.exams.test, device)
             outcome_file.write(place / OUTCOMES, outcomes)
         return outcome_file.read(place / OUTCOMES)
 
@@ -96,26 +103,30 @@ class Trainings:
     def place(self, row: Row) -> Path:
         """The run folder of a row; rows with the same training share it."""
         row = self._canonical(row)
-        return self._place(row.name, self.budget.recipe(row, len(self.exams.training)), self.exams.digest)
+        recipe = self.budget.recipe(row, len(self.exams.training))
+        return self._place(row.name, recipe, self.exams.digest, backbone_of(recipe, self.backbones))
 
     def _canonical(self, row: Row) -> Row:
-        return next(other for other in distinct_rows() if other.digest == row.digest)
+        return next((other for other in distinct_rows() if other.digest == row.digest), row)
 
-    def _place(self, name: str, recipe: Schedule, data: str) -> Path:
-        content = json.dumps({"recipe": recipe.to_json(), "seed": self.seed, "data": data}, sort_keys=True)
+    def _place(self, name: str, recipe: Schedule, data: str, backbone: Path | None = None) -> Path:
+        decides = {"recipe": recipe.to_json(), "seed": self.seed, "data": data}
+        if backbone is not None:
+            decides["backbone"] = hashlib.sha256(backbone.read_bytes()).hexdigest()
+        content = json.dumps(decides, sort_keys=True)
         return self.folder / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     def _train(self, row: Row, place: Path) -> None:
         recipe = self.budget.recipe(row, len(self.exams.training))
         data = TrainingData(self._prepared(recipe.preprocessing), [], self.exams.validation)
-        self._fit(row.name, KeypointTask(recipe, data), place)
+        self._fit(row.name, KeypointTask(recipe, data), place, backbone_of(recipe, self.backbones))
 
-    def _fit(self, name: str, task: Task, place: Path) -> None:
+    def _fit(self, name: str, task: Task, place: Path, backbone: Path | None = None) -> None:
         if name in self.failures:
             raise TrainingError(self.failures[name])
         Console(stderr=True).print(f"training {name} in {place}", highlight=False, soft_wrap=True)
         try:
-            Run(task, place, seed=self.seed, options=self.options).fit(resume=True)
+            Run(task, place, seed=self.seed, options=replace(self.options, backbone=backbone)).fit(resume=True)
         except TrainingError as error:
             self.failures[name] = str(error)
             raise
@@ -127,12 +138,21 @@ class Trainings:
         return self._pictures[1]
 
 
+def backbone_of(recipe: Recipe, backbones: Sequence[Path]) -> Path | None:
+    """The first file whose weights fit the recipe's trunk."""
+    if not backbones:
+        return None
+    with torch.device("meta"):
+        network = build_network(recipe.network)
+    return fitting_backbone(network, backbones)
+
+
 def never_refusing(manifest: Manifest) -> Manifest:
-    """The manifest without refusals, as in the paper: the strongest points of every exam count, whatever they are."""
-    open_gates = replace(
-        manifest.decoding, minimum_score=0.0, minimum_confidence=0.0, minimum_mean_confidence=0.0, plausible=False
-    )
-    return replace(manifest, decoding=open_gates)
+    """The manifest without refusals, as in the paper: the strongest points of every exam count, whatever they are.
+
+    One rule for every row: up to five points of a structure are named, and what no pixel votes for is absent.
+    """
+    return replace(manifest, decoding=replace(manifest.decoding, minimum_score=LEAST_SCORE, plausible=False))
 
 
 def chosen(rows: Sequence[Row], text: str) -> list[tuple[int, Row]]:

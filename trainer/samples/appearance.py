@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -36,9 +36,19 @@ class AppearanceConfig:
     metal: float = 0.0
     saturation: float = 0.0
 
+    @property
+    def changes_grey_values(self) -> bool:
+        """Whether anything here differs from the defaults."""
+        return any(getattr(self, f.name) != f.default for f in fields(AppearanceConfig))
+
 
 def change_appearance(
-    images: Images, points: FloatArray, spacing_mm: float, config: AppearanceConfig, rng: np.random.Generator
+    images: Images,
+    points: FloatArray,
+    spacing_mm: float,
+    config: AppearanceConfig,
+    rng: np.random.Generator,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Images:
     """The picture with a changed appearance, z-scored; its keypoints stay where they are.
 
@@ -50,6 +60,8 @@ def change_appearance(
         (K, 2) column and row of the keypoints: implants lie near them, saturation bands keep away from them.
     spacing_mm
         Side of a pixel.
+    inside
+        (H, W) what of it is picture; None where all is.
     """
     images = np.clip(images, 0, 1) ** float(np.exp(rng.uniform(*np.log(config.gamma))))
     if config.tone:
@@ -70,7 +82,7 @@ def change_appearance(
         images = _darken_border(images, rng)
     if config.noise:
         images = _rician(images, config.noise, rng)
-    images = normalise(images.astype(np.float32))
+    images = normalise(images.astype(np.float32), inside)
     jitter = config.contrast_jitter
     return (images * rng.uniform(1 - jitter, 1 + jitter) + rng.uniform(-jitter, jitter)).astype(np.float32)
 

@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.network.config import STRUCTURES
+from spineone_core.network.config import CATEGORIES, STRUCTURES
+from trainer.datasets.categories import Categories
 from trainer.samples.appearance import AppearanceConfig, change_appearance
 from trainer.samples.targets import Targets, draw_targets
 
@@ -26,16 +27,17 @@ OUT_OF_VIEW = -1e4
 class Picture:
     """One annotated stack, oriented as the network sees it.
 
-    ``images`` (slices, H, W) is uint8 with pixels of ``spacing_mm``. ``points`` (10, 2) are column and row in reading
+    ``images`` (slices, H, W) are normalised, with pixels of ``spacing_mm``. ``points`` (10, 2) are column and row in reading
     order, NaN where a level is not annotated; ``grades`` are their classes. ``upper_disc`` (0 or 1, 2) is T12-L1 where it
-    is annotated (reading 18).
+    is annotated (reading 18). ``categories`` are as in `trainer.datasets.categories`.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.float16]
     spacing_mm: float
     points: FloatArray
     grades: tuple[Grade | None, ...]
     upper_disc: FloatArray = field(default_factory=lambda: np.zeros((0, 2)))
+    categories: Categories = (None,) * len(READING_ORDER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ class AugmentationConfig(AppearanceConfig):
     only so far that its ends stay in view; a share ``partial`` cuts some levels off. A share ``mirrored`` of the pictures
     continues at the top with its mirror image: so there are more vertebrae than in a short field of view, and the lumbar
     ones must be told by counting from the sacrum. With a ``canvas``, the middle of the picture is cut or padded to
-    ``canvas`` x ``canvas`` pixels, and the crop lies anywhere in that, whatever it shows of the spine (reading 5).
+    ``canvas`` x ``canvas`` pixels, and the crop lies anywhere in that, whatever it shows of the spine (reading 5). ``zoom`` is
+    uniform in its logarithm (``zoom_by`` ratio) or in itself (factor).
     """
 
     size: tuple[int, int] = (512, 512)
@@ -56,6 +59,7 @@ class AugmentationConfig(AppearanceConfig):
     canvas: int = 0
     flip: float = 0.0
     zoom: tuple[float, float] = (0.7, 1.3)
+    zoom_by: str = "ratio"
     rotation_deg: float = 0.0
     shift_mm: float = 20.0
     slide_mm: float = 20.0
@@ -64,8 +68,12 @@ class AugmentationConfig(AppearanceConfig):
     shear: float = 0.0
     blur: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.zoom_by not in ("ratio", "factor"):
+            raise ValueError(f"zoom_by {self.zoom_by!r}; allowed: ratio, factor")
 
-PAPER = AugmentationConfig(canvas=640, flip=0.5)
+
+PAPER = AugmentationConfig(canvas=640, flip=0.5, zoom_by="factor")
 STRONG = AugmentationConfig(
     size=(320, 256),
     tall_size=(448, 288),
@@ -111,8 +119,10 @@ def augment(
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, z-scored, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
+    """A random crop at ``spacing_mm``, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
 
+    Outside the picture it has the darkest value, as padding has at work. Its grey values are those of the normalised picture;
+    where ``config`` changes them, what the crop shows of the picture is normalised again.
     ``ignore_upper_disc`` takes T12-L1 out of the loss; otherwise it counts as background (reading 18).
     """
     if config.mirrored and rng.random() < config.mirrored:
@@ -120,11 +130,13 @@ def augment(
     if config.canvas:
         picture = centre_cut(picture, config.canvas * spacing_mm)
     matrix = _random_affine(picture, spacing_mm, config, rng)
-    images = _warp(picture, matrix, config, rng)
+    images, inside = _warp(picture, matrix, config, rng)
     inverse = np.linalg.inv(matrix[:, :2])
     points = (picture.points - matrix[:, 2]) @ inverse.T
     above = (picture.upper_disc - matrix[:, 2]) @ inverse.T
-    images = change_appearance(images, points[np.isfinite(points).all(axis=1)], spacing_mm, config, rng)
+    if config.changes_grey_values:
+        known = points[np.isfinite(points).all(axis=1)]
+        images = change_appearance(_from_zero_to_one(images, picture), known, spacing_mm, config, rng, inside)
     # Without the lowest disc nobody can count, so no level of such a crop has a name. The paper does not do this.
     nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
     drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
@@ -133,7 +145,16 @@ def augment(
         chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
         grades = [picture.grades[i] for i in chosen]
         ignored = above if ignore_upper_disc and structure is Structure.DISC else None
-        targets[structure] = draw_targets(drawn[chosen], grades, config.size, radius, heatmap=heatmap, ignored=ignored)
+        kinds = [picture.categories[i] for i in chosen], CATEGORIES[structure]
+        targets[structure] = draw_targets(
+            drawn[chosen],
+            grades,
+            config.size,
+            radius,
+            heatmap=heatmap,
+            ignored=ignored,
+            categories=kinds if heatmap == "categories" else None,
+        )
     return Sample(images, targets, points, picture.grades)
 
 
@@ -162,7 +183,7 @@ def _random_affine(
 ) -> FloatArray:
     """(2, 3): crop (column, row) -> picture (column, row)."""
     height, width = config.size
-    zoom = np.exp(rng.uniform(*np.log(config.zoom)))
+    zoom = rng.uniform(*config.zoom) if config.zoom_by == "factor" else np.exp(rng.uniform(*np.log(config.zoom)))
     scale = spacing_mm / picture.spacing_mm / zoom
     angle = np.radians(rng.uniform(-config.rotation_deg, config.rotation_deg))
     shear = rng.uniform(-config.shear, config.shear)
@@ -205,18 +226,27 @@ def _anywhere(picture: Picture, canvas: float, crop: FloatArray, rng: np.random.
     return np.array([(width - 1) / 2, (height - 1) / 2]) + rng.uniform(-room, room)
 
 
+def _from_zero_to_one(images: NDArray[np.float32], picture: Picture) -> NDArray[np.float32]:
+    low, high = float(picture.images.min()), float(picture.images.max())
+    return (images - low) / max(high - low, 1e-6)
+
+
 def _warp(
     picture: Picture, matrix: FloatArray, config: AugmentationConfig, rng: np.random.Generator
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The crop, and (H, W) what of it lies in the picture."""
     height, width = config.size
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     sigma = np.hypot(0.45 * max(0.0, scale - 1), abs(rng.normal(0, config.blur)) * scale * 0.6 if config.blur else 0.0)
-    pixels = picture.images.astype(np.float32) / 255
+    pixels = picture.images.astype(np.float32)
+    darkest = float(pixels.min())
     if sigma > 0.3:
         pixels = ndimage.gaussian_filter(pixels, float(sigma), axes=(1, 2), truncate=2.5, mode="nearest")
     rows, columns = pixels.shape[-2:]
     u, v = np.meshgrid(np.arange(width), np.arange(height))
     source = np.stack([u, v], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
     grid = torch.from_numpy(((source + 0.5) * 2 / [columns, rows] - 1).astype(np.float32))[None]
-    images = torch.from_numpy(pixels)[None]
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
+    images = torch.from_numpy(pixels - darkest)[None]
+    warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
+    inside: NDArray[np.bool_] = np.all((source >= -0.5) & (source <= np.array([columns, rows]) - 0.5), axis=-1)
+    return warped + np.float32(darkest), inside

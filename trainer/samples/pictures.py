@@ -1,21 +1,23 @@
-"""Exams and phantoms as training pictures, oriented and at a fine spacing, which are kept in memory as 8-bit."""
+"""Exams and phantoms as training pictures: oriented, at a fine spacing, normalised by the same function as at work.
+
+They are kept in memory with 16 bits a pixel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
 from spineone_core.anatomy import UPPER_DISC
 from spineone_core.detection.preprocessing import (
-    CLIP_PERCENTILES,
     PreprocessingConfig,
     make_grid,
+    normalise,
     orientation_of,
     resample,
     stack_indices,
+    used_slices,
 )
+from trainer.datasets.categories import categories_of
 from trainer.datasets.exam import Exam
 from trainer.samples.augmentation import Picture
 
@@ -31,18 +33,20 @@ def pictures_of(exam: Exam, preprocessing: PreprocessingConfig, reach_mm: float)
     points = grid.to_grid(exam.point_array)
     distance = np.abs(volume.positions - volume.positions[exam.slice_index])
     centres = [int(i) for i in np.argsort(distance, kind="stable") if distance[i] <= reach_mm]
-    stacks = [stack_indices(volume, c, preprocessing.slices, preprocessing.slice_step_mm) for c in centres]
-    needed = sorted({index for stack in stacks for index in stack})
-    planes = dict(zip(needed, _to_bytes([resample(volume.voxels[i], orientation, grid) for i in needed]), strict=True))
+    uses = {c: used_slices(volume, c, preprocessing)[1] for c in centres}
+    needed = {index for used in uses.values() for index in used}
+    planes = {index: resample(volume.voxels[index], orientation, grid) for index in needed}
     above = grid.to_grid(np.array([exam.points[UPPER_DISC]] if UPPER_DISC in exam.points else np.zeros((0, 2))))
-    return [Picture(np.stack([planes[i] for i in stack]), spacing, points, exam.grade_row, above) for stack in stacks]
+    pictures = []
+    for centre in centres:
+        # At work, the grey values of all slices that are analysed together count.
+        seen = dict(zip(uses[centre], normalise(np.stack([planes[i] for i in uses[centre]])), strict=True))
+        stack = stack_indices(volume, centre, preprocessing.slices, preprocessing.slice_step_mm)
+        images = np.stack([seen[i] for i in stack]).astype(np.float16)
+        pictures.append(Picture(images, spacing, points, exam.grade_row, above, categories_of(exam)))
+    return pictures
 
 
 def _cache_spacing(spacing_mm: float) -> float:
     """A little finer than the network's pixels, so that zoom and rotation lose nothing that it could see."""
     return spacing_mm * 0.7
-
-
-def _to_bytes(planes: Sequence[NDArray[np.float32]]) -> list[NDArray[np.uint8]]:
-    low, high = np.percentile(np.stack(planes), CLIP_PERCENTILES)
-    return [(np.clip((p - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8) for p in planes]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
-from spineone_core.network.config import HEATMAPS, LEVELS
+from spineone_core.network.config import CLASS_HEATMAPS, HEATMAPS, LEVELS
 
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
 # Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper, so 7 R end half way to the next.
@@ -39,6 +39,7 @@ def draw_targets(
     *,
     heatmap: str = "ocpc",
     ignored: FloatArray | None = None,
+    categories: tuple[Sequence[int | None], int] | None = None,
 ) -> Targets:
     """Draw discs of radius R around the keypoints of one structure.
 
@@ -48,9 +49,9 @@ def draw_targets(
     Parameters
     ----------
     points
-        (K, 2) column and row, pixel centres at integers; they may lie outside the image. Except for ``ocpc`` there are
-        five, from top to bottom. NaN marks a level that is not annotated: then only the surroundings of the other keypoints
-        are known, and the weight is 0 farther than ``KNOWN_RADII`` R from them.
+        (K, 2) column and row, pixel centres at integers; they may lie outside the image. For levels there
+        are five, from top to bottom. NaN marks a level that is not annotated: then only the surroundings of the other
+        keypoints are known, and the weight is 0 farther than ``KNOWN_RADII`` R from them.
     grades
         K classes, None where unknown.
     size
@@ -58,47 +59,55 @@ def draw_targets(
     radius
         R in pixels (6 in the paper).
     heatmap
-        ``ocpc``, ``conventional`` or ``levels`` (see ``HEATMAPS`` in `spineone_core.network.config`).
+        ``ocpc``, ``conventional``, ``levels`` or ``categories`` (see ``HEATMAPS`` in `spineone_core.network.config`).
     ignored
         (J, 2) keypoints that are neither target nor background, so that their weight is 0: T12-L1 with ``ignore`` (reading 18).
+    categories
+        For the heatmap ``categories``: K channels, None where unknown, and how many channels there are.
 
     Raises
     ------
     ValueError
-        If there are not as many classes as points, a point is infinite, R is not positive, or the heatmap is unknown.
+        If there are not as many classes as points, a point is infinite, R is not positive, the heatmap is unknown, or it is
+        ``categories`` and there are none.
     """
     points = np.asarray(points, dtype=float).reshape(-1, 2)
     left_out = np.zeros((0, 2)) if ignored is None else np.asarray(ignored, dtype=float).reshape(-1, 2)
     _check(points, grades, radius, heatmap, left_out)
+    if (heatmap == "categories") != (categories is not None):
+        raise ValueError(f"heatmap {heatmap!r} and categories {categories}; one needs the other")
     owner, dx, dy = _nearest(np.concatenate([points, left_out]), size, radius)
     channels, located = HEATMAPS[heatmap]
+    classes: Sequence[int | None] = [None if grade is None else GRADES.index(grade) for grade in grades]
+    if categories is not None:
+        classes, channels, located = categories[0], categories[1], categories[1]
     heat = np.zeros((channels, *size), np.float32)
     offsets = np.zeros((2 * located, *size), np.float32)
     weight = np.ones((channels, *size), np.float32)
-    first_class = channels - len(GRADES) if heatmap != "levels" else channels
+    first_class = {"levels": channels, "conventional": LEVELS}.get(heatmap, 0)
     weight[:, owner >= len(points)] = 0.0
     if np.isnan(points).any():
         weight[:, _nearest(points, size, KNOWN_RADII * radius)[0] < 0] = 0.0
-    for k, grade in enumerate(grades):
+    for k, class_channel in enumerate(classes):
         mine = owner == k
-        drawn = _channels(k, grade, heatmap)
+        drawn = _channels(k, class_channel, heatmap)
         for channel in drawn:
             heat[channel][mine] = 1.0
         if drawn and drawn[0] < located:
             offsets[2 * drawn[0]][mine] = dx[mine] / radius
             offsets[2 * drawn[0] + 1][mine] = dy[mine] / radius
-        if grade is None:
+        if class_channel is None:
             weight[first_class:, mine] = 0.0
     return Targets(heat, offsets, weight if heatmap == "conventional" else weight[0])
 
 
-def _channels(k: int, grade: Grade | None, heatmap: str) -> list[int]:
+def _channels(k: int, class_channel: int | None, heatmap: str) -> list[int]:
     """The channels into which keypoint ``k`` is drawn; the one with its offset comes first."""
-    if heatmap == "ocpc":
-        return [] if grade is None else [GRADES.index(grade)]
-    if heatmap == "levels" or grade is None:
+    if heatmap in CLASS_HEATMAPS:
+        return [] if class_channel is None else [class_channel]
+    if heatmap == "levels" or class_channel is None:
         return [k]
-    return [k, LEVELS + GRADES.index(grade)]
+    return [k, LEVELS + class_channel]
 
 
 def _check(
@@ -110,7 +119,7 @@ def _check(
         raise ValueError(f"points must be finite (NaN: not annotated) and the radius positive, not {radius}")
     if heatmap not in HEATMAPS:
         raise ValueError(f"heatmap {heatmap!r}; allowed: {', '.join(HEATMAPS)}")
-    if heatmap != "ocpc" and len(points) != LEVELS:
+    if heatmap not in CLASS_HEATMAPS and len(points) != LEVELS:
         raise ValueError(f"{len(points)} points; the {heatmap} heatmap needs five, top to bottom")
 
 

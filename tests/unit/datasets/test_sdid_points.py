@@ -31,10 +31,12 @@ def spine(**changes: dict[str, Any]) -> list[dict[str, Any]]:
         ("v3,v2", Grade.DEGENERATIVE),
         ("v5", Grade.DEGENERATIVE),
         ("", None),
+        ("v6", None),
+        ("v1,v6", None),
     ],
 )
-def test_grade__v1_is_normal_anything_else_degenerative_nothing_unknown(codes: str, grade: Grade | None) -> None:
-    assert read_grade(codes) is grade
+def test_grade__v1_is_normal_other_codes_degenerative_all_else_unknown(codes: str, grade: Grade | None) -> None:
+    assert read_grade(codes, "disc") is grade
 
 
 def test_whole_annotation__has_no_notes() -> None:
@@ -51,7 +53,7 @@ def test_whole_annotation__has_no_notes() -> None:
         (spine(L2=item("L2", {"vertebra": "", "disc": "v3"})), None, "L2 has both keys"),
         (spine(L2=item("L2", {"disc": "v2"})), None, "L2 has only a disc tag"),
         (spine(L2=item("L2", {"vertebra": ""})), None, "L2 has no class"),
-        (spine(L2=item("L2", {"vertebra": "v4"})), Grade.DEGENERATIVE, "v4 is no code of a vertebra"),
+        (spine(L2=item("L2", {"vertebra": "v4"})), None, "v4 is no code of a vertebra"),
         (spine(L2=item("L2", {"vertebra": "v1,v2"})), Grade.DEGENERATIVE, "both normal and degenerative"),
     ],
 )

@@ -193,6 +193,13 @@ def test_notes__weak_ends_and_a_short_last_step() -> None:
     assert "rudimentary disc" in level_notes(near, candidates_of(near))[0]
 
 
+def test_notes__points_at_one_place_end_in_no_error() -> None:
+    """A map without a peak may give the same place to neighbours."""
+    flat = [Candidate(100.0, 20.0 + 20 * (i // 2), 0.9, 0.5) for i in range(10)]
+    chain = Chain(tuple(flat), 0.0, 0.0)
+    assert not any("lumbarised" in note for note in level_notes(chain, candidates_of(chain, (V, 20.0, 0.9))))
+
+
 def test_top_five__points_that_do_not_alternate_are_refused() -> None:
     chain = chain_of()
     found = candidates_of(chain)

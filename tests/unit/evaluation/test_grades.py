@@ -178,3 +178,11 @@ def test_interval__holds_the_figure_and_narrows_with_patients() -> None:
         assert low <= macro_f1(levels) <= high
         widths.append(high - low)
     assert widths[1] < widths[0]
+
+
+def test_macro_f1__leaves_out_a_class_that_does_not_occur() -> None:
+    levels = judged(10)
+    said = np.array([0.9] * 8 + [0.1] * 2)
+    alone = replace(levels, labels=np.ones(10), raw=said, probabilities=said)
+    assert macro_f1(alone) == pytest.approx(2 * 8 / 18)
+    assert intervals(alone, lambda j: {"f1": macro_f1(j)}, samples=50)["f1"][1] <= 1

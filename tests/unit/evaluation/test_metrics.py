@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spineone_core.anatomy import Grade, Structure
 from trainer.evaluation import metrics
+from trainer.evaluation.bootstrap import bootstrap_interval
 from trainer.evaluation.outcomes import Outcome
+from trainer.reproduce import scores
+from trainer.reproduce.scores import Score
+from trainer.training.keypoint_task import validation_score
 
 N, D = Grade.NORMAL, Grade.DEGENERATIVE
 DISC = Structure.DISC
@@ -104,16 +112,73 @@ def test_levels_by_nearest__needs_no_centroids() -> None:
 
 def test_bootstrap__draws_patients_not_exams() -> None:
     many = [outcome(patient="a") for _ in range(5)] + [refused(patient="b") for _ in range(5)]
-    low, high = metrics.bootstrap_interval(many, metrics.pck, samples=200)
+    low, high, _ = bootstrap_interval(many, metrics.pck, samples=200)
     # Two patients: a sample has none, half or all of either.
     assert (low, high) == (0.0, 1.0)
     spread = [outcome(patient=str(i)) if i % 2 else refused(patient=str(i)) for i in range(40)]
-    low, high = metrics.bootstrap_interval(spread, metrics.pck, samples=500)
+    low, high, _ = bootstrap_interval(spread, metrics.pck, samples=500)
     assert 0.3 < low < 0.45 < 0.55 < high < 0.7
-    assert metrics.bootstrap_interval(spread, metrics.pck, samples=500) == (low, high)
+    assert bootstrap_interval(spread, metrics.pck, samples=500)[:2] == (low, high)
 
 
 @pytest.mark.parametrize("change", [{"samples": 5}, {"level": 1.0}])
 def test_bootstrap__names_what_is_allowed(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="allowed"):
-        metrics.bootstrap_interval([outcome()], metrics.pck, **change)  # type: ignore[arg-type]
+        bootstrap_interval([outcome()], metrics.pck, **change)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- classes that do not occur
+
+
+def of_one_class(grade: Grade, called: tuple[int, ...] = ()) -> Outcome:
+    """All keypoints are of one class; the rows ``called`` are said to be of the other."""
+    whole = outcome()
+    said = np.array([0.9 if (grade is D) is (i not in called) else 0.1 for i in range(10)])
+    return replace(whole, grades=(grade,) * 10, probabilities=said)
+
+
+def test_macro__a_class_that_does_not_occur_is_left_out_and_its_false_calls_are_printed() -> None:
+    perfect, some = of_one_class(D), of_one_class(D, called=(3, 9))
+    assert metrics.macro_f1([perfect], DISC) == metrics.definitions([perfect], DISC)["usual_macro_f1"] == 1.0
+    assert metrics.summary([perfect])["disc_macro_f1_paper"] == 1.0
+    assert metrics.macro_f1([some], DISC) == pytest.approx(2 * 0.6 / 1.6)
+    assert metrics.false_calls([some], DISC) == {N: 2}
+    assert metrics.summary([some])["disc_normal_does_not_occur_false_calls"] == 2
+    assert not any("does_not_occur" in name for name in metrics.summary([outcome()]))
+    nothing = replace(perfect, grades=(None,) * 10)
+    assert math.isnan(metrics.macro_f1([nothing], DISC))
+
+
+def test_bootstrap__draws_without_a_class_are_dropped_and_counted() -> None:
+    few = [replace(of_one_class(grade), patient=str(n)) for n, grade in enumerate((D, D, D, N))]
+
+    def figure(drawn: Sequence[Outcome]) -> float:
+        return metrics.macro_f1(drawn, DISC)
+
+    def classes(drawn: Sequence[Outcome]) -> int:
+        return len(metrics.occurring(drawn, DISC))
+
+    low, high, dropped = bootstrap_interval(few, figure, samples=400, classes=classes)
+    assert (low, high) == (1.0, 1.0)
+    # No N in four draws of four: (3/4)^4 = .32; no D: (1/4)^4 = .004.
+    assert dropped / 400 == pytest.approx(0.32, abs=0.07)
+    measured = scores.six_scores(few)
+    assert measured[2].dropped / scores.SAMPLES == pytest.approx(0.32, abs=0.05)
+    assert (measured[2].value, measured[2].low) == (1.0, 1.0)
+    assert scores.six_scores(few[:3])[2] == Score(1.0, 1.0, 1.0)
+    assert "no disc is truly normal: not in the means; called so 0 times" in scores.remarks(few[:3])
+    assert scores.remarks(few) == ""
+
+
+# ---------------------------------------------------------------- the choice of the best
+
+
+def test_best__is_chosen_by_log_loss_of_the_class() -> None:
+    sure, unsure = of_one_class(D), replace(of_one_class(D), probabilities=np.full(10, 0.55))
+    assert metrics.class_log_loss([sure]) == pytest.approx(-math.log(0.9))
+    assert metrics.class_log_loss([refused()]) == pytest.approx(math.log(2))
+    assert metrics.macro_f1([sure], DISC) == metrics.macro_f1([unsure], DISC)
+    assert validation_score(metrics.summary([sure])) > validation_score(metrics.summary([unsure]))
+    assert validation_score(metrics.summary([sure])) == pytest.approx(2.9)
+    unknown = replace(sure, grades=(None,) * 10)
+    assert validation_score(metrics.summary([unknown])) == 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from spineone_core.anatomy import READING_ORDER
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.detection.calibration import Calibration
 from spineone_core.detection.detector import Detector
 from spineone_core.detection.levels import DecodingConfig
@@ -17,12 +18,16 @@ from spineone_core.detection.model_package import Manifest, ModelPackage, load_p
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.findings import Detection, ModelIdentity
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
+from spineone_core.network.config import HEATMAPS
 from spineone_core.network.domain import DomainConfig, DomainNetwork
+from spineone_core.network.spineone import BranchOutput, SpineOne
 from spineone_core.phantom.config import PhantomConfig
-from tests.fakes.oracle import RADIUS, SIZE, TEN, oracle
+from tests.fakes.oracle import GRADES, RADIUS, SIZE, TEN, oracle
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
+from trainer.evaluation import metrics
 from trainer.evaluation.outcomes import Outcome, in_plane_mm, outcome_of, outcomes_of
+from trainer.reproduce.trainings import never_refusing
 
 SPACING = 0.75
 # Rows of the bright band that the domain check refuses.
@@ -116,9 +121,83 @@ def test_outcome__points_in_the_padding_are_refused_in_both(tiny: ModelPackage) 
     assert compare(tiny, [picture("cut", rows=rows), picture("whole")]) == ["invalid_output", ""]
     exam, cpu = picture("cut", rows=rows), torch.device("cpu")
     assert outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain).predicted is None
-    kept = outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain, keep_outside=True)
-    assert kept.predicted is not None
-    assert kept.predicted[-1, 1] > (rows - 0.5) * SPACING
+
+
+@pytest.mark.parametrize("heatmap", HEATMAPS)
+def test_outcome__padding_names_no_point_where_nothing_is_refused(heatmap: str) -> None:
+    rows = 162
+    network = oracle(heatmap)
+    outcome = outcome_of(network, never_refusing(manifest_of(network)), picture("cut", rows=rows), torch.device("cpu"))
+    assert outcome.predicted is not None
+    assert len(metrics.offered_rows(outcome)) == 9
+    assert np.nanmax(outcome.predicted[:, 1]) <= (rows - 0.5) * SPACING
+
+
+# ---------------------------------------------------------------- the paper's tables
+
+
+def manifest_of(network: SpineOne) -> Manifest:
+    return Manifest(
+        name="oracle",
+        version="0",
+        network=network.config,
+        preprocessing=PreprocessingConfig(spacing_mm=SPACING, slices=1),
+        decoding=DecodingConfig(radius_px=RADIUS),
+    )
+
+
+def known(name: str) -> Exam:
+    """The oracle's picture with its points and classes as the truth."""
+    exam = picture(name)
+    points = dict(zip(exam.points, map(tuple, TEN.tolist()), strict=True))
+    return replace(exam, points=points, grades=dict(zip(points, GRADES, strict=True)))
+
+
+@pytest.mark.parametrize("count", range(6))
+@pytest.mark.parametrize("structure", Structure)
+def test_every_kind_of_row__counts_absent_keypoints_alike(structure: Structure, count: int) -> None:
+    """Tables I to IV: what a row's maps do not show is missed, whatever its heatmap; nothing is refused, nothing is invented."""
+    rows = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
+    absent = rows[:count]
+    counted = []
+    for heatmap in HEATMAPS:
+        network = oracle(heatmap, absent)
+        outcome = outcome_of(network, never_refusing(manifest_of(network)), known("e"), torch.device("cpu"))
+        figures = [metrics.class_figures([outcome], s) for s in Structure]
+        counted.append(
+            {
+                "counts": [(f.tp, f.fp, f.fn) for figure in figures for f in figure.values()],
+                "strays": [metrics.stray_outputs([outcome], s) for s in Structure],
+                "micro": metrics.micro_precision([outcome]),
+                "pck": [metrics.pck([outcome], structure=s) for s in Structure],
+                "refusal": outcome.refusal,
+            }
+        )
+    assert all(counts == counted[0] for counts in counted)
+    missed = {grade: sum(GRADES[row] is grade for row in absent) for grade in Grade}
+    for s in Structure:
+        for grade, found in metrics.class_figures([outcome], s).items():
+            assert (found.fp, found.fn) == (0, missed[grade] if s is structure else 0)
+    assert metrics.pck([outcome], structure=structure) == pytest.approx(1 - count / 5)
+    assert (counted[0]["micro"], counted[0]["refusal"]) == (1.0, "")
+
+
+@pytest.mark.parametrize("heatmap", HEATMAPS)
+@pytest.mark.parametrize("probability", [0.0, 0.0101, 0.5])
+def test_every_kind_of_row__a_uniform_map_ends_in_no_error(heatmap: str, probability: float) -> None:
+    network = oracle(heatmap)
+
+    def flat(images: torch.Tensor) -> dict[Structure, BranchOutput]:
+        logit = math.log(probability / (1 - probability)) if probability else -20.0
+        sizes = {s: (len(images), network.config.channels(s), *images.shape[-2:]) for s in Structure}
+        return {s: BranchOutput(torch.full(shape, logit), None) for s, shape in sizes.items()}
+
+    network.forward = flat  # type: ignore[method-assign, assignment]
+    manifest = manifest_of(network)
+    open_outcome = outcome_of(network, never_refusing(manifest), known("e"), torch.device("cpu"))
+    assert open_outcome.refusal == ""
+    assert len(metrics.offered_rows(open_outcome)) == (0 if probability == 0 else 10)
+    assert outcome_of(network, manifest, known("e"), torch.device("cpu")).predicted is None
 
 
 def test_outcome__of_the_shipped_model_on_phantoms() -> None:

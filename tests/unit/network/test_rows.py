@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from spineone_core import cli
 from spineone_core.anatomy import Structure
+from spineone_core.backbones.hourglass import Hourglass
 from spineone_core.network import rows
 from spineone_core.network.build import build_network
 from spineone_core.network.config import ConfigError, NetworkConfig
+from spineone_core.network.published import PUBLISHED, as_published
 from spineone_core.network.two_stage import TwoStage, cut_crops
 from trainer.training.losses import classification_loss
 
@@ -56,16 +58,47 @@ def test_rows__an_unknown_name_says_what_is_allowed() -> None:
 def test_models__prints_all_sixteen_names_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "measure", lambda config: (58_400_000, 449.2))
     lines = CliRunner().invoke(cli.app, ["models"]).stdout.splitlines()
-    assert [line.split() for line in lines[1:]] == [
+    blank = lines.index("")
+    assert [line.split() for line in lines[1:blank]] == [
         [r.name, "58.4", "M", "449", "223", "MiB"] for r in rows.table_one()
     ]
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines[:blank])) <= 80
+    assert [line.split()[0] for line in lines[blank + 2 :]] == list(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", list(PUBLISHED))
+def test_models__trunks_have_the_published_numbers_of_parameters(name: str) -> None:
+    wanted = PUBLISHED[name].parameters
+    assert as_published(name) == (wanted if wanted % 1000 else pytest.approx(wanted, abs=60_000))
+
+
+def test_rows__are_built_of_the_cited_papers_layers() -> None:
+    deeplab = build_network(rows.find_row("one-stage-deeplabv3plus-resnet50").network).backbone
+    assert [block.conv2.dilation for block in deeplab.trunk.layer4] == [(2, 2), (4, 4), (8, 8)]
+    assert [layer[0].out_channels for layer in deeplab.decoder] == [256, 256, 64]
+    old = build_network(NetworkConfig(backbone="resnet50")).backbone
+    assert [block.conv2.dilation for block in old.trunk.layer4] == [(2, 2)] * 3
+    assert [layer[0].out_channels for layer in old.decoder] == [256, 64]
+
+
+def test_centernet__deconvolutions_begin_as_interpolation() -> None:
+    up = build_network(replace(rows.find_row("one-stage-centernet-resnet101").network, backbone="resnet18")).backbone.up
+    picture = torch.arange(36.0).reshape(1, 1, 6, 6).repeat(1, 256, 1, 1)
+    larger = up[0][1](picture)
+    wanted = torch.nn.functional.interpolate(picture, scale_factor=2, mode="bilinear", align_corners=False)
+    assert torch.allclose(larger[..., 2:-2, 2:-2], wanted[..., 2:-2, 2:-2], atol=1e-4)
+
+
+def test_hourglass__the_way_up_changes_channels_in_its_last_block() -> None:
+    level = Hourglass("hourglass52", in_channels=1, out_channels=8, width=8, reversed_up=True).levels[0].inner
+    sizes = [(block.first[0].in_channels, block.first[0].out_channels) for block in level.up]
+    assert sizes == [(48, 48), (48, 32)]
 
 
 def test_measure__counts_attention_and_the_classifier() -> None:
     parameters, gflop = cli.measure(rows.BUILDERS["spineone-deeplabv3plus-resnet50"])
     plain_parameters, plain = cli.measure(rows.BUILDERS["one-stage-deeplabv3plus-resnet50"])
-    assert parameters / 1e6 == pytest.approx(39.4, abs=0.1)
+    assert parameters / 1e6 == pytest.approx(39.9, abs=0.1)
     # PAM of both branches at 160 x 160: two products of 25,600 x 25,600 with 8 and 64 channels, two operations each.
     assert gflop - plain == pytest.approx(2 * 2 * 25_600**2 * 72 / 1e9, rel=0.02)
     assert abs(parameters - plain_parameters) < 20_000

@@ -12,7 +12,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spineone_core.anatomy import Grade, Structure
+from spineone_core.anatomy import READING_ORDER, Grade, Structure
+from spineone_core.backbones.resnet import ResNet
 from spineone_core.detection.decoding import decode
 from spineone_core.detection.preprocessing import prepare
 from spineone_core.findings import NotAnalysable
@@ -22,9 +23,11 @@ from trainer.cli.arguments import UsageError
 from trainer.datasets import phantoms
 from trainer.datasets.exam import Exam
 from trainer.evaluation import metrics
+from trainer.evaluation.bootstrap import bootstrap_interval
 from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper_row
-from trainer.reproduce import figures, outcome_file, paper, report, scores, tables
+from trainer.reproduce import figures, outcome_file, paper, plots, report, scores, tables
+from trainer.reproduce import nightly as nightly_form
 from trainer.reproduce.budget import Budget
 from trainer.reproduce.exams import ExamSet, phantom_set, split_by_seed
 from trainer.reproduce.report import Figure, Item, Line, Table
@@ -166,7 +169,7 @@ def test_scores__are_the_metrics_definitions() -> None:
 def test_scores__intervals_are_the_bootstraps_by_patient() -> None:
     outcomes = random_outcomes(30)
     fast = scores.pck_scores(outcomes, (6,))[0]
-    low, high = metrics.bootstrap_interval(outcomes, metrics.pck)
+    low, high, _ = bootstrap_interval(outcomes, metrics.pck)
     assert (fast.low, fast.high) == pytest.approx((low, high), abs=0.02)
     assert fast.low < fast.value < fast.high
     one = [replace(outcome, patient="same") for outcome in outcomes]
@@ -203,6 +206,54 @@ def test_report__title_figure_difference_and_interval_stand_in_all_three_files(t
     table = list(csv.reader(texts[".csv"].splitlines()[1:]))
     assert table[1] == ["table9", "a ✓", "F1", "0.80000", "0.75000", "-0.05000", "0.70000", "0.81000", ""]
     assert table[3][3:] == ["0.90000", "", "", "", "", "did not end <why>"]
+
+
+def test_report__table1_fits_its_page_and_fig6s_label_its_frame(tmp_path: Path) -> None:
+    """A column for each label and figure: 24 columns of numbers do not fit a page."""
+    figures_of_row = tuple(Figure(0.8, Score(0.75, 0.7, 0.81)) for _ in paper.SIX_NAMES)
+    item = Item("table1", "Table I", (Table(("detector",), paper.SIX_NAMES, (Line(("a",), figures_of_row),)),))
+    text = report.as_html(item, "title")
+    assert text.count("<th") == text.count("<td") == 7
+    assert '<span class="quiet">0.800</span> → 0.750<small>-0.050 [0.700, 0.810]</small>' in text
+    pytest.importorskip("matplotlib")
+    drawn = plots.bar_figure(["Vert-N", "Disc-D"], [30, 400])
+    drawn.canvas.draw()
+    axes = drawn.axes[0]
+    frame = axes.get_window_extent()
+    assert all(label.get_window_extent().y1 < frame.y1 for label in axes.texts)
+
+
+# ---------------------------------------------------------------- the nightly form
+
+
+def test_nightly__each_mechanisms_cells_stand_beside_chance(exams: ExamSet, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(nightly_form, "phantom_set", lambda **options: exams)
+    good = [
+        spread_out(outcome, 40.0 * n) for n, outcome in enumerate(random_outcomes(8)) if outcome.predicted is not None
+    ]
+    assert all(chance == 0 for chance in nightly_form.by_chance(good))
+    monkeypatch.setattr(Trainings, "outcomes", lambda self, row: good)
+    written = nightly_form.nightly(tmp_path, CPU, mechanisms=["OCPC", "everything"])
+    assert {path.name for path in written} == {"nightly.md", "nightly.csv", "nightly.html"}
+    assert "disc F1: chance → ours" in (tmp_path / "nightly.md").read_text()
+    lost = [replace(outcome, predicted=np.full((10, 2), np.nan)) for outcome in good]
+    monkeypatch.setattr(Trainings, "outcomes", lambda self, row: lost if "oa" in row.name else good)
+    with pytest.raises(TrainingError, match=r"not above chance: objective association: disc F1 0.000 \(chance 0.000\)"):
+        nightly_form.nightly(tmp_path, CPU, mechanisms=["OCPC", "objective association"])
+
+
+def spread_out(outcome: Outcome, mm: float) -> Outcome:
+    """The exam moved sideways, so that no other exam's outputs lie on its keypoints."""
+    assert outcome.predicted is not None
+    aside = np.array([mm, 0.0])
+    return replace(outcome, truth=outcome.truth + aside, predicted=outcome.predicted + aside)
+
+
+def test_nightly__has_a_row_for_each_mechanism() -> None:
+    assert all(rows.find_row(name) for name in nightly_form.MECHANISMS.values())
+    assert {"conventional heatmap", "OCPC", "position attention", "channel attention", "objective association"} < set(
+        nightly_form.MECHANISMS
+    )
 
 
 # ---------------------------------------------------------------- trainings
@@ -270,6 +321,80 @@ def test_trainings__one_that_fails_is_said_and_the_others_go_on(exams: ExamSet, 
     assert tried == ["stable/deeplabv3plus-resnet50-ocpc-no-offset"]
     assert "0.824 → – the loss is not finite at step 3" in (tmp_path / "table4.md").read_text()
     assert (tmp_path / "fig6.md").exists()
+
+
+def test_backbone__goes_to_every_row_that_it_fits_and_is_part_of_the_training(exams: ExamSet, tmp_path: Path) -> None:
+    """Whether the paper began with ImageNet weights is not stated; ``--backbone`` does, and the title says so."""
+    network = Budget.smoke().recipe(CHEAP, 2).network
+    torch.manual_seed(5)
+    trunk = ResNet("resnet50", in_channels=3, width=network.width)
+    file = tmp_path / "resnet50.pth"
+    torch.save({**trunk.state_dict(), "fc.weight": torch.zeros(1000, 4)}, file)
+    without = Trainings(exams, Budget.smoke(), 0, tmp_path / "runs", CPU)
+    trainings = replace(without, backbones=(file,))
+    other = rows.find_row("spineone-densenet121-fpn")
+    assert trainings.place(CHEAP) != without.place(CHEAP)
+    assert trainings.place(other) == without.place(other)
+    begun: list[tuple[str, object]] = []
+
+    def see(run: Run, **options: object) -> None:
+        begun.append((run.schedule.name, run.options.backbone))
+        assert torch.equal(run.network.backbone.trunk.layer1[0].conv1.weight, trunk.layer1[0].conv1.weight)
+        raise TrainingError("seen")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "fit", see)
+        with pytest.raises(TrainingError, match="seen"):
+            trainings.outcomes(CHEAP)
+    assert begun == [("stable/deeplabv3plus-resnet50-ocpc", file)]
+    title = title_of("table1", exams, Budget.smoke(), 0, backbones=[file])
+    assert "first weights where they fit: resnet50.pth" in title
+    failed = CliRunner().invoke(app.app, ["reproduce", "fig6", "--smoke", "--backbone", str(wrong_file(tmp_path))])
+    assert "fits the trunk of no detector at --width 8" in str(failed.exception)
+
+
+def wrong_file(folder: Path) -> Path:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, folder / "other.pth")
+    return folder / "other.pth"
+
+
+# ---------------------------------------------------------------- Table II
+
+
+def with_codes(exam: Exam, codes: str) -> Exam:
+    """All discs carry the codes and are degenerative, vertebrae are normal."""
+    raw = {landmark.level: codes if landmark.structure is Structure.DISC else "v1" for landmark in READING_ORDER}
+    grades = {level: Grade.NORMAL if kind == "v1" else Grade.DEGENERATIVE for level, kind in raw.items()}
+    return replace(exam, raw=raw, grades=grades)
+
+
+def test_table2__prints_two_classes_as_categories_not_stated_and_seven_where_there_are_codes(
+    exams: ExamSet, tmp_path: Path, monkeypatch
+) -> None:
+    coded = replace(exams, training=[with_codes(exam, "v2,v3") for exam in exams.training], _digests={})
+    asked: list[str] = []
+
+    def fails(self: Trainings, row: rows.Row) -> list[Outcome]:
+        asked.append(row.name)
+        raise TrainingError("not trained here")
+
+    monkeypatch.setattr(Trainings, "outcomes", fails)
+    monkeypatch.setattr(Trainings, "package", fails)
+    for data, wanted in ((exams, False), (coded, True)):
+        asked.clear()
+        lines = tables.table2(Trainings(data, Budget.smoke(), 0, tmp_path, CPU)).tables[0].lines
+        assert [line.labels[0] for line in lines[-2:]] == [
+            "SpineOne, two classes (categories not stated)",
+            "SpineOne, seven categories",
+        ]
+        assert (rows.seven_categories().name in asked) is wanted
+        assert wanted or lines[-1].why == "the training exams have no codes v1 to v5"
+
+
+def test_table5__says_that_the_others_are_identification_rates(exams: ExamSet, tmp_path: Path) -> None:
+    item = tables.table5(Trainings(replace(exams, scans=None), Budget.smoke(), 0, tmp_path, CPU))
+    assert all(line.labels[0].endswith("(identification rate)") for line in item.tables[0].lines[:-1])
+    assert any("identification rates as far as known" in note for note in item.notes)
 
 
 # ---------------------------------------------------------------- the command

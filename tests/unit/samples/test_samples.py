@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
-from spineone_core.detection.preprocessing import PreprocessingConfig
+from spineone_core.detection.preprocessing import PreprocessingConfig, prepare
 from spineone_core.phantom.dicom import write_exam
 from spineone_core.phantom.exam import make_phantom
 from trainer.datasets import phantoms, sdid_tc
@@ -97,7 +97,7 @@ def dotted_picture() -> Picture:
     y, x = np.mgrid[:400, :320]
     image = sum(np.exp(-((x - px) ** 2 + (y - py) ** 2) / 18) for px, py in points)
     grades = tuple(Grade.NORMAL if i % 3 else Grade.DEGENERATIVE for i in range(10))
-    return Picture((np.clip(image, 0, 1) * 255).astype(np.uint8)[None], 0.6, points, grades)
+    return Picture(np.clip(image, 0, 1).astype(np.float16)[None], 0.6, points, grades)
 
 
 GEOMETRY = AugmentationConfig(
@@ -148,7 +148,7 @@ def test_augmentation__a_crop_without_the_lowest_disc_names_nothing() -> None:
 
 def test_augmentation__the_mirrored_part_lies_above_and_holds_no_keypoint() -> None:
     picture = dotted_picture()
-    picture.images[0, 10:14, 100:110] = 255
+    picture.images[0, 10:14, 100:110] = 1
     config = AugmentationConfig(size=(512, 320), mirrored=1.0, zoom=(1, 1), shift_mm=0, slide_mm=0)
     sample = augment(picture, 0.6, 6.0, config, np.random.default_rng(0))
     rows = np.argwhere(sample.images[0] > 0.8 * sample.images[0].max())[:, 0]
@@ -158,7 +158,7 @@ def test_augmentation__the_mirrored_part_lies_above_and_holds_no_keypoint() -> N
 
 @pytest.mark.parametrize("change", [{"tone": 0.5}, {"coarse": 1.0}, {"wrap": 1.0}, {"metal": 1.0}, {"saturation": 1.0}])
 def test_appearance__changes_the_picture_and_keeps_its_shape_and_range(change: dict[str, float]) -> None:
-    images = dotted_picture().images.astype(np.float32) / 255 + 0.1
+    images = dotted_picture().images.astype(np.float32) + 0.1
     points = dotted_picture().points
     plain, changed = (
         change_appearance(images, points, 0.6, config, np.random.default_rng(3))
@@ -184,7 +184,9 @@ def test_tone_curve__rises_and_keeps_both_ends() -> None:
 
 def test_paper__crops_lie_anywhere_on_the_canvas_of_640_pixels() -> None:
     """Reading 5: cut or padded to 640 x 640 first; a zoom of .7 leaves 448 pixels in the middle of the crop (reading 25)."""
-    picture = Picture(np.full((1, 700, 500), 200, np.uint8), 0.4375, np.tile([250.0, 350.0], (10, 1)), (None,) * 10)
+    bright = np.ones((1, 700, 500), np.float16)
+    bright[0, 350, 250] = -1  # padding is as dark as the darkest pixel
+    picture = Picture(bright, 0.4375, np.tile([250.0, 350.0], (10, 1)), (None,) * 10)
     rng = np.random.default_rng(0)
     large = replace(PAPER, zoom=(1.3, 1.3), flip=0.0)
     middles = np.array([augment(picture, 0.4375, 6.0, large, rng).points[0] for _ in range(200)])
@@ -199,8 +201,57 @@ def test_paper__crops_lie_anywhere_on_the_canvas_of_640_pixels() -> None:
     assert sample.points[0] == pytest.approx([255.5, 255.5], abs=1)
 
 
+@pytest.mark.parametrize(("slices", "fused"), [(7, 1), (1, 3)])
+def test_training__sees_the_grey_values_that_the_detector_sees(slices: int, fused: int) -> None:
+    """The same function on both sides: what training shows of a picture is what inference makes of it, padding included."""
+    (exam,) = phantoms.read(range(8, 9), slices=9)
+    preprocessing = PreprocessingConfig(spacing_mm=0.875, slices=slices, fused=fused)
+    at_work = prepare(exam.volume, preprocessing, middle=exam.slice_index)
+    (picture,) = pictures_of(exam, preprocessing, 0.0)
+    rows, columns = at_work.grid.rows, at_work.grid.columns
+    side = max(rows, columns) // 2 * 2 + 64
+    plain = AugmentationConfig(size=(side, side), canvas=side, zoom=(1, 1))  # the whole picture, in the middle
+    sample = augment(picture, 0.875, 3.0, plain, np.random.default_rng(0))
+    top, left = (side - rows) // 2, (side - columns) // 2
+    shown = sample.images[:, top : top + rows, left : left + columns]
+    wanted = at_work.images[fused // 2, :, :rows, :columns]
+    assert np.abs(shown - wanted)[:, 2:-2, 2:-2].mean() < 0.06
+    assert (shown.mean(), shown.std()) == pytest.approx((0, 1), abs=0.03)
+    # Padding is as dark as at work, and counts on neither side.
+    assert sample.images[:, 0, 0] == pytest.approx(at_work.images.min(), abs=0.02)
+    assert sample.points == pytest.approx(at_work.grid.to_grid(exam.point_array) + np.array([left, top]), abs=1.0)
+
+
+def test_training__padding_does_not_change_the_grey_values_of_a_changed_crop() -> None:
+    whole = replace(STRONG, partial=0.0, mirrored=0.0, zoom=(1.0, 1.0), rotation_deg=0.0, shear=0.0, border=0.0)
+    small, large = (replace(whole, size=size, tall=0.0) for size in ((224, 160), (480, 448)))
+    means = [
+        float(
+            np.median(
+                [augment(dotted_picture(), 0.875, 6.0, c, np.random.default_rng(s)).images.max() for s in range(8)]
+            )
+        )
+        for c in (small, large)
+    ]
+    assert means[0] == pytest.approx(means[1], rel=0.3)
+
+
+def test_paper__zoom_is_uniform() -> None:
+    """Half of the pictures of [.7, 1.3] are magnified less than 1; of the logarithm, .58."""
+    picture = Picture(
+        np.ones((1, 700, 700), np.float16), 0.4375, np.array([[100.0 * i, 350.0] for i in range(10)]), (None,) * 10
+    )
+    rng = np.random.default_rng(0)
+    still = replace(PAPER, size=(32, 32), flip=0.0)
+    zooms = [np.diff(augment(picture, 0.4375, 6.0, still, rng).points[:2, 0])[0] / 100 for _ in range(400)]
+    assert np.mean(zooms) == pytest.approx(1.0, abs=0.02)
+    assert (min(zooms), max(zooms)) == pytest.approx((0.7, 1.3), abs=0.02)
+    with pytest.raises(ValueError, match="ratio, factor"):
+        AugmentationConfig(zoom_by="other")
+
+
 def test_centre_cut__keeps_points_on_their_pixels() -> None:
-    images = np.arange(100 * 80, dtype=np.uint64).reshape(1, 100, 80).astype(np.uint8)
+    images = (np.arange(100 * 80) % 251).reshape(1, 100, 80).astype(np.float16)
     picture = Picture(images, 0.5, np.tile([41.0, 52.0], (10, 1)), (None,) * 10)
     cut = centre_cut(picture, 20.0)
     assert cut.images.shape == (1, 40, 40)

@@ -13,7 +13,7 @@ from spineone_core.anatomy import Structure
 from spineone_core.detection.levels import DecodingConfig
 from spineone_core.detection.preprocessing import PreprocessingConfig
 from spineone_core.network.config import NetworkConfig
-from spineone_core.network.rows import Row, distinct_rows, table_one
+from spineone_core.network.rows import Row, distinct_rows, seven_categories, table_one
 from spineone_core.network.spineone import SpineOne
 from tests.fakes.tiny_runs import SPACING, shrunk
 from trainer.datasets import phantoms
@@ -33,7 +33,7 @@ def exams() -> list[Exam]:
     return list(phantoms.read(range(2), slices=1))
 
 
-@pytest.mark.parametrize("row", table_one(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*table_one(), seven_categories()], ids=lambda row: row.name)
 def test_row__lowers_its_loss(row: Row, exams: list[Exam], tmp_path: Path) -> None:
     recipe = shrunk(row)
     data = TrainingData(

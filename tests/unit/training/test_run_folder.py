@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from spineone_core.anatomy import Structure
 from spineone_core.network.config import NetworkConfig
-from spineone_core.network.rows import distinct_rows
+from spineone_core.network.rows import distinct_rows, seven_categories
 from tests.fakes.tiny_runs import shrunk, start, tiny_data, tiny_recipe
 from trainer.training.keypoint_task import KeypointObjective
 from trainer.training.pretrained import load_backbone
@@ -79,20 +80,19 @@ def test_bf16__gives_nearly_the_same_losses(tmp_path: Path) -> None:
     assert [sum(terms.values()) for terms in half] == pytest.approx([sum(t.values()) for t in exact], rel=0.05)
 
 
-@pytest.mark.parametrize("row", distinct_rows(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [*distinct_rows(), seven_categories()], ids=lambda row: row.name)
 def test_row__every_parameter_takes_part(row: Any) -> None:
     """Distributed training waits for the gradient of each parameter."""
     recipe = shrunk(row)
     objective = KeypointObjective(recipe)
-    channels, located = recipe.network.channels, recipe.network.located_channels
     batch = {
         "images": torch.randn(2, recipe.network.slices, 64, 64),
         "points": torch.full((2, 10, 2), 32.0),
         "labels": torch.ones(2, 10, dtype=torch.long),
     }
-    for structure in ("disc", "vertebra"):
-        batch[f"{structure}_heatmap"] = torch.ones(2, channels, 64, 64)
-        batch[f"{structure}_offsets"] = torch.ones(2, 2 * located, 64, 64)
+    for structure in Structure:
+        batch[f"{structure}_heatmap"] = torch.ones(2, recipe.network.channels(structure), 64, 64)
+        batch[f"{structure}_offsets"] = torch.ones(2, 2 * recipe.network.located_channels(structure), 64, 64)
         batch[f"{structure}_weight"] = torch.ones(2, 64, 64)
     torch.stack(list(objective(batch, recipe.association_from < 1).values())).sum().backward()
     assert [name for name, p in objective.named_parameters() if p.grad is None] == []
