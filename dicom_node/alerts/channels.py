@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import smtplib
 import socket
 import ssl
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 from dicom_node.errors import NotifyError
 from dicom_node.settings.sections import Email, Webhook
 from dicom_node.system.log import printable
+from dicom_node.system.secret import SecretError, read_secret
 from dicom_node.system.tls import client_context
 
 SIGNATURE_HEADER = "X-SpineOne-Signature"
@@ -180,7 +180,7 @@ class _NoRedirection(urllib.request.HTTPRedirectHandler):
 
 
 def _secret(file: Path | None, variable: str) -> str:
-    """A password or key, without the line end that editors add.
+    """A password or key.
 
     Raises
     ------
@@ -188,12 +188,9 @@ def _secret(file: Path | None, variable: str) -> str:
         If there is none.
     """
     try:
-        value = file.read_text(encoding="utf-8").strip("\r\n") if file else os.environ.get(variable, "")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotifyError(f"{file} cannot be read ({type(error).__name__})") from None
-    if not value:
-        raise NotifyError(f"{file} is empty" if file else f"the environment variable {variable} is not set")
-    return value
+        return read_secret(file, variable)
+    except SecretError as error:
+        raise NotifyError(str(error)) from None
 
 
 def _expect_welcome(code: int, said: bytes) -> None:

@@ -12,6 +12,7 @@ from dicom_node.analysis.detector import load_detector
 from dicom_node.audit.repository import connect
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, log_errors_only
 from dicom_node.cli.receivers import check_receivers
+from dicom_node.cli.stow_check import stow_problems
 from dicom_node.database.connection import open_database, prepare_database
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
@@ -40,11 +41,11 @@ def init(folder: Annotated[Path, typer.Option("--dir", help="folder of the node"
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO, the servers of every
-    receiver of alerts and the audit repository (exit 1)."""
+    """Check settings, database, model and what STOW-RS needs (exit 2), then every destination and archive by C-ECHO, the
+    servers of every receiver of alerts and the audit repository (exit 1)."""
     log_errors_only()
     settings = load_settings(config)
-    problems = [*_database_problems(settings), *_model_problems(settings)]
+    problems = [*_database_problems(settings), *_model_problems(settings), *stow_problems(settings)]
     if problems:
         raise SettingsError(problems)
     print("ok: settings, database, model")

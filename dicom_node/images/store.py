@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -96,9 +97,9 @@ class InstanceStore:
     def receive(self, incoming: Incoming, *, filed: Callable[[str], None] = lambda study_uid: None) -> int:
         """Keep one instance; returns the C-STORE status to answer.
 
-        ``filed`` is called with the Study Instance UID once that is known. Success is returned only after the file is
-        durable and its index row is committed. An instance that cannot be accepted is answered with a failure; one that
-        a sender would not send again is kept in quarantine, with an alert.
+        ``filed`` is called with the Study Instance UID once that is known; it may raise `RefusedError`. Success is
+        returned only after the file is durable and its index row is committed. An instance that cannot be accepted is
+        answered with a failure; one that a sender would not send again is kept in quarantine, with an alert.
         """
         try:
             return self._receive(incoming, filed)
@@ -123,6 +124,19 @@ class InstanceStore:
         detail = f"{uid}: over max_object_mb of [listener], or max_memory_mb with all that came at the same time"
         try_to_raise(self._database, AlertKind.REFUSED, f"{calling_ae}: an object is too large", detail)
         return OUT_OF_RESOURCES
+
+    def set_aside(self, incoming: Incoming, why: str) -> int:
+        """Keep an object that cannot be understood in quarantine, with an alert; returns the status to answer."""
+        data = incoming.head + incoming.data
+        try:
+            self._quarantine(data, replace(incoming, data=b""), hashlib.sha256(data).hexdigest(), why)
+        except RefusedError as refusal:
+            return refusal.status
+        except (OSError, SQLAlchemyError):
+            get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
+            return OUT_OF_RESOURCES
+        self._log("refused", incoming, status=f"0x{CANNOT_UNDERSTAND:04X}", why=why)
+        return CANNOT_UNDERSTAND
 
     def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
         if not self.has_room(len(incoming.data)):
@@ -151,6 +165,9 @@ class InstanceStore:
                 self._log("duplicate", incoming)
                 return SUCCESS
             current = next((row for row in known if row.is_current), None)
+            if current is not None and incoming.head and self._has_data_set_of(current, incoming):
+                self._log("duplicate", incoming)
+                return SUCCESS
             # If the file was lost, damaged or purged, the very same bytes are welcome again.
             is_known = any(row.sha256 == sha256 for row in known)
             conflict = ""
@@ -192,6 +209,13 @@ class InstanceStore:
 
     def _is_in_place(self, row: Instance) -> bool:
         return row.purged_at is None and is_intact(row, self.data_dir)
+
+    def _has_data_set_of(self, current: Instance, incoming: Incoming) -> bool:
+        """Whether the stored file has the very data set that came as a file, under another preamble or file meta."""
+        if current.transfer_syntax_uid != incoming.transfer_syntax_uid or not self._is_in_place(current):
+            return False
+        incoming.hold(current.size)
+        return data_set_bytes(self.data_dir / current.path) == incoming.data
 
     def _conflict(
         self, current: Instance, header: InstanceHeader, identity: Identity, meta: bytes, incoming: Incoming

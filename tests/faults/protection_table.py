@@ -1035,7 +1035,11 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         65,
         "the deadline of an answer",
-        (_WEB_CONNECTIONS, "self._set_timers(self.loop.call_later(ANSWER_WITHIN_S, self.end))", "self._set_timers()"),
+        (
+            _WEB_CONNECTIONS,
+            "self._set_timers(self.loop.call_later(self._answer_within_s or ANSWER_WITHIN_S, self.end))",
+            "self._set_timers()",
+        ),
     ),
     _of(
         66,

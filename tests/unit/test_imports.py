@@ -47,6 +47,7 @@ ORDER: dict[str, tuple[str, ...]] = {
         "database",
         "settings",
         "dicom",
+        "dicomweb",
         "alerts",
         "audit",
         "images",
@@ -79,6 +80,7 @@ PROCESS_MODULES = (
     "audit.repository",
     "processes.scheduler",
     "web.server",
+    "web.stow_server",
 )
 # Libraries that a process loads only if it needs them: `listen` and `deliver` load none of these.
 LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy")
@@ -267,6 +269,7 @@ def test_processes__never_load_torch() -> None:
         "results.overlay",
         "gate.check",
         "web.server",
+        "web.stow_server",
     )
     found = loaded(*names)
     assert tuple(found) == names
