@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -101,8 +100,17 @@ class InstanceStore:
         returned only after the file is durable and its index row is committed. An instance that cannot be accepted is
         answered with a failure; one that a sender would not send again is kept in quarantine, with an alert.
         """
+        return self._answer(incoming, lambda: self._receive(incoming, filed))
+
+    def set_aside(self, incoming: Incoming, why: str) -> int:
+        """Keep an object that cannot be understood (a whole file, or what should be one) in quarantine, with an alert; returns
+        the status to answer."""
+        return self._answer(incoming, lambda: self._set_aside(incoming, why))
+
+    def _answer(self, incoming: Incoming, keep: Callable[[], int]) -> int:
+        """What ``keep`` returns, or the status for what it raises."""
         try:
-            return self._receive(incoming, filed)
+            return keep()
         except RefusedError as refusal:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
@@ -125,23 +133,20 @@ class InstanceStore:
         try_to_raise(self._database, AlertKind.REFUSED, f"{calling_ae}: an object is too large", detail)
         return OUT_OF_RESOURCES
 
-    def set_aside(self, incoming: Incoming, why: str) -> int:
-        """Keep an object that cannot be understood in quarantine, with an alert; returns the status to answer."""
-        data = incoming.head + incoming.data
-        try:
-            self._quarantine(data, replace(incoming, data=b""), hashlib.sha256(data).hexdigest(), why)
-        except RefusedError as refusal:
-            return refusal.status
-        except (OSError, SQLAlchemyError):
-            get_logger().exception("store_failed", sop_instance_uid=shown_uid(incoming.sop_instance_uid))
-            return OUT_OF_RESOURCES
-        self._log("refused", incoming, status=f"0x{CANNOT_UNDERSTAND:04X}", why=why)
-        return CANNOT_UNDERSTAND
-
-    def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
+    def _check_room(self, incoming: Incoming) -> None:
         if not self.has_room(len(incoming.data)):
             self.tell_of_no_room()
             raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
+
+    def _set_aside(self, incoming: Incoming, why: str) -> int:
+        self._check_room(incoming)
+        digest = hashlib.sha256(incoming.head)
+        digest.update(incoming.data)
+        self._quarantine(incoming.head, incoming, digest.hexdigest(), why)
+        raise RefusedError(CANNOT_UNDERSTAND, why)
+
+    def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
+        self._check_room(incoming)
         meta = encode_file_meta(incoming)
         digest = hashlib.sha256(meta)
         digest.update(incoming.data)

@@ -49,7 +49,6 @@ _MESSAGES = "unit/commitment/test_messages.py::test_"
 _BUDGET = "unit/dicom/test_budget.py::test_"
 _SIZE = "unit/imaging/test_series_size.py::test_"
 _TIME = "unit/analysis/test_time_limit.py::test_"
-_STOW = "faults/test_stow_faults.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -754,59 +753,6 @@ ROWS: tuple[Row, ...] = (
         (
             f"{_LIMITS}quarantine__is_full_one_day_and_keeps_what_it_has",
             f"{_LIMITS}study_limit__holds_for_what_claims_to_be_a_result_of_ours",
-        ),
-    ),
-    Row(
-        105,
-        "STOW-RS: a multipart body that breaks the rules, ends early, or holds other types",
-        "400, or 202 that names what was kept and a Failure Reason; 415 before the body",
-        (
-            f"{_STOW}bad_multipart__what_was_kept_is_named",
-            f"{_STOW}parts_of_wrong_types__fail_by_themselves",
-            f"{_STOW}refusals__before_the_body_is_read",
-        ),
-    ),
-    Row(
-        106,
-        "STOW-RS: huge parts, huge requests, thousands of parts",
-        "the part fails alone; 413 or 202; memory bounded",
-        (
-            f"{_STOW}huge_part__is_dropped_and_the_next_is_kept",
-            f"{_STOW}huge_request__413",
-            f"{_STOW}thousands_of_parts__are_counted",
-            f"{_STOW}memory__is_bounded_for_all_requests_together",
-        ),
-    ),
-    Row(
-        107,
-        "STOW-RS: silence, a trickle, cut connections, silent strangers",
-        "deadlines; places free again; what was kept stays",
-        (
-            f"{_STOW}silence__in_the_body_is_given_up",
-            f"{_STOW}trickle__a_request_has_a_deadline",
-            f"{_STOW}cut_connection__what_was_kept_stays_and_the_place_is_free",
-            f"{_STOW}strangers__hold_nothing_for_long",
-            f"{_STOW}length_and_chunks_at_once__one_answer",
-        ),
-    ),
-    Row(
-        108,
-        "STOW-RS: no token, a wrong one, that of a peer elsewhere, one token for two peers",
-        "401 or 403 before the body; named when the node starts",
-        (
-            f"{_STOW}refusals__before_the_body_is_read",
-            "unit/receiving/test_tokens.py::test_tokens__that_are_wrong_are_all_named",
-        ),
-    ),
-    Row(
-        109,
-        "STOW-RS: the disk is full, the database is locked or lost, the process is killed",
-        "503 or 202, each instance named; nothing acknowledged is lost",
-        (
-            f"{_STOW}disk_full__503_and_each_instance_is_named",
-            f"{_STOW}database_locked__the_answer_waits",
-            f"{_STOW}database_lost__503_and_nothing_is_acknowledged",
-            f"{_STOW}killed__what_was_acknowledged_is_there",
         ),
     ),
 )

@@ -96,7 +96,7 @@ def test_statuses_sent() -> None:
 
 
 def test_stow__statuses_and_reasons() -> None:
-    reasons = {int(row[0], 16) for row in table("Failure Reason sent")}
+    reasons = {int(row[0], 16) for row in table("Failure Reason of STOW-RS")}
     c_store = {incoming.OUT_OF_RESOURCES, incoming.MISMATCH, incoming.CANNOT_UNDERSTAND}
     assert reasons == {*c_store, store_answer.CLASS_NOT_SUPPORTED, store_answer.SYNTAX_NOT_SUPPORTED}
     source = inspect.getsource(stow_app) + inspect.getsource(store_answer)
