@@ -24,6 +24,7 @@ from dicom_node.settings.reading import load_settings
 T = TypeVar("T")
 
 ORTHANC = Path("/usr/sbin/Orthanc")
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 # pip's pynetdicom installs programs of the same names: DCMTK's are called by full path.
 STORESCU = Path("/usr/bin/storescu")
 DCIODVFY = Path("/usr/bin/dciodvfy")

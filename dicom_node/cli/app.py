@@ -29,6 +29,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     run.work,
     run.deliver,
     run.web,
+    run.stow,
     offline.process,
     explain.explain,
     offline.demo,

@@ -1,4 +1,4 @@
-"""`serve`, `listen`, `work`, `deliver`, `web`: the processes of the node. See `processes.roles` for what is in each."""
+"""`serve`, `listen`, `work`, `deliver`, `web`, `stow`: the processes of the node. See `processes.roles` for what is in each."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ def deliver(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def web(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run the web process alone: health, metrics and the status page."""
     roles.web(config)
+
+
+def stow(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run the STOW-RS process alone: it receives over HTTP (`[dicomweb]`)."""
+    roles.stow(config)

@@ -13,6 +13,7 @@ from dicom_node.analysis.detector import load_detector
 from dicom_node.audit.repository import connect
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, log_errors_only
 from dicom_node.cli.receivers import check_receivers
+from dicom_node.cli.stow_check import stow_problems
 from dicom_node.database.connection import open_database, prepare_database
 from dicom_node.delivery.fhir_server import FhirServer
 from dicom_node.dicom.remote import RemoteAE
@@ -53,11 +54,11 @@ def _write_settings(config: Path) -> None:
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Check settings, database and model (exit 2), then every destination and archive by C-ECHO,
+    """Check settings, database, model and what STOW-RS needs (exit 2), then every destination and archive by C-ECHO,
     QIDO-RS or a FHIR search, the servers of every receiver of alerts and the audit repository (exit 1)."""
     log_errors_only()
     settings = load_settings(config)
-    problems = [*_database_problems(settings), *_model_problems(settings)]
+    problems = [*_database_problems(settings), *_model_problems(settings), *stow_problems(settings)]
     if problems:
         raise SettingsError(problems)
     print("ok: settings, database, model")

@@ -25,7 +25,7 @@ from dicom_node.system.lifecycle import say_alive
 from dicom_node.system.log import get_logger
 from dicom_node.system.loops import attempt, keep_doing
 
-ROLES = ("listener", "worker", "delivery", "web")
+ROLES = ("listener", "worker", "delivery", "web", "stow")
 BEAT_EVERY_S = 10.0
 # After this silence, about three missed beats, a process is thought to be gone.
 SILENT_AFTER_S = 35.0

@@ -74,7 +74,7 @@ class NodeCollector(Collector):
             yield from _deliveries(session, self._settings, now)
             yield from _latencies(session)
             yield from _class_rates(session)
-            yield _processes(session, now)
+            yield _processes(session, self._settings, now)
             yield from _gpus(session, now)
 
 
@@ -186,9 +186,10 @@ def _deliveries(session: Session, settings: NodeSettings, now: datetime) -> Iter
     yield _gauge("spineone_oldest_waiting_delivery_seconds", "Age of the oldest file to send", _age(oldest, now))
 
 
-def _processes(session: Session, now: datetime) -> Metric:
+def _processes(session: Session, settings: NodeSettings, now: datetime) -> Metric:
     alive = Counter(process.role for process in running(session, now=now) if process.is_alive)
-    rows = [((role,), alive[role]) for role in ROLES]
+    # A role that the settings do not ask for is not missing.
+    rows = [((role,), alive[role]) for role in ROLES if role != "stow" or settings.dicomweb.enabled]
     return _table(GaugeMetricFamily, "spineone_processes", "Processes that were heard of lately", ("role",), rows)
 
 

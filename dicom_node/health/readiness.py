@@ -33,7 +33,12 @@ class Check:
 
 def checks(settings: NodeSettings, database: Database) -> list[Check]:
     """All checks; one that fails does not hide the others."""
-    return [*_database_and_processes(database), disk(settings)]
+    return [*_database_and_processes(settings, database), disk(settings)]
+
+
+def needed_roles(settings: NodeSettings) -> tuple[str, ...]:
+    """The roles without which the node does not do what its settings say."""
+    return (*NEEDED_ROLES, "stow") if settings.dicomweb.enabled else NEEDED_ROLES
 
 
 def disk(settings: NodeSettings) -> Check:
@@ -47,7 +52,8 @@ def disk(settings: NodeSettings) -> Check:
     return Check("disk", not lack, lack or f"{room.size / 1e9:.1f} GB free, {reserve:g} GB are the reserve")
 
 
-def _database_and_processes(database: Database) -> list[Check]:
+def _database_and_processes(settings: NodeSettings, database: Database) -> list[Check]:
+    needed = needed_roles(settings)
     try:
         with database.read() as session:
             processes = running(session, now=utc_now())
@@ -55,9 +61,9 @@ def _database_and_processes(database: Database) -> list[Check]:
     except Exception as error:  # whatever it is, the node is not ready
         get_logger().exception("readiness_failed")
         why = database.lost() or f"does not answer ({describe(error)})"
-        unknown = [Check(name, False, "not known without the database") for name in (*NEEDED_ROLES, "timers")]
+        unknown = [Check(name, False, "not known without the database") for name in (*needed, "timers")]
         return [Check("database", False, why), *unknown, _clock([])]
-    roles = [_role(role, processes) for role in NEEDED_ROLES]
+    roles = [_role(role, processes) for role in needed]
     return [Check("database", True, "answers"), *roles, _timers(told), _clock(told)]
 
 

@@ -33,7 +33,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """One C-STORE request. ``data`` is the encoded data set without file meta."""
+    """One object that a sender wants kept. ``data`` is the encoded data set without file meta."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -41,6 +41,8 @@ class Incoming:
     data: bytes
     calling_ae: str
     calling_address: str
+    # Preamble and file meta where the object came as a file, which is kept as it came; C-STORE brings none.
+    head: bytes = b""
     # Asks for the memory that work on it needs beyond its own bytes.
     hold: Hold = field(default=hold_nothing, repr=False, compare=False)
 
@@ -71,11 +73,13 @@ class Identity:
 
 
 def encode_file_meta(incoming: Incoming) -> bytes:
-    """Preamble and file meta information (PS3.10 7.1).
+    """Preamble and file meta information (PS3.10 7.1): those that came, or our own.
 
-    Nothing in it changes with our version: the same data set received twice must give the same file, or every resend
+    Nothing in our own changes with our version: the same data set received twice must give the same file, or every resend
     after an upgrade would look like a correction.
     """
+    if incoming.head:
+        return incoming.head
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = incoming.sop_class_uid

@@ -97,12 +97,21 @@ class InstanceStore:
     def receive(self, incoming: Incoming, *, filed: Callable[[str], None] = lambda study_uid: None) -> int:
         """Keep one instance; returns the C-STORE status to answer.
 
-        ``filed`` is called with the Study Instance UID once that is known. Success is returned only after the file is
-        durable and its index row is committed. An instance that cannot be accepted is answered with a failure; one that
-        a sender would not send again is kept in quarantine, with an alert.
+        ``filed`` is called with the Study Instance UID once that is known; it may raise `RefusedError`. Success is
+        returned only after the file is durable and its index row is committed. An instance that cannot be accepted is
+        answered with a failure; one that a sender would not send again is kept in quarantine, with an alert.
         """
+        return self._answer(incoming, lambda: self._receive(incoming, filed))
+
+    def set_aside(self, incoming: Incoming, why: str) -> int:
+        """Keep an object that cannot be understood (a whole file, or what should be one) in quarantine, with an alert; returns
+        the status to answer."""
+        return self._answer(incoming, lambda: self._set_aside(incoming, why))
+
+    def _answer(self, incoming: Incoming, keep: Callable[[], int]) -> int:
+        """What ``keep`` returns, or the status for what it raises."""
         try:
-            return self._receive(incoming, filed)
+            return keep()
         except RefusedError as refusal:
             self._log("refused", incoming, status=f"0x{refusal.status:04X}", why=refusal.why)
             return refusal.status
@@ -131,10 +140,20 @@ class InstanceStore:
         try_to_raise(self._database, AlertKind.REFUSED, f"{calling_ae}: an object is too large", detail)
         return OUT_OF_RESOURCES
 
-    def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
+    def _check_room(self, incoming: Incoming) -> None:
         if not self.has_room(len(incoming.data)):
             self.tell_of_no_room()
             raise RefusedError(OUT_OF_RESOURCES, "disk reserve")
+
+    def _set_aside(self, incoming: Incoming, why: str) -> int:
+        self._check_room(incoming)
+        digest = hashlib.sha256(incoming.head)
+        digest.update(incoming.data)
+        self._quarantine(incoming.head, incoming, digest.hexdigest(), why)
+        raise RefusedError(CANNOT_UNDERSTAND, why)
+
+    def _receive(self, incoming: Incoming, filed: Callable[[str], None]) -> int:
+        self._check_room(incoming)
         meta = encode_file_meta(incoming)
         digest = hashlib.sha256(meta)
         digest.update(incoming.data)
@@ -157,6 +176,9 @@ class InstanceStore:
             current = next((row for row in known if row.is_current), None)
             is_current = current is not None and current.sha256 == sha256
             if current is not None and is_current and self._is_in_place(current):
+                self._log("duplicate", incoming)
+                return SUCCESS
+            if current is not None and incoming.head and self._has_data_set_of(current, incoming):
                 self._log("duplicate", incoming)
                 return SUCCESS
             # If the file was lost, damaged or purged, the very same bytes are welcome again; those of an earlier version take the
@@ -201,6 +223,13 @@ class InstanceStore:
 
     def _is_in_place(self, row: Instance) -> bool:
         return row.purged_at is None and is_intact(row, self.data_dir)
+
+    def _has_data_set_of(self, current: Instance, incoming: Incoming) -> bool:
+        """Whether the stored file has the very data set that came as a file, under another preamble or file meta."""
+        if current.transfer_syntax_uid != incoming.transfer_syntax_uid or not self._is_in_place(current):
+            return False
+        incoming.hold(current.size)
+        return data_set_bytes(self.data_dir / current.path) == incoming.data
 
     def _conflict(
         self, current: Instance, header: InstanceHeader, identity: Identity, meta: bytes, incoming: Incoming

@@ -154,6 +154,22 @@ def web(config: Path) -> None:
         run_web(settings, database, stop)
 
 
+def stow(config: Path) -> None:
+    """Receive by STOW-RS.
+
+    Raises
+    ------
+    NodeError
+        If the settings or the database are wrong, or the port is not available.
+    """
+    # This loads Starlette and uvicorn.
+    from dicom_node.web.stow_server import run_stow
+
+    settings, database, stop = _begin(config, "stow")
+    with _at_work(settings, database, "stow"):
+        run_stow(settings, database, stop)
+
+
 def _timers(settings: NodeSettings, database: Database) -> Scheduler:
     """The scheduler, with the steps that it runs for other modules."""
     scheduler = Scheduler(settings, database)

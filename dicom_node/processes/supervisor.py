@@ -113,6 +113,8 @@ class Supervisor:
             Child("delivery", [*program, "deliver", *options]),
             Child("listener", [*program, "listen", *options]),
         ]
+        if settings.dicomweb.enabled:
+            self._children.append(Child("stow", [*program, "stow", *options]))
         if settings.web.enabled:
             self._children.append(Child("web", [*program, "web", *options], is_optional=True))
 

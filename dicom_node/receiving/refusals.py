@@ -1,4 +1,4 @@
-"""Why an association is refused: in words for people and metrics, and as the numbers of the A-ASSOCIATE-RJ.
+"""Why an association or a STOW-RS request is refused: in words for people and metrics, and as the A-ASSOCIATE-RJ's numbers.
 
 This module imports nothing from the node and no library: counting refusals needs no DICOM.
 """
@@ -40,6 +40,8 @@ class Refusal(Enum):
     # The standard has no reason for these two, so the peer gets no-reason-given.
     ADDRESS = "address not allowed", Rejection(1, 1, 1)
     CERTIFICATE = "certificate of another peer", Rejection(1, 1, 1)
+    # By STOW-RS alone, where a token stands for the title; no association is refused so.
+    TOKEN = "no token of a peer", Rejection(1, 1, 3)
     DISK_RESERVE = "disk reserve", Rejection(2, 3, 1)
     TOO_MANY = "too many associations", Rejection(2, 3, 2)
     TOO_MANY_OF_PEER = "too many associations of this peer", Rejection(2, 3, 2)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dicom_node.settings.dicomweb import DicomwebRules, Token
 from dicom_node.settings.sections import (
     AlertsRules,
     Archive,
@@ -68,6 +69,8 @@ class NodeSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = setting("info", "lowest level that is logged")
     listener: ListenerRules = Field(default_factory=ListenerRules)
     peers: tuple[Peer, ...] = ()
+    dicomweb: DicomwebRules = Field(default_factory=DicomwebRules)
+    tokens: tuple[Token, ...] = ()
     study: StudyRules = Field(default_factory=StudyRules)
     model: ModelRules = Field(default_factory=ModelRules)
     results: ResultsRules = Field(default_factory=ResultsRules)
@@ -129,6 +132,31 @@ class NodeSettings(BaseSettings):
         bound = [peer.ae_title for peer in self.peers if peer.certificates]
         if bound and self.listener.tls_ca is None:
             raise ValueError(f"peers: certificates of {bound[0]} need [listener] tls_ca, or no peer is asked for one")
+        return self
+
+    @model_validator(mode="after")
+    def _tokens_are_of_peers(self) -> NodeSettings:
+        titles = {peer.ae_title for peer in self.peers}
+        places = [(token.sha256, token.file, token.env) for token in self.tokens]
+        for token, place in zip(self.tokens, places, strict=True):
+            if token.peer not in titles:
+                raise ValueError(f"tokens: {token.peer} is no ae_title in [[peers]]")
+            if any(place) and places.count(place) > 1:
+                raise ValueError(f"tokens: a token of {token.peer} is there twice")
+        if self.dicomweb.enabled and not self.tokens:
+            raise ValueError("dicomweb: nobody could store: [[tokens]] is empty; add one or set enabled = false")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_are_apart(self) -> NodeSettings:
+        places = [("listener", self.listener.host, self.listener.port)]
+        places += [("dicomweb", self.dicomweb.host, self.dicomweb.port)] if self.dicomweb.enabled else []
+        places += [("web", self.web.host, self.web.port)] if self.web.enabled else []
+        for at, (name, host, port) in enumerate(places):
+            for other, other_host, other_port in places[at + 1 :]:
+                is_shared = host == other_host or {host, other_host} & {"0.0.0.0", "::"}
+                if port == other_port and is_shared and "dicomweb" in (name, other):
+                    raise ValueError(f"{other}: port {port} is that of [{name}] already")
         return self
 
     @property

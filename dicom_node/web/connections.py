@@ -68,9 +68,10 @@ class Lobby:
 class GuardedProtocol(H11Protocol):
     """uvicorn's connection with deadlines. A connection is either waiting for a head or answering a request."""
 
-    def __init__(self, *args: Any, lobby: Lobby, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, lobby: Lobby, answer_within_s: float | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lobby = lobby
+        self._answer_within_s = answer_within_s
         self._timers: list[asyncio.TimerHandle] = []
         # The request that is being answered; None while a head is awaited.
         self._answering: Any = None
@@ -112,7 +113,7 @@ class GuardedProtocol(H11Protocol):
             self._await_head()
         else:
             self._lobby.leave(self)
-            self._set_timers(self.loop.call_later(ANSWER_WITHIN_S, self.end))
+            self._set_timers(self.loop.call_later(self._answer_within_s or ANSWER_WITHIN_S, self.end))
 
     def _await_head(self) -> None:
         address = self.client[0] if self.client else ""

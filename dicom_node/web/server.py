@@ -19,9 +19,9 @@ from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import get_logger
 from dicom_node.web.app import make_app
 from dicom_node.web.connections import GuardedProtocol, Lobby
+from dicom_node.web.listening import BACKLOG, listen_on
 
 _TRY_AGAIN_S = 10.0
-_BACKLOG = 64
 
 
 def run_web(settings: NodeSettings, database: Database, stop: StopFlag) -> None:
@@ -54,7 +54,7 @@ def _config(settings: NodeSettings, database: Database, lobby: Lobby) -> uvicorn
         make_app(settings, database),
         # uvicorn calls what it gets here, for each connection.
         http=cast("Any", partial(GuardedProtocol, lobby=lobby)),
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -72,7 +72,7 @@ def _listen_patiently(web: WebRules, database: Database, stop: StopFlag) -> sock
     where, told = f"{web.host}:{web.port}", False
     while not stop.is_set():
         try:
-            listening = _listen(web)
+            listening = listen_on(web.host, web.port)
         except OSError as error:
             if not told:
                 why = f"cannot listen on {where}: {error.strerror or error}; receiving goes on, set another [web] port"
@@ -85,16 +85,3 @@ def _listen_patiently(web: WebRules, database: Database, stop: StopFlag) -> sock
         try_to_close(database, AlertKind.WEB_UNAVAILABLE, where)
         return listening
     return None
-
-
-def _listen(web: WebRules) -> socket.socket:
-    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((web.host, web.port))
-        listening.listen(_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening

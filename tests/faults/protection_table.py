@@ -119,6 +119,12 @@ _WEB_APP = "dicom_node/web/app.py"
 _WEB_CONNECTIONS = "dicom_node/web/connections.py"
 _WEB_REQUEST_GUARD = "dicom_node/web/request_guard.py"
 _WEB_SERVER = "dicom_node/web/server.py"
+_WEB_STOW_APP = "dicom_node/web/stow_app.py"
+_DICOMWEB_READER = "dicom_node/dicomweb/multipart_reader.py"
+_DICOMWEB_ANSWER = "dicom_node/dicomweb/store_answer.py"
+_RECEIVING_PARTS = "dicom_node/receiving/parts.py"
+_RECEIVING_TOKENS = "dicom_node/receiving/tokens.py"
+_RECEIVING_VISITS = "dicom_node/receiving/visits.py"
 _UPKEEP_RETENTION = "dicom_node/upkeep/retention.py"
 _DEPLOY_INSTALL = "deploy/install.sh"
 _DEPLOY_ROUTE = "deploy/orthanc/route.py"
@@ -1042,7 +1048,11 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         65,
         "the deadline of an answer",
-        (_WEB_CONNECTIONS, "self._set_timers(self.loop.call_later(ANSWER_WITHIN_S, self.end))", "self._set_timers()"),
+        (
+            _WEB_CONNECTIONS,
+            "self._set_timers(self.loop.call_later(self._answer_within_s or ANSWER_WITHIN_S, self.end))",
+            "self._set_timers()",
+        ),
     ),
     _of(
         66,
@@ -1404,6 +1414,50 @@ PROTECTIONS: tuple[Protection, ...] = (
             "f\"identifier={identifier['system']}|{own}\"",
             "f\"identifier={identifier['system']}|{uuid.uuid4()}\"",
         ),
+    ),
+    _of(
+        105,
+        "a body has an end",
+        (_DICOMWEB_READER, "if not self._is_over:\n            raise", "if False:\n            raise"),
+    ),
+    _of(
+        105,
+        "the type of a part",
+        (_RECEIVING_PARTS, "media_type is None or media_type.name != DICOM or not set", "not set"),
+    ),
+    _of(
+        105,
+        "no coding of a body but its own",
+        (_WEB_STOW_APP, 'headers.get("content-encoding", "identity") != "identity"', "False"),
+    ),
+    _of(106, "the size of a part", (_DICOMWEB_READER, "self._of_part <= self._limits.most_of_part", "True")),
+    _of(106, "the size of a body", (_DICOMWEB_READER, "if self._bytes > self._limits.most_bytes:", "if False:")),
+    _of(106, "the number of parts", (_DICOMWEB_READER, "if self._parts > self._limits.most_parts:", "if False:")),
+    _of(
+        106,
+        "the memory of all",
+        (_RECEIVING_PARTS, "self._refusal and self.budget.take(self.visit, len(data)):", "self._refusal:"),
+    ),
+    _of(107, "silence", (_WEB_STOW_APP, "asyncio.timeout(self._rules.idle_timeout_s)", "asyncio.timeout(None)")),
+    _of(
+        107,
+        "a deadline for the whole",
+        (_WEB_STOW_APP, "asyncio.timeout(self._rules.request_timeout_s)", "asyncio.timeout(None)"),
+    ),
+    _of(107, "places are given back", (_WEB_STOW_APP, "            self._door.leave(visit)\n", "")),
+    _of(
+        107,
+        "a request has one length",
+        (_WEB_STOW_APP, 'if "content-length" in headers and "transfer-encoding" in headers:', "if False:"),
+    ),
+    _of(108, "a token", (_RECEIVING_VISITS, "if peer is None:", "if False:")),
+    _of(108, "the peer's addresses", (_RECEIVING_VISITS, "if not self._peers.may_send(peer, address):", "if False:")),
+    _of(108, "one token stands for one peer", (_RECEIVING_TOKENS, "if twice is not None:", "if False:")),
+    _of(109, "failures are named", (_DICOMWEB_ANSWER, "        if reason:\n", "        if False:\n")),
+    _of(
+        109,
+        "an answer that says to come again",
+        (_DICOMWEB_ANSWER, "return 503 if all(reason >> 8 == 0xA7", "return 409 if all(reason >> 8 == 0xA7"),
     ),
     _of(
         110,

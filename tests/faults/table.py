@@ -54,6 +54,7 @@ _SIZE = "unit/imaging/test_series_size.py::test_"
 _TIME = "unit/analysis/test_time_limit.py::test_"
 _CHILDREN = "unit/imaging/test_children.py::test_"
 _UNWRITABLE = "faults/test_unwritable.py::test_"
+_STOW_IN = "faults/test_stow_faults.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -853,6 +854,59 @@ ROWS: tuple[Row, ...] = (
         "a FHIR server that took a report and could not say so",
         "no second report",
         (f"{_FHIR}retry__makes_no_second_report",),
+    ),
+    Row(
+        105,
+        "STOW-RS: a multipart body that breaks the rules, ends early, or holds other types",
+        "400, or 202 that names what was kept and a Failure Reason; 415 before the body",
+        (
+            f"{_STOW_IN}bad_multipart__what_was_kept_is_named",
+            f"{_STOW_IN}parts_of_wrong_types__fail_by_themselves",
+            f"{_STOW_IN}refusals__before_the_body_is_read",
+        ),
+    ),
+    Row(
+        106,
+        "STOW-RS: huge parts, huge requests, thousands of parts",
+        "the part fails alone; 413 or 202; memory bounded",
+        (
+            f"{_STOW_IN}huge_part__is_dropped_and_the_next_is_kept",
+            f"{_STOW_IN}huge_request__413",
+            f"{_STOW_IN}thousands_of_parts__are_counted",
+            f"{_STOW_IN}memory__is_bounded_for_all_requests_together",
+        ),
+    ),
+    Row(
+        107,
+        "STOW-RS: silence, a trickle, cut connections, silent strangers",
+        "deadlines; places free again; what was kept stays",
+        (
+            f"{_STOW_IN}silence__in_the_body_is_given_up",
+            f"{_STOW_IN}trickle__a_request_has_a_deadline",
+            f"{_STOW_IN}cut_connection__what_was_kept_stays_and_the_place_is_free",
+            f"{_STOW_IN}strangers__hold_nothing_for_long",
+            f"{_STOW_IN}length_and_chunks_at_once__one_answer",
+        ),
+    ),
+    Row(
+        108,
+        "STOW-RS: no token, a wrong one, that of a peer elsewhere, one token for two peers",
+        "401 or 403 before the body; named when the node starts",
+        (
+            f"{_STOW_IN}refusals__before_the_body_is_read",
+            "unit/receiving/test_tokens.py::test_tokens__that_are_wrong_are_all_named",
+        ),
+    ),
+    Row(
+        109,
+        "STOW-RS: the disk is full, the database is locked or lost, the process is killed",
+        "503 or 202, each instance named; nothing acknowledged is lost",
+        (
+            f"{_STOW_IN}disk_full__503_and_each_instance_is_named",
+            f"{_STOW_IN}database_locked__the_answer_waits",
+            f"{_STOW_IN}database_lost__503_and_nothing_is_acknowledged",
+            f"{_STOW_IN}killed__what_was_acknowledged_is_there",
+        ),
     ),
     Row(
         110,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from pathlib import Path
@@ -14,11 +15,15 @@ from dicom_node.delivery.channel import Outcome
 from dicom_node.delivery.store_scu import classify
 from dicom_node.delivery.stow_sender import judge
 from dicom_node.dicom.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MANUFACTURER
+from dicom_node.dicomweb import store_answer
+from dicom_node.dicomweb.multipart_reader import MultipartLimits
 from dicom_node.dicomweb.stow import StoreAnswer
 from dicom_node.images import incoming
 from dicom_node.receiving.contexts import supported_contexts, transfer_syntaxes
 from dicom_node.results import codes, diagnostic_report, kinds
+from dicom_node.settings.dicomweb import DicomwebRules
 from dicom_node.settings.sections import ListenerRules, ResultsRules
+from dicom_node.web import stow_app
 from spineone_core.anatomy import READING_ORDER
 from spineone_core.imaging import kinds as kinds_of_picture
 from spineone_core.imaging import steps
@@ -105,6 +110,19 @@ def test_statuses_sent() -> None:
     named = {int(row[0], 16) for row in table("C-STORE status sent")}
     own = {incoming.SUCCESS, incoming.OUT_OF_RESOURCES, incoming.MISMATCH, incoming.CANNOT_UNDERSTAND}
     assert named == {*own, 0x0122, messages.NOT_AUTHORISED}
+
+
+def test_stow__statuses_and_reasons() -> None:
+    reasons = {int(row[0], 16) for row in table("Failure Reason of STOW-RS")}
+    c_store = {incoming.OUT_OF_RESOURCES, incoming.MISMATCH, incoming.CANNOT_UNDERSTAND}
+    assert reasons == {*c_store, store_answer.CLASS_NOT_SUPPORTED, store_answer.SYNTAX_NOT_SUPPORTED}
+    source = inspect.getsource(stow_app) + inspect.getsource(store_answer)
+    answered = {int(status) for status in re.findall(r"\b([2345]\d\d)\b", source)}
+    named = {int(status) for row in table("HTTP status") for status in row[0].split(", ")}
+    assert named == answered
+    for key in re.findall(r"`dicomweb\.(\w+)`", TEXT):
+        assert key in DicomwebRules.model_fields, key
+    assert f"{MultipartLimits(1, 1, 1).most_of_head} bytes of header fields" in TEXT
 
 
 def test_sites() -> None:

@@ -83,7 +83,7 @@ def test_units__run_commands_that_exist(unit: Path) -> None:
 def test_limits__of_file_descriptors_are_set_wherever_a_process_runs_for_long() -> None:
     said = "LimitNOFILE=8192\n"
     long_running = [unit for unit in UNITS if "Type=notify" in unit.read_text()]
-    assert len(long_running) == 5
+    assert len(long_running) == 6
     assert [unit.name for unit in long_running if said not in unit.read_text()] == []
     assert "ulimits: {nofile: 8192}" in (DEPLOY / "container" / "compose.yaml").read_text()
     # Every connection and association that the settings allow, with a file each.

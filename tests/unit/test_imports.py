@@ -81,6 +81,7 @@ PROCESS_MODULES = (
     "audit.repository",
     "processes.scheduler",
     "web.server",
+    "web.stow_server",
 )
 # Libraries that a process loads only if it needs them: `listen` and `deliver` load none of these.
 LARGE = ("torch", "starlette", "uvicorn", "jinja2", "highdicom", "scipy", "dicomweb_client")
@@ -269,6 +270,7 @@ def test_processes__never_load_torch() -> None:
         "results.overlay",
         "gate.check",
         "web.server",
+        "web.stow_server",
     )
     found = loaded(*names)
     assert tuple(found) == names

@@ -132,9 +132,7 @@ def fit(
             raise UsageError("--patience: the 3-D variant has no validation exams")
         task = volume_task(chosen, data, phantom_count)
     else:
-        prepared, part_of = training_data(
-            chosen, data, splits, phantom_count, phantom_slices, seed, annotations
-        )
+        prepared, part_of = training_data(chosen, data, splits, phantom_count, phantom_slices, seed, annotations)
         if part_of:
             files["splits.json"] = render_splits(part_of)
             console.print(_said(part_of, out), highlight=False, soft_wrap=True)

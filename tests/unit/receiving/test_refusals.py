@@ -16,6 +16,7 @@ EXPECTED = {
     "unknown calling AE title": (1, 1, 3),
     "address not allowed": (1, 1, 1),
     "certificate of another peer": (1, 1, 1),
+    "no token of a peer": (1, 1, 3),
     "disk reserve": (2, 3, 1),
     "too many associations": (2, 3, 2),
     "too many associations of this peer": (2, 3, 2),
@@ -34,6 +35,7 @@ def test_refusals__only_those_about_the_caller_are_for_the_audit_log() -> None:
         Refusal.UNKNOWN_CALLING_AE,
         Refusal.ADDRESS,
         Refusal.CERTIFICATE,
+        Refusal.TOKEN,
     }
 
 
