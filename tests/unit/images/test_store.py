@@ -68,11 +68,10 @@ def test_receive__the_file_is_readable_and_indexed(store: InstanceStore, databas
     assert not files(store.data_dir / "spool")
 
 
-def test_receive__files_have_no_right_to_be_executed(store: InstanceStore, node_settings: NodeSettings) -> None:
+def test_receive__files_have_no_right_to_be_executed(store: InstanceStore, database: Database) -> None:
     store.receive(incoming(mr_image()))
-    modes = [path.stat().st_mode for path in files(node_settings.data_dir / "incoming")]
-    assert modes
-    assert not [mode for mode in modes if mode & 0o111]
+    (row,) = rows(database)
+    assert not (store.data_dir / row.path).stat().st_mode & 0o111
 
 
 def test_receive__the_same_bytes_again_change_nothing(store: InstanceStore, database: Database) -> None:
