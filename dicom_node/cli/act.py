@@ -1,4 +1,4 @@
-"""`retry`, `release`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`: an operator starts or ends something.
+"""What an operator starts or ends: `retry`, `analyse`, `release`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`.
 
 The audit log says who gave the command and whether it was carried out.
 """
@@ -14,6 +14,7 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.alerts import record
 from dicom_node.analysis import jobs
+from dicom_node.analysis.by_hand import analyse_by_hand
 from dicom_node.analysis.release import release as release_study
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command
@@ -33,6 +34,17 @@ def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     with command(AuditLog(settings), f"retry of job {job_id}"), database.write() as session:
         jobs.retry(session, job_id)
     print(f"job {job_id} waits for a worker")
+
+
+def analyse(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Analyse a study that a rule of the settings keeps, or that waits for a series: now, and whenever images come.
+
+    An analysed study is read again; a new result is sent only if it is another one.
+    """
+    settings, database = open_node(config)
+    with command(AuditLog(settings), f"analysis of study {study} by hand"), database.write() as session:
+        job = analyse_by_hand(session, study, now=utc_now())
+    print(f"job {job} waits for a worker" if job else "it is analysed when no more images come")
 
 
 def release(

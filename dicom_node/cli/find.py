@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicom_node.cli.explain import print_series, verdict_of
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.health import studies
@@ -14,6 +15,7 @@ from dicom_node.health.overview import STUDY_PLACES
 from dicom_node.health.studies import Criteria
 
 _DAY = ["%Y-%m-%d"]
+_NOT_IN_TABLE = ("events", "study_uid", "selection")
 
 
 def find(
@@ -61,18 +63,24 @@ def _print_study(found: dict[str, Any]) -> None:
     because = f": {found['reason']}" if found["reason"] else ""
     print_lines(f"{found['study_uid']}  {found['state']}{because}", f"{found['instances']} instances")
     print_table("series", found["series"])
+    selection = next((job["selection"] for job in reversed(found["jobs"]) if job["selection"]), None)
+    if selection is not None:
+        print_lines(f"read: {verdict_of(selection)}")
+        print_series(selection, "which series, and why not the others")
     for result in found["results"]:
-        _print_result(result)
-    print_table("jobs", [{k: v for k, v in job.items() if k not in ("events", "study_uid")} for job in found["jobs"]])
+        print_result(result)
+    print_table("jobs", [{k: v for k, v in job.items() if k not in _NOT_IN_TABLE} for job in found["jobs"]])
     print_table("events", [{"job": job["job"], **event} for job in found["jobs"] for event in job["events"]])
     print_table("open alerts", found["alerts"])
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def print_result(result: dict[str, Any]) -> None:
+    """Print a result: what it is of and why it was made, findings, files, and deliveries with proof."""
     findings = result["findings"]
-    print_lines(
-        f"result {result['result']} of generation {result['generation']}, {result['created_at']}: {result['status']}"
-    )
+    of = f"generation {result['generation']}" + (f" ({findings['cause']})" if findings.get("cause") else "")
+    print_lines(f"result {result['result']} of {of}, {result['created_at']}: {result['status']}")
+    if result["withheld"]:
+        print_lines("  kept on the node: the settings let none of it be sent")
     if findings.get("series_uid"):
         print_lines(f"  series {findings['series_uid']}", f"  slice {findings['sop_instance_uid'] or 'none'}")
     if findings.get("reason"):

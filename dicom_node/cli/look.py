@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from dicom_node.cli.explain import print_series, verdict_of
+from dicom_node.cli.find import print_result
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.cli.receivers import send_test
 from dicom_node.errors import NodeError
-from dicom_node.health import overview
+from dicom_node.health import overview, studies
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -50,18 +52,23 @@ def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> 
 
 
 def job(job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show one job and everything that happened to it."""
+    """Show one job: which series was read and why not the others, its result with findings and deliveries, its events."""
     _, database = open_node(config)
     with database.read() as session:
-        detail = overview.job_detail(session, job_id)
+        detail = studies.job_detail(session, job_id)
     if detail is None:
         raise NodeError(f"there is no job {job_id}")
     if as_json:
         print_json(detail)
         return
-    events = detail.pop("events")
+    events, selection, result = detail.pop("events"), detail.pop("selection"), detail.pop("result")
     for key, value in detail.items():
         print_lines(f"{key:12} {'' if value is None else value}")
+    if selection is not None:
+        print_lines(f"read: {verdict_of(selection)}")
+        print_series(selection, "which series, and why not the others")
+    if result is not None:
+        print_result(result)
     print_table("events", events)
 
 

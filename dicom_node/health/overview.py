@@ -5,6 +5,7 @@ That is: counts, the last studies with state and reason, destinations and alerts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +17,16 @@ from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
 from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
+from dicom_node.database.words import (
+    EVIDENCE,
+    JOB_STATES,
+    KEPT,
+    OUTBOX_STATES,
+    UNPROVEN,
+    JobState,
+    OutboxState,
+    StudyState,
+)
 from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
 from dicom_node.images.records import count_instances
@@ -25,7 +35,7 @@ from dicom_node.settings.sections import Destination, Email, Webhook
 from dicom_node.system.clock import utc_now
 
 # The places that a study can be in, in the order in which it comes to them.
-STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", "failed")
+STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", KEPT, "failed")
 
 
 def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
@@ -60,7 +70,7 @@ def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
 
 
 def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
-    """One job with its events, or None."""
+    """One job with its events, and what each series of its study was taken for (`analysis.explanation`); or None."""
     job = session.get(Job, job_id)
     if job is None:
         return None
@@ -68,7 +78,7 @@ def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
         {"at": time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
         for e in jobs.history(session, job_id)
     ]
-    return {**_job(job), "events": events}
+    return {**_job(job), "selection": json.loads(job.selection) if job.selection else None, "events": events}
 
 
 def _count(session: Session, condition: Any) -> int:
@@ -191,6 +201,7 @@ def _job(job: Job) -> dict[str, Any]:
         "finished_at": time(job.finished_at),
         "not_before": time(job.not_before),
         "worker": job.lease_owner or "",
+        "cause": job.cause or "",
         "reason": job.reason,
     }
 

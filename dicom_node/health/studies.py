@@ -106,6 +106,15 @@ def detail(session: Session, study_uid: str) -> dict[str, Any]:
     }
 
 
+def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
+    """A job with its events, the judgement of the series, and its result with files and deliveries; None if there is none."""
+    found, job = overview.job_detail(session, job_id), session.get(Job, job_id)
+    if found is None or job is None:
+        return None
+    result = session.get(ResultRow, job.result_id) if job.result_id is not None else None
+    return {**found, "result": None if result is None else _result(session, result)}
+
+
 def _series(session: Session, study_uid: str) -> list[dict[str, Any]]:
     columns = (Instance.series_uid, Instance.sop_class_uid, Instance.calling_ae)
     mine = (Instance.study_uid == study_uid, Instance.is_current)
@@ -130,6 +139,7 @@ def _result(session: Session, result: ResultRow) -> dict[str, Any]:
         "created_at": overview.time(result.created_at),
         "status": result.status,
         "model_digest": result.model_digest,
+        "withheld": result.is_withheld,
         "findings": json.loads(result.findings),
         "files": [
             {"role": f.role, "path": f.path, "sop_instance_uid": f.sop_instance_uid, "sha256": f.sha256} for f in files

@@ -37,7 +37,8 @@ from dicom_node.images.quarantine import Quarantine
 from dicom_node.images.records import is_intact
 from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import RetentionRules, StudyRules
+from dicom_node.settings.sections import RetentionRules
+from dicom_node.settings.study_rules import StudyRules
 from dicom_node.system.clock import utc_now
 from dicom_node.system.disk import free_room
 from dicom_node.system.files import move_into_place, write_spool_file

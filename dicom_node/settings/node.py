@@ -26,11 +26,11 @@ from dicom_node.settings.sections import (
     Receiver,
     ResultsRules,
     RetentionRules,
-    StudyRules,
     Webhook,
     WebRules,
     WorkerRules,
 )
+from dicom_node.settings.study_rules import ShownRules, StudyRule, StudyRules, contradiction
 from dicom_node.settings.types import absolute, check_database_url, setting
 
 
@@ -53,6 +53,7 @@ class NodeSettings(BaseSettings):
     listener: ListenerRules = Field(default_factory=ListenerRules)
     peers: tuple[Peer, ...] = ()
     study: StudyRules = Field(default_factory=StudyRules)
+    rules: tuple[StudyRule, ...] = ()
     model: ModelRules = Field(default_factory=ModelRules)
     results: ResultsRules = Field(default_factory=ResultsRules)
     destinations: tuple[Destination, ...] = ()
@@ -65,6 +66,7 @@ class NodeSettings(BaseSettings):
     emails: tuple[Email, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     audit: AuditRules = Field(default_factory=AuditRules)
+    shown: ShownRules = Field(default_factory=ShownRules)
 
     @classmethod
     def settings_customise_sources(
@@ -90,6 +92,12 @@ class NodeSettings(BaseSettings):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{key}: the name {twice[0]!r} is used twice")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_do_not_contradict(self) -> NodeSettings:
+        if why := contradiction(self.rules):
+            raise ValueError(f"rules: {why}")
         return self
 
     @model_validator(mode="after")

@@ -42,6 +42,8 @@ _ANALYSIS_PATIENT = "dicom_node/analysis/patient.py"
 _ANALYSIS_PRODUCTS = "dicom_node/analysis/products.py"
 _ANALYSIS_RELEASE = "dicom_node/analysis/release.py"
 _ANALYSIS_STORING = "dicom_node/analysis/storing.py"
+_ANALYSIS_STUDY_RULES = "dicom_node/analysis/study_rules.py"
+_ANALYSIS_WAITING = "dicom_node/analysis/waiting.py"
 _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
 _CLI_APP = "dicom_node/cli/app.py"
 _CLI_PRINTING = "dicom_node/cli/printing.py"
@@ -1275,6 +1277,19 @@ PROTECTIONS: tuple[Protection, ...] = (
         "what claims to be our result is counted",
         (_IMAGES_STORE, "    return count, int(size or 0)\n", "    return 0, 0\n"),
     ),
+    _of(96, "a refusal waits", (_ANALYSIS_WAITING, "if reason not in CURABLE:", "if True:")),
+    _of(96, "a study that is receiving is left", (_ANALYSIS_JOBS, ", ~_is_receiving())", ")")),
+    _of(
+        96,
+        "what nobody has begun is superseded",
+        (
+            _ANALYSIS_COMPLETION,
+            "StudyRow.study_uid, Job.state == JobState.RUNNING)",
+            "StudyRow.study_uid, Job.finished_at.is_(None))",
+        ),
+    ),
+    _of(97, "all series must fit", (_ANALYSIS_STUDY_RULES, 'all(found) if rule.action == "keep" else any', "any")),
+    _of(98, "what was withheld is left out", (_ANALYSIS_STORING, ", ~ResultRow.is_withheld)", ")")),
 )
 
 # Faults against which the protection is a library's or the system's; the row's tests hold it all the same.

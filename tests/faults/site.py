@@ -23,6 +23,7 @@ idle_timeout_s = 60
 max_object_mb = 20
 [study]
 quiet_seconds = 3
+wait_for_series_seconds = 0
 [model]
 device = "cpu"
 threads = 1

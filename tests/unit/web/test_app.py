@@ -260,7 +260,15 @@ def test_status__counts_studies_by_what_became_of_them(node_settings: NodeSettin
         claim = jobs.claim(session, "me", now=now)
         assert claim is not None
         counts = overview.status(session, settings_of(node_settings))["studies_by_state"]
-    assert counts == {"receiving": 1, "waiting": 1, "running": 1, "analysed": 1, "not_analysable": 0, "failed": 1}
+    assert counts == {
+        "receiving": 1,
+        "waiting": 1,
+        "running": 1,
+        "analysed": 1,
+        "not_analysable": 0,
+        "kept": 0,
+        "failed": 1,
+    }
 
 
 def test_page__nothing_can_be_changed(client: TestClient) -> None:
