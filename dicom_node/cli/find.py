@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from dicom_node.audit.log import AuditLog
+from dicom_node.audit.people import looked_at, person
 from dicom_node.cli.explain import print_series, verdict_of
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
+from dicom_node.database.connection import Database
+from dicom_node.errors import SettingsError
 from dicom_node.health import studies
 from dicom_node.health.overview import STUDY_PLACES
 from dicom_node.health.studies import Criteria
+from dicom_node.settings.node import NodeSettings
 
 _DAY = ["%Y-%m-%d"]
 _NOT_IN_TABLE = ("events", "study_uid", "selection")
@@ -27,16 +33,24 @@ def find(
         datetime | None, typer.Option("--since", formats=_DAY, help="first day on which its last image came")
     ] = None,
     until: Annotated[datetime | None, typer.Option("--until", formats=_DAY, help="last such day")] = None,
+    accession: Annotated[str, typer.Option("--accession", help="Accession Number, whole ([shown] patient)")] = "",
+    patient: Annotated[str, typer.Option("--patient", help="Patient ID, whole ([shown] patient)")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="most studies to list")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List the studies that fit, the newest first."""
     if state is not None and state not in STUDY_PLACES:
         raise typer.BadParameter(f"--state {state!r}: must be one of {', '.join(STUDY_PLACES)}")
-    criteria = Criteria(uid, state, peer, _local(since), _local(until + timedelta(days=1)) if until else None)
-    _, database = open_node(config)
+    end = _local(until + timedelta(days=1)) if until else None
+    criteria = Criteria(uid, state, peer, _local(since), end, accession, patient)
+    settings, database = open_node(config)
+    if (accession or patient) and not settings.shown.patient:
+        raise SettingsError(
+            ["--accession and --patient need `[shown] patient = true`: the database holds no such data without it"]
+        )
     with database.read() as session:
-        rows, number = studies.find(session, criteria, limit=limit)
+        rows, number = studies.find(session, criteria, limit=limit, with_patients=settings.shown.patient)
+    audit_shown(settings, database, rows)
     print_list("studies", rows if as_json else in_brief(rows), as_json)
     if number > len(rows) and not as_json:
         print_lines(f"{number - len(rows)} more; --limit shows them")
@@ -48,10 +62,18 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Show what became of one study: its series, results with findings, files, deliveries with proof, jobs, alerts."""
-    _, database = open_node(config)
+    settings, database = open_node(config)
     with database.read() as session:
-        found = studies.detail(session, studies.named_study(session, uid))
+        uid = studies.named_study(session, uid)
+        found = studies.detail(session, uid, with_patients=settings.shown.patient)
+    audit_shown(settings, database, [found])
     print_json(found) if as_json else _print_study(found)
+
+
+def audit_shown(settings: NodeSettings, database: Database, listed: Sequence[dict[str, Any]]) -> None:
+    """Record that a person sees whose studies these are, where the settings let that be shown."""
+    named = [study["study_uid"] for study in listed if study.get("patient_id") or study.get("accession")]
+    looked_at(AuditLog(settings), database, person(), named)
 
 
 def _local(day: datetime | None) -> datetime | None:
@@ -62,6 +84,8 @@ def _local(day: datetime | None) -> datetime | None:
 def _print_study(found: dict[str, Any]) -> None:
     because = f": {found['reason']}" if found["reason"] else ""
     print_lines(f"{found['study_uid']}  {found['state']}{because}", f"{found['instances']} instances")
+    if "patient_id" in found:
+        print_lines(f"patient id {found['patient_id'] or 'not kept'}, accession {found['accession'] or 'not kept'}")
     print_table("series", found["series"])
     selection = next((job["selection"] for job in reversed(found["jobs"]) if job["selection"]), None)
     if selection is not None:

@@ -7,19 +7,21 @@ from typing import Annotated, Any
 import typer
 
 from dicom_node.cli.explain import print_series, verdict_of
-from dicom_node.cli.find import print_result
+from dicom_node.cli.find import audit_shown, print_result
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.cli.receivers import send_test
 from dicom_node.errors import NodeError
 from dicom_node.health import overview, studies
+from dicom_node.health.whole_node import in_words
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Show queues, the last studies with state and reason, destinations, and open alerts."""
+    """Show whether the node runs, queues, the last studies with state and reason, destinations, and open alerts."""
     settings, database = open_node(config)
     with database.read() as session:
         state = overview.status(session, settings)
+    audit_shown(settings, database, state["studies"])
     if as_json:
         print_json(state)
     else:
@@ -28,6 +30,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 
 def _print_status(state: dict[str, Any]) -> None:
     print_lines(
+        f"{state['ae_title']}  {in_words(state['node'])}",
         f"{state['ae_title']}  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
         f"{state['instances']} instances",
         *(

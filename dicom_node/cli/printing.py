@@ -20,6 +20,9 @@ _LONGEST = 10_000
 # What a table of studies shows; `--json` has more.
 _STUDY_COLUMNS = (
     "study_uid",
+    # Only where the settings let them be shown.
+    "patient_id",
+    "accession",
     "state",
     "reason",
     "instances",
@@ -39,7 +42,7 @@ def _shown(value: object) -> str:
 
 def in_brief(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a table of studies, out of all that `overview.study_list` says of them."""
-    return [{key: study[key] for key in _STUDY_COLUMNS} for study in studies]
+    return [{key: study[key] for key in _STUDY_COLUMNS if key in study} for study in studies]
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,7 @@
 """The node's tables.
 
 SQLite (write-ahead log, fully synchronous) and PostgreSQL share one schema. All times are UTC. No column holds patient
-data: the files hold them, and the database holds UIDs.
+data: the files hold them, and the database holds UIDs. Only `ShownPatient` does, where the settings ask for it.
 """
 
 from __future__ import annotations
@@ -124,6 +124,20 @@ class PatientRelease(Base):
     # Whether the birth date was chosen too, since images of two patients carry this Patient ID.
     by_birth_date: Mapped[bool] = mapped_column(Boolean)
     released_at: Mapped[datetime]
+
+
+class ShownPatient(Base):
+    """Whose study it is, for the screen: a row only while `[shown] patient` is set. The newest image says it."""
+
+    __tablename__ = "shown_patients"
+    __table_args__ = (
+        Index("ix_shown_patients_patient_id", "patient_id"),
+        Index("ix_shown_patients_accession", "accession"),
+    )
+
+    study_uid: Mapped[str] = mapped_column(String(64), ForeignKey("studies.study_uid"), primary_key=True)
+    patient_id: Mapped[str] = mapped_column(String(64))
+    accession: Mapped[str] = mapped_column(String(64))
 
 
 class Job(Base):
@@ -370,6 +384,9 @@ class ProcessRow(Base):
     pid: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
+    # What runs: the version of the software, and the model of a worker.
+    version: Mapped[str | None] = mapped_column(String(40))
+    model: Mapped[str | None] = mapped_column(String(200))
     # The GPU of a worker that uses one.
     gpu_device: Mapped[str | None] = mapped_column(String(16))
     gpu_free_bytes: Mapped[int | None] = mapped_column(BigInteger)

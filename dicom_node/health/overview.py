@@ -29,6 +29,8 @@ from dicom_node.database.words import (
 )
 from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
+from dicom_node.health.whole_node import whole_node
+from dicom_node.images import shown_patients
 from dicom_node.images.records import count_instances
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Destination, Email, Webhook
@@ -46,13 +48,14 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
     paused = paused_since(session)
     return {
         "ae_title": settings.listener.ae_title,
+        "node": whole_node(session, settings, utc_now()),
         "instances": count_instances(session),
         "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
         "studies_receiving": _count(session, StudyRow.state == StudyState.RECEIVING),
         "studies_by_state": _studies_by_state(session),
         "jobs": dict.fromkeys(JOB_STATES, 0) | dict(session.execute(by_state).all()),
         "outbox": {state: parcels.number(state=state) for state in OUTBOX_STATES},
-        "studies": _last_studies(session, studies),
+        "studies": _last_studies(session, studies, with_patients=settings.shown.patient),
         "destinations": [_destination(session, name, settings, parcels, paused.get(name)) for name in names],
         "receivers": [_receiver(session, receiver, settings) for receiver in settings.receivers],
         "alerts": alert_list(session),
@@ -85,21 +88,29 @@ def _count(session: Session, condition: Any) -> int:
     return session.scalar(select(func.count()).where(condition)) or 0
 
 
-def _last_studies(session: Session, limit: int) -> list[dict[str, Any]]:
-    return study_list(
-        session, session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
-    )
+def _last_studies(session: Session, limit: int, *, with_patients: bool) -> list[dict[str, Any]]:
+    newest = select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)
+    return study_list(session, session.scalars(newest).all(), with_patients=with_patients)
 
 
-def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """Studies as they are listed, with a few queries for all of them together."""
+def study_list(session: Session, rows: Sequence[StudyRow], *, with_patients: bool = False) -> list[dict[str, Any]]:
+    """Studies as they are listed, with a few queries for all of them together.
+
+    ``with_patients`` adds Patient ID and Accession Number, as far as they are kept: whoever shows them records it.
+    """
     uids = [row.study_uid for row in rows]
     last = {job.study_uid: job for job in session.scalars(select(Job).where(Job.study_uid.in_(uids), Job.is_newest))}
     on_disk = (Instance.is_current, Instance.is_own_result.is_(False), Instance.purged_at.is_(None))
     counts = select(Instance.study_uid, func.count()).where(Instance.study_uid.in_(uids), *on_disk)
     images = dict(session.execute(counts.group_by(Instance.study_uid)).all())
     parcels = Parcels.of_studies(session, uids)
-    return [_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels) for row in rows]
+    listed = [_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels) for row in rows]
+    if with_patients:
+        patients = shown_patients.of_studies(session, uids)
+        for study in listed:
+            patient = patients.get(study["study_uid"])
+            study["patient_id"], study["accession"] = (patient.patient_id, patient.accession) if patient else ("", "")
+    return listed
 
 
 def _study(study: StudyRow, job: Job | None, images: int, parcels: Parcels) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError, InstanceHeader, NoRoomError, is_valid_uid, read_header, shown_uid
-from dicom_node.images import studies
+from dicom_node.images import shown_patients, studies
 from dicom_node.images.folders import instance_path, prepare_folders
 from dicom_node.images.incoming import (
     CANNOT_UNDERSTAND,
@@ -60,6 +60,8 @@ class InstanceStore:
         The rules on how large a study may become.
     quarantine_bytes
         How large the quarantine folder may become.
+    shows_patients
+        Whether Patient ID and Accession Number are kept in the database too (`shown_patients`).
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class InstanceStore:
         reserve_bytes: int = 0,
         study: StudyRules | None = None,
         quarantine_bytes: int = int(RetentionRules().quarantine_max_gb * 1e9),
+        shows_patients: bool = False,
     ) -> None:
         self._database = database
         self.data_dir = data_dir
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
+        self._shows_patients = shows_patients
         prepare_folders(data_dir)
         self._quarantine_folder = Quarantine(data_dir, quarantine_bytes)
 
@@ -88,6 +92,7 @@ class InstanceStore:
             reserve_bytes=reserve,
             study=settings.study,
             quarantine_bytes=int(settings.retention.quarantine_max_gb * 1_000_000_000),
+            shows_patients=settings.shown.patient,
         )
 
     def has_room(self, size: int = 0) -> bool:
@@ -165,8 +170,19 @@ class InstanceStore:
             target = instance_path(self.data_dir, identity, sha256)
             move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
             if self._index(incoming, identity, sha256, target, expected=current):
+                self._note_patient(identity, header)
                 return SUCCESS
         raise RefusedError(OUT_OF_RESOURCES, "the same instance is being received several times at once")
+
+    def _note_patient(self, identity: Identity, header: InstanceHeader) -> None:
+        """Keep whose image it is for the screen; the image is stored whether that succeeds or not."""
+        if not self._shows_patients or identity.is_own_result:
+            return
+        try:
+            with self._database.write() as session:
+                shown_patients.note(session, identity.study_uid, header.dataset)
+        except SQLAlchemyError as error:
+            get_logger().warning("patient_not_noted", study_uid=identity.study_uid, why=type(error).__name__)
 
     def _check_study_limits(self, identity: Identity, incoming: Incoming) -> None:
         """Check that the study may still grow.

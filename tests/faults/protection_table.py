@@ -325,7 +325,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         16,
         "a report names the one before",
-        (_ANALYSIS_WORKER, "history=self._replaced_reports)", "history=lambda study_uid: {})"),
+        (_ANALYSIS_WORKER, "history=self._replaced_reports,", "history=lambda study_uid: {},"),
     ),
     _of(
         16,
