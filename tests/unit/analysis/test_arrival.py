@@ -16,7 +16,8 @@ from dicom_node.analysis.waiting import wait_until
 from dicom_node.analysis.worker import Worker
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, OutboxRow, ResultRow, StudyRow
-from dicom_node.health import overview, studies
+from dicom_node.health import metrics, overview, studies
+from dicom_node.health.metrics import NodeCollector
 from dicom_node.images import store
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.study_rules import StudyRules
@@ -46,7 +47,7 @@ class Day:
         self.start = utc_now()
         self.at = 0.0
         self.detector = FakeDetector()
-        for module in (store, worker, jobs):
+        for module in (store, worker, jobs, metrics):
             patch.setattr(module, "utc_now", self.now)
 
     def now(self) -> datetime:
@@ -69,6 +70,10 @@ class Day:
     def parcels(self) -> int:
         with self.node.database.read() as session:
             return len(session.scalars(select(OutboxRow)).all())
+
+    def metric(self, name: str) -> float:
+        families = NodeCollector(self.node.settings, self.node.database).collect()
+        return float(next(family for family in families if family.name == name).samples[0].value)
 
     def shown(self) -> dict[str, Any]:
         with self.node.database.read() as session:
@@ -104,6 +109,8 @@ def test_localiser_first__waits_with_its_reason_and_is_superseded_in_silence(day
     with day.node.database.read() as session:
         (job,) = studies.detail(session, STUDY)["jobs"]
     assert job["selection"]["reason"] == "no_sagittal_t2"
+    # It is no backlog, so nobody is called.
+    assert (day.metric("spineone_jobs_put_off"), day.metric("spineone_oldest_waiting_job_seconds")) == (1, 0)
     day.node.receive(*series("t2_tse_sag", 2))
     day.until(100)
     assert day.jobs() == [(1, "done", None), (2, "analysed", "first")]
