@@ -69,9 +69,10 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def node_settings(tmp_path: Path, database_url: str) -> NodeSettings:
-    """Settings of a node in a temporary folder."""
+    """Settings of a node in a temporary folder, which says at once that a study is not analysable."""
     (tmp_path / "data").mkdir()
-    return NodeSettings(data_dir=tmp_path / "data", database_url=database_url, retention={"disk_reserve_gb": 0})  # type: ignore[arg-type]
+    study, retention = {"wait_for_series_seconds": 0}, {"disk_reserve_gb": 0}
+    return NodeSettings(data_dir=tmp_path / "data", database_url=database_url, study=study, retention=retention)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

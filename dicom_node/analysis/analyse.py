@@ -11,16 +11,17 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from dicom_node.analysis.contents import contents_of, contents_of_refusal
-from dicom_node.analysis.detector import StudyReader, StudyReading
+from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Headers, Input, used_inputs
 from dicom_node.analysis.patient import judge
-from dicom_node.analysis.products import History, Material, Product, make_products
+from dicom_node.analysis.products import History, Material, Origin, Product, make_products
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.images.patients import PatientIdentity, read_identity
 from dicom_node.results.envelope import departures, unwritable
 from dicom_node.settings.node import NodeSettings
 from spineone_core.findings import Detection, Reason
 from spineone_core.imaging.headers import MR_IMAGES
+from spineone_core.imaging.selection import Selection
 from spineone_core.imaging.volume import SagittalVolume
 
 # The settings of [results] that every digest names. A later one counts only where it is not at its default, so that
@@ -36,6 +37,8 @@ _ALWAYS_NAMED = (
     "degenerative_disc",
     "degenerative_vertebra",
 )
+# Those that only say where a result goes.
+_NEVER_NAMED = ("not_analysable", "not_analysable_except")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Reading:
     departures
         What of patient and study a result cannot repeat as it came, in words without values. Where the patient cannot stand in a
         DICOM object at all, the detection is a refusal whose only file are the findings.
+    selection
+        How the series was chosen; None if there was none to choose from.
     """
 
     detection: Detection
@@ -66,6 +71,7 @@ class Reading:
     used: tuple[Input, ...]
     notes: tuple[str, ...]
     departures: tuple[str, ...] = ()
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def settings_digest(settings: NodeSettings) -> str:
     fields = type(settings.results).model_fields
     results = {
         name: value
-        for name, value in settings.results.model_dump(mode="json").items()
+        for name, value in settings.results.model_dump(mode="json", exclude=set(_NEVER_NAMED)).items()
         if name in _ALWAYS_NAMED or getattr(settings.results, name) != fields[name].default
     }
     # "salt" has no meaning any more; it stays because the digests of earlier releases hold it.
@@ -134,7 +140,8 @@ def read(
         If the images that the result uses, or those that it might as well have used, are of two patients.
     """
     looked_at = used_inputs(inputs)
-    detection, volume, candidates = _detect(detector, study_uid, looked_at, settings.study.min_slices)
+    detection, volume, selection = _detect(detector, study_uid, looked_at, settings.study.min_slices)
+    candidates = _candidates(selection)
     stack = {source.sop_instance_uid for source in volume.sources} if volume is not None else set()
     deciding = (stack | candidates) or {i.sop_instance_uid for i in looked_at}
     notes = judge({i.sop_instance_uid: read_identity(i.path) for i in inputs}, deciding, confirmed)
@@ -151,16 +158,20 @@ def read(
     digest, moment = settings_digest(settings), created.isoformat()
     key = ResultKey(study_uid, contents, detector.identity.digest, digest, moment)
     detection = replace(detection, warnings=(*detection.warnings, *notes))
-    return Reading(detection, volume, key, headers, used, tuple(notes), departing)
+    return Reading(detection, volume, key, headers, used, tuple(notes), departing, selection)
 
 
-def make(reading: Reading, settings: NodeSettings, *, created: datetime, history: History) -> Analysis:
+def make(
+    reading: Reading, settings: NodeSettings, *, created: datetime, history: History, origin: Origin | None = None
+) -> Analysis:
     """Make what the settings ask for; the findings are always made.
 
     Parameters
     ----------
     history
         Says which reports the new ones replace.
+    origin
+        Which generation of the study it is about, and why; by default the first result of the first one.
 
     Raises
     ------
@@ -169,7 +180,8 @@ def make(reading: Reading, settings: NodeSettings, *, created: datetime, history
     """
     detection, key = reading.detection, reading.key
     moment = created.astimezone()
-    material = Material(detection, reading.volume, reading.headers, key, moment, settings, history)
+    origin = origin or Origin()
+    material = Material(detection, reading.volume, reading.headers, key, moment, settings, history, origin)
     return Analysis(detection, key, make_products(material), reading.departures)
 
 
@@ -200,16 +212,18 @@ def _with_patient(detection: Detection, header: Dataset) -> tuple[Detection, tup
 
 def _detect(
     detector: StudyReader, study_uid: str, looked_at: Sequence[Input], min_slices: int
-) -> tuple[Detection, SagittalVolume | None, set[str]]:
-    """The detection, what it was made on, and the SOP Instance UIDs of every series that could have been chosen."""
+) -> tuple[Detection, SagittalVolume | None, Selection | None]:
+    """The detection, what it was made on, and how that was chosen."""
     images = [i.path for i in looked_at if i.sop_class_uid in MR_IMAGES]
     if not images:
         detail = "the study holds no MR image"
-        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None, set()
+        return Detection.refused(detector.identity, study_uid, Reason.NO_IMAGES, detail), None, None
     reading = detector.read_study(images, min_slices=min_slices)
     # A study with unreadable headers does not give its own UID.
-    return replace(reading.detection, study_uid=study_uid), reading.volume, _candidates(reading)
+    return replace(reading.detection, study_uid=study_uid), reading.volume, reading.selection
 
 
-def _candidates(reading: StudyReading) -> set[str]:
-    return {frame.sop_instance_uid for series in reading.selection.candidates for frame in series.frames}
+def _candidates(selection: Selection | None) -> set[str]:
+    """The SOP Instance UIDs of every series that could have been chosen."""
+    series = selection.candidates if selection is not None else ()
+    return {frame.sop_instance_uid for one in series for frame in one.frames}

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import close_alert, raise_alert
-from dicom_node.database.tables import Job, JobEvent, ResultRow, is_due
-from dicom_node.database.words import AlertKind, JobState
+from dicom_node.database.tables import Job, JobEvent, ResultRow, StudyRow, is_due
+from dicom_node.database.words import KEPT, AlertKind, Cause, JobState, StudyState
 from dicom_node.errors import InvalidTransitionError, LeaseLostError
 from dicom_node.system.clock import utc_now
 from dicom_node.system.transitions import next_state
@@ -31,6 +31,12 @@ class Event(StrEnum):
     CLAIMED = "claimed"
     SUCCEEDED = "succeeded"
     FAILED_TRANSIENT = "failed_transient"
+    # The study has no series to analyse yet: one may come.
+    PUT_OFF = "put_off"
+    # More images came before it was done: the job of all of them takes its place.
+    SUPERSEDED = "superseded"
+    # A rule of the settings keeps the study: nothing is analysed.
+    KEPT = "kept"
     REJECTED = "rejected"
     # The study waits for a person's decision; this is no failure of the analysis.
     PUT_ASIDE = "put_aside"
@@ -48,6 +54,9 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
     (JobState.WAITING, Event.CLAIMED): JobState.RUNNING,
     (JobState.RUNNING, Event.SUCCEEDED): JobState.DONE,
     (JobState.RUNNING, Event.FAILED_TRANSIENT): JobState.WAITING,
+    (JobState.RUNNING, Event.PUT_OFF): JobState.WAITING,
+    (JobState.RUNNING, Event.KEPT): JobState.DONE,
+    (JobState.WAITING, Event.SUPERSEDED): JobState.DONE,
     (JobState.RUNNING, Event.REJECTED): JobState.FAILED,
     (JobState.RUNNING, Event.PUT_ASIDE): JobState.FAILED,
     (JobState.RUNNING, Event.EXHAUSTED): JobState.FAILED,
@@ -62,7 +71,10 @@ TRANSITIONS: dict[tuple[JobState, Event], JobState] = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job in the hands of one worker."""
+    """A job in the hands of one worker.
+
+    ``may_wait`` says whether it may be put off until a series comes: once, and not if a person asked for it.
+    """
 
     job_id: int
     token: str
@@ -70,9 +82,19 @@ class Claim:
     generation: int
     attempts: int
     created_at: datetime
+    may_wait: bool = True
+    cause: Cause | None = None
 
 
-def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime, priority: int = 0) -> Job:
+def enqueue(
+    session: Session,
+    study_uid: str,
+    generation: int,
+    *,
+    now: datetime,
+    priority: int = 0,
+    cause: Cause | None = None,
+) -> Job:
     """Add a waiting job. The database refuses a second unfinished job of the same study."""
     session.execute(update(Job).where(Job.study_uid == study_uid, Job.is_newest).values(is_newest=False))
     job = Job(
@@ -84,6 +106,7 @@ def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime,
         not_before=now,
         created_at=now,
         heartbeat=0,
+        cause=cause,
         reason="",
     )
     session.add(job)
@@ -94,11 +117,12 @@ def enqueue(session: Session, study_uid: str, generation: int, *, now: datetime,
 def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float = 604800) -> Claim | None:
     """Take the next waiting job: highest priority first, then oldest. None if there is none.
 
-    No job waits longer than ``longest_pause_s`` (by default the most that the settings allow).
+    The job of a study that is receiving again is left: half of a series might be read, and the job of all its images
+    takes its place. No job waits longer than ``longest_pause_s`` (by default the most that the settings allow).
     """
     query = (
         select(Job)
-        .where(Job.state == JobState.WAITING, is_due(Job.not_before, now, longest_pause_s))
+        .where(Job.state == JobState.WAITING, is_due(Job.not_before, now, longest_pause_s), ~_is_receiving())
         .order_by(Job.priority.desc(), Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -110,7 +134,13 @@ def claim(session: Session, owner: str, *, now: datetime, longest_pause_s: float
     job.attempts += 1
     job.heartbeat += 1
     _apply(session, job, Event.CLAIMED, owner)
-    return Claim(job.id, job.lease_token, job.study_uid, job.generation, job.attempts, job.created_at)
+    cause = Cause(job.cause) if job.cause else None
+    may_wait = not job.is_put_off and cause is not Cause.BY_HAND
+    return Claim(job.id, job.lease_token, job.study_uid, job.generation, job.attempts, job.created_at, may_wait, cause)
+
+
+def _is_receiving() -> ColumnElement[bool]:
+    return exists().where(StudyRow.study_uid == Job.study_uid, StudyRow.state == StudyState.RECEIVING)
 
 
 def beat(session: Session, held: Claim) -> bool:
@@ -120,7 +150,36 @@ def beat(session: Session, held: Claim) -> bool:
     return changed.first() is not None
 
 
-def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, detail: str) -> None:
+def note_selection(session: Session, held: Claim, selection: str) -> None:
+    """Keep what each series of the study was taken for (JSON)."""
+    _held(session, held).selection = selection
+
+
+def put_off(session: Session, held: Claim, reason: str, *, until: datetime) -> None:
+    """Let a job wait for more images, without counting the attempt; if none come until then, it is done as it is."""
+    job = _held(session, held)
+    job.attempts -= 1
+    job.not_before, job.is_put_off, job.reason = until, True, reason
+    _apply(session, job, Event.PUT_OFF, reason)
+
+
+def supersede(session: Session, job: Job) -> None:
+    """End a waiting job without a result, because the job of a later generation takes its place."""
+    job.reason = "more images came: a later job takes its place"
+    _apply(session, job, Event.SUPERSEDED, job.reason)
+
+
+def keep(session: Session, held: Claim, reason: str) -> None:
+    """End a job without a result, because a rule of the settings keeps its study."""
+    job = _held(session, held)
+    job.outcome, job.reason = KEPT, reason
+    _apply(session, job, Event.KEPT, reason)
+    close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
+
+
+def succeed(
+    session: Session, held: Claim, *, result_id: int, input_hash: str, detail: str, cause: Cause | None = None
+) -> None:
     """Finish a job with its result, in the same transaction as the result's rows.
 
     Raises
@@ -130,7 +189,7 @@ def succeed(session: Session, held: Claim, *, result_id: int, input_hash: str, d
     """
     job = _held(session, held)
     job.result_id, job.input_hash, job.reason = result_id, input_hash, detail
-    job.outcome = session.get_one(ResultRow, result_id).status
+    job.outcome, job.cause = session.get_one(ResultRow, result_id).status, cause
     _apply(session, job, Event.SUCCEEDED, detail)
     close_alert(session, AlertKind.JOB_FAILED, job.study_uid)
 

@@ -12,7 +12,7 @@ from dicom_node.analysis.analyse import Analysis, analyse
 from dicom_node.analysis.detector import StudyReader
 from dicom_node.analysis.inputs import Input
 from dicom_node.analysis.patient import TwoPatientsError
-from dicom_node.analysis.products import Product, RefusedByGateError
+from dicom_node.analysis.products import Origin, Product, RefusedByGateError
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog, patient_in
 from dicom_node.audit.message import DESTINATION, SOURCE, AuditedStudy
@@ -103,7 +103,7 @@ def _failed(
     detection = Detection.refused(detector.identity, study_uid, reason, detail)
     contents = tuple((i.sop_instance_uid, i.sha256) for i in inputs)
     key = ResultKey(study_uid, contents, detector.identity.digest, "", now.isoformat())
-    findings = Product(FINDINGS.role, FINDINGS.file_name, (detection.dumps() + "\n").encode())
+    findings = Product(FINDINGS.role, FINDINGS.file_name, (Origin().findings(detection) + "\n").encode())
     return Analysis(detection, key, (findings,))
 
 

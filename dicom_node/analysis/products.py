@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
 from dicom_node.analysis.inputs import Headers
+from dicom_node.database.words import Cause
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import NodeError
 from dicom_node.gate import check
@@ -43,6 +45,19 @@ History = Callable[[str], Mapping[str, Predecessor]]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a result comes from: the generation of its study (from 1), and why there is a new result."""
+
+    generation: int = 1
+    cause: Cause = Cause.FIRST
+
+    def findings(self, detection: Detection) -> str:
+        """The JSON object of ``findings.json``, one line."""
+        origin = {"generation": self.generation, "cause": self.cause.value}
+        return json.dumps({**detection.to_json(), **origin}, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """One file of a result. The UIDs are empty if it is not a DICOM file."""
 
@@ -69,6 +84,8 @@ class Material:
         Time of the job, timezone-aware, in the site's local zone.
     history
         Says which reports of a study the new ones replace; it is asked only if there will be reports.
+    origin
+        Which generation of the study it is about, and why.
     """
 
     detection: Detection
@@ -78,6 +95,7 @@ class Material:
     created: datetime
     settings: NodeSettings
     history: History
+    origin: Origin = Origin()
 
     @property
     def is_pictured(self) -> bool:
@@ -200,7 +218,7 @@ def _wants_key_object(material: Material) -> bool:
 
 
 def _write_findings(material: Material) -> bytes:
-    return (material.detection.dumps() + "\n").encode()
+    return (material.origin.findings(material.detection) + "\n").encode()
 
 
 def _build_report(material: Material) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from dicom_node.alerts.record import close_alert
 from dicom_node.analysis import jobs
 from dicom_node.analysis.analyse import Analysis, Reading
 from dicom_node.analysis.earlier_results import input_hash, recognise
+from dicom_node.analysis.explanation import explanation_of
 from dicom_node.analysis.jobs import Claim
-from dicom_node.analysis.products import Product
+from dicom_node.analysis.products import Origin, Product
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow
-from dicom_node.database.words import AlertKind
+from dicom_node.database.words import SENT_ROLES, AlertKind, Cause
 from dicom_node.delivery import outbox
 from dicom_node.dicom.identifiers import ResultKey
 from dicom_node.errors import NodeError
@@ -55,13 +57,13 @@ def known_result(session: Session, key: ResultKey, generation: int) -> ResultRow
 
 
 def replaced_reports(database: Database, data_dir: Path, study_uid: str) -> dict[str, Predecessor]:
-    """By role, the study's last reports, which those of its next result replace."""
+    """By role, the study's last reports that were meant to be sent: those of its next result replace them."""
     roles = [kind.role for kind in REPORTS]
     with database.read() as session:
         reports = (
             select(ResultFile)
             .join(ResultRow, ResultRow.id == ResultFile.result_id)
-            .where(ResultRow.study_uid == study_uid, ResultFile.role.in_(roles))
+            .where(ResultRow.study_uid == study_uid, ResultFile.role.in_(roles), ~ResultRow.is_withheld)
             .order_by(ResultRow.id.desc())
         )
         files = session.scalars(reports).all()
@@ -88,7 +90,7 @@ def end_with_known(session: Session, claim: Claim, reading: Reading) -> bool:
     result = known_result(session, reading.key, claim.generation)
     if result is None:
         return False
-    _end(session, claim, result, reading)
+    _end(session, claim, result, reading, Cause.UNCHANGED)
     return True
 
 
@@ -122,7 +124,13 @@ def _uid_in(path: Path) -> str:
 
 
 def store_result(
-    session: Session, claim: Claim, reading: Reading, analysis: Analysis, folder: Path, settings: NodeSettings
+    session: Session,
+    claim: Claim,
+    reading: Reading,
+    analysis: Analysis,
+    folder: Path,
+    settings: NodeSettings,
+    origin: Origin,
 ) -> None:
     """Store the result, its outbox rows and the end of the job.
 
@@ -130,22 +138,29 @@ def store_result(
     ----------
     folder
         The folder with the files of the result.
+    origin
+        As the findings have it.
 
     Raises
     ------
     LeaseLostError
         If the job was given to another worker.
     """
-    _end(session, claim, _add_result(session, claim, analysis, folder, settings), reading)
+    result = _add_result(session, claim, analysis, folder, settings, origin)
+    _end(session, claim, result, reading, origin.cause)
 
 
-def _end(session: Session, claim: Claim, result: ResultRow, reading: Reading) -> None:
+def _end(session: Session, claim: Claim, result: ResultRow, reading: Reading, cause: Cause) -> None:
     detail = "; ".join([_summary(reading.detection), *reading.notes])
-    jobs.succeed(session, claim, result_id=result.id, input_hash=input_hash(reading.key), detail=detail)
+    if reading.selection is not None:
+        jobs.note_selection(session, claim, json.dumps(explanation_of(reading.selection)))
+    jobs.succeed(session, claim, result_id=result.id, input_hash=input_hash(reading.key), detail=detail, cause=cause)
     close_alert(session, AlertKind.TWO_PATIENTS, claim.study_uid)
 
 
-def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path, settings: NodeSettings) -> ResultRow:
+def _add_result(
+    session: Session, claim: Claim, analysis: Analysis, folder: Path, settings: NodeSettings, origin: Origin
+) -> ResultRow:
     detection = analysis.detection
     result = ResultRow(
         study_uid=claim.study_uid,
@@ -155,7 +170,7 @@ def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path
         settings_digest=analysis.key.settings_digest,
         status=detection.status.value,
         reason=detection.reason.value if detection.reason else None,
-        findings=detection.dumps(),
+        findings=origin.findings(detection),
         created_at=claim.created_at,
     )
     session.add(result)
@@ -164,9 +179,11 @@ def _add_result(session: Session, claim: Claim, analysis: Analysis, folder: Path
     files = [_file_row(result.id, product, path) for product in analysis.products]
     session.add_all(files)
     session.flush()
-    for destination in settings.destinations:
-        taken = [file for file in files if destination.takes(file.role)]
-        outbox.enqueue(session, taken, claim.study_uid, [destination.name])
+    is_sent = settings.results.are_sent(result.reason)
+    wanted = {d.name: [role for role in SENT_ROLES if d.takes(role)] for d in settings.destinations} if is_sent else {}
+    number = outbox.enqueue(session, files, claim.study_uid, wanted)
+    is_sendable = any(file.sop_class_uid for file in files)
+    result.is_withheld = is_sendable and not number and bool(settings.destinations or not is_sent)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -13,18 +14,22 @@ from dicom_node.alerts.record import close_alert, raise_alert
 from dicom_node.analysis import jobs
 from dicom_node.analysis.analyse import Analysis, Reading, make, read
 from dicom_node.analysis.detector import StudyReader
+from dicom_node.analysis.explanation import explanation_of
 from dicom_node.analysis.inputs import Input
 from dicom_node.analysis.jobs import Claim
 from dicom_node.analysis.lease import Lease, owner_name
+from dicom_node.analysis.origin import origin_of
 from dicom_node.analysis.patient import TwoPatientsError
-from dicom_node.analysis.products import RefusedByGateError
+from dicom_node.analysis.products import Origin, RefusedByGateError
 from dicom_node.analysis.release import Share, share_of
 from dicom_node.analysis.storing import DamagedResultError, end_with_known, replaced_reports, store_result, write_files
+from dicom_node.analysis.study_rules import rule_that_fits
 from dicom_node.analysis.time_limit import TimedReader, TimeIsUp, TimeLimit
+from dicom_node.analysis.waiting import wait_until
 from dicom_node.audit import message as audit_message
 from dicom_node.audit.log import AuditLog
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Instance
+from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
 from dicom_node.errors import Done, LeaseLostError, NodeError, Reject, Retry, StepResult
 from dicom_node.images.folders import unwritable
@@ -36,6 +41,7 @@ from dicom_node.system.files import safe_path
 from dicom_node.system.lifecycle import StopFlag, notify_ready
 from dicom_node.system.log import describe, get_logger
 from dicom_node.system.loops import keep_doing
+from spineone_core.imaging.files import read_dataset
 
 
 class IncompleteError(NodeError):
@@ -70,7 +76,8 @@ class Worker:
         if clock.fault() or unwritable(self._settings.data_dir):
             return False
         with self._database.write() as session:
-            pause = self._settings.worker.retry_max_s
+            # The longest that a job may wait, for its next attempt or for a series.
+            pause = max(self._settings.worker.retry_max_s, self._settings.study.wait_for_series_seconds)
             claim = jobs.claim(session, self._owner, now=utc_now(), longest_pause_s=pause)
         if claim is None:
             return False
@@ -133,6 +140,8 @@ class Worker:
 
     def _do(self, claim: Claim) -> Done:
         share = self._share(claim.study_uid)
+        if self._is_kept(claim, share):
+            return Done()
         inputs = [self._input(row) for row in share.rows]
         when = claim.created_at
         reading = read(
@@ -145,14 +154,43 @@ class Worker:
             left_out=share.left_out,
         )
         with self._database.write() as session:
-            if end_with_known(session, claim, reading):
+            if end_with_known(session, claim, reading) or self._waits(session, claim, reading):
                 return Done()
-        made = make(reading, self._settings, created=when, history=self._replaced_reports)
+            origin = origin_of(session, self._settings.data_dir, claim, reading)
+        made = make(reading, self._settings, created=when, history=self._replaced_reports, origin=origin)
         folder = safe_path(self._settings.data_dir / "results", claim.study_uid, made.key.digest[:32])
         analysis = write_files(made, folder)
         with self._database.write() as session:
-            self._store(session, claim, reading, analysis, folder)
+            self._store(session, claim, reading, analysis, folder, origin)
         return Done()
+
+    def _is_kept(self, claim: Claim, share: Share) -> bool:
+        """Whether a rule of the settings keeps the study; its job then ends."""
+        rules = self._settings.rules
+        if not rules:
+            return False
+        with self._database.read() as session:
+            if session.get_one(StudyRow, claim.study_uid).analyse_anyway:
+                return False
+        paths = {row.series_uid: self._settings.data_dir / row.path for row in share.rows}
+        rule = rule_that_fits(rules, [read_dataset(path, pixels=False) for path in paths.values()])
+        if rule is None or rule.action == "analyse":
+            return False
+        with self._database.write() as session:
+            jobs.keep(session, claim, f"kept, not analysed: rule {rule.name!r}")
+        return True
+
+    def _waits(self, session: Session, claim: Claim, reading: Reading) -> bool:
+        """Whether the study waits for a series that can be analysed; its job then is put off."""
+        detection, study = reading.detection, session.get_one(StudyRow, claim.study_uid)
+        until = wait_until(study, detection.reason, self._settings.study, utc_now()) if claim.may_wait else None
+        if until is None:
+            return False
+        if reading.selection is not None:
+            jobs.note_selection(session, claim, json.dumps(explanation_of(reading.selection)))
+        why = f"waits for a series until {until:%Y-%m-%d %H:%M:%S} UTC; so far {detection.reason}: {detection.reason_detail}"
+        jobs.put_off(session, claim, why, until=until)
+        return True
 
     def _share(self, study_uid: str) -> Share:
         """The images of the study, or those of the patient that it was released for."""
@@ -187,10 +225,12 @@ class Worker:
     def _replaced_reports(self, study_uid: str) -> dict[str, Predecessor]:
         return replaced_reports(self._database, self._settings.data_dir, study_uid)
 
-    def _store(self, session: Session, claim: Claim, reading: Reading, analysis: Analysis, folder: Path) -> None:
+    def _store(
+        self, session: Session, claim: Claim, reading: Reading, analysis: Analysis, folder: Path, origin: Origin
+    ) -> None:
         """Store everything or nothing."""
         if analysis.departures:
             raise_alert(session, AlertKind.IDENTIFIER, claim.study_uid, "; ".join(analysis.departures))
         else:
             close_alert(session, AlertKind.IDENTIFIER, claim.study_uid)
-        store_result(session, claim, reading, analysis, folder, self._settings)
+        store_result(session, claim, reading, analysis, folder, self._settings, origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dicom_node.audit import message as audit_message
@@ -16,6 +16,7 @@ from dicom_node.audit.message import (
     Participant,
     host_name,
 )
+from dicom_node.database.connection import Database
 
 
 def person(*, is_requestor: bool = True) -> Participant:
@@ -25,6 +26,13 @@ def person(*, is_requestor: bool = True) -> Participant:
     except (OSError, KeyError):
         name = str(os.getuid())
     return Participant(name, is_requestor=is_requestor, address=host_name())
+
+
+def looked_at(audit: AuditLog, database: Database, who: Participant, study_uids: Sequence[str]) -> None:
+    """Record that someone was shown whose studies these are."""
+    if study_uids:
+        studies = [audit.study(database, uid) for uid in study_uids]
+        audit.record(audit_message.accessed([who, audit.node()], studies))
 
 
 @contextmanager

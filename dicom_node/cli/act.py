@@ -1,4 +1,4 @@
-"""`retry`, `release`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`: an operator starts or ends something.
+"""What an operator starts or ends: `retry`, `analyse`, `release`, `resend`, `flush`, `pause`, `resume`, `acknowledge`, `pull`.
 
 The audit log says who gave the command and whether it was carried out.
 """
@@ -14,10 +14,11 @@ from pydicom.datadict import tag_for_keyword
 
 from dicom_node.alerts import record
 from dicom_node.analysis import jobs
+from dicom_node.analysis.by_hand import analyse_by_hand
 from dicom_node.analysis.release import release as release_study
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command
-from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_node
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, open_to_change
 from dicom_node.cli.printing import print_json, print_table
 from dicom_node.delivery import outbox, pauses
 from dicom_node.errors import NodeError, SettingsError
@@ -29,10 +30,21 @@ from dicom_node.system.clock import utc_now
 
 def retry(job_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Try a failed job again, or a waiting one at once."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     with command(AuditLog(settings), f"retry of job {job_id}"), database.write() as session:
         jobs.retry(session, job_id)
     print(f"job {job_id} waits for a worker")
+
+
+def analyse(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Analyse a study that a rule of the settings keeps, or that waits for a series: now, and whenever images come.
+
+    An analysed study is read again; a new result is sent only if it is another one.
+    """
+    settings, database = open_to_change(config)
+    with command(AuditLog(settings), f"analysis of study {study} by hand"), database.write() as session:
+        job = analyse_by_hand(session, study, now=utc_now())
+    print(f"job {job} waits for a worker" if job else "it is analysed when no more images come")
 
 
 def release(
@@ -65,7 +77,7 @@ def release(
     """
     if birth_date is not None and not re.fullmatch(r"\d{8}", birth_date):
         raise typer.BadParameter("--birth-date: must be YYYYMMDD")
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     audit = AuditLog(settings)
     with command(audit, f"release of study {study} for one of its patients"), database.write() as session:
         done = release_study(
@@ -87,7 +99,7 @@ def release(
 
 def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Send the newest result of a study again to every destination that it was meant for."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     with command(AuditLog(settings), f"resend of study {study}"):
         with database.write() as session:
             count = outbox.resend(session, study)
@@ -98,7 +110,7 @@ def resend(study: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def flush(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Send what waits for a destination now instead of after its pause between attempts."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     _check_destination(settings, destination)
     with command(AuditLog(settings), f"flush of destination {destination}"), database.write() as session:
         count = outbox.wake(session, destination)
@@ -107,7 +119,7 @@ def flush(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def pause(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Send nothing to a destination until `resume`; what is meant for it waits."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     _check_destination(settings, destination)
     with command(AuditLog(settings), f"pause of destination {destination}"), database.write() as session:
         is_new = pauses.pause(session, destination)
@@ -116,7 +128,7 @@ def pause(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 def resume(destination: str, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """End the pause of a destination: everything that waits for it is sent now."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     _check_destination(settings, destination)
     with command(AuditLog(settings), f"resuming destination {destination}"), database.write() as session:
         was_paused = pauses.resume(session, destination)
@@ -132,7 +144,7 @@ def _check_destination(settings: NodeSettings, name: str) -> None:
 
 def acknowledge(alert_id: int, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Close an open alert that `status` shows."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     with command(AuditLog(settings), f"acknowledging alert {alert_id}"), database.write() as session:
         if not record.acknowledge(session, alert_id):
             raise NodeError(f"there is no open alert {alert_id}")
@@ -157,7 +169,7 @@ def pull(
     as_json: JsonOption = False,
 ) -> None:
     """Fetch studies from an archive (C-FIND, then C-MOVE or C-GET); the running node analyses them."""
-    settings, database = open_node(config)
+    settings, database = open_to_change(config)
     retriever = Retriever(settings, database, _archive(settings, archive))
     wanted = [{"StudyInstanceUID": uid} for uid in study or []] + ([_query_keys(query)] if query else [])
     if not wanted:

@@ -39,6 +39,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     find.find,
     find.study,
     act.retry,
+    act.analyse,
     act.release,
     act.resend,
     act.flush,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dicom_node.analysis.explanation import explanation_of
 from dicom_node.cli.options import JsonOption, log_errors_only
 from dicom_node.cli.printing import print_json, print_lines, print_table
 from dicom_node.errors import NodeError
@@ -14,8 +15,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
 from spineone_core.imaging.files import files_by_study
 from spineone_core.imaging.headers import read_headers
-from spineone_core.imaging.judgement import JudgedSeries
-from spineone_core.imaging.selection import Selection, select_series
+from spineone_core.imaging.selection import select_series
 from spineone_core.imaging.series import group_series
 
 
@@ -33,7 +33,7 @@ def explain(
         headers, no_images = read_headers(files)
         unreadable += no_images
         selection = select_series(group_series(headers), min_slices=settings.study.min_slices)
-        explained.append({"study_uid": study_uid, **_study(selection)})
+        explained.append({"study_uid": study_uid, **explanation_of(selection)})
     if not any(study["series"] for study in explained):
         raise NodeError("there is no image among the files")
     if as_json:
@@ -45,45 +45,23 @@ def explain(
     print_lines(*(f"no image: {item.path}" for item in unreadable))
 
 
-def _study(selection: Selection) -> dict[str, Any]:
-    ranks = {id(series): number for number, series in enumerate(selection.candidates, start=1)}
-    outcomes = (line.split(": ", 1)[1] for line in selection.explanations)
-    return {
-        "reason": selection.reason.value if selection.reason else None,
-        "detail": selection.detail,
-        "warnings": list(selection.warnings),
-        "series": [
-            {**_series(one), "rank": ranks.get(id(one.series)), "outcome": outcome}
-            for one, outcome in zip(selection.judged, outcomes, strict=True)
-        ],
-    }
-
-
-def _series(judged: JudgedSeries) -> dict[str, Any]:
-    """What one series was taken for; none of it is free text of the files."""
-    weighting, region, first = judged.weighting, judged.region, judged.series.first
-    fat = "" if weighting.fat.value == "plain" else f", {weighting.fat.value}"
-    contrast = weighting.kind if weighting.kind == "unknown" else f"{weighting.kind}{fat} by {weighting.source}"
-    return {
-        "number": first.series_number,
-        "series_uid": judged.series.uid,
-        "slices": judged.slices,
-        "plane": judged.plane,
-        "contrast": contrast,
-        "region": f"{region.text} by {region.source}" if region.source else region.text,
-        "above_lowest_mm": round(judged.above_mm),
-        "notes": list(weighting.notes),
-    }
-
-
 def _print_study(study: dict[str, Any]) -> None:
-    verdict = study["detail"] if study["reason"] is None else f"{study['reason']}: {study['detail']}"
-    print_lines(f"study {study['study_uid']}: {verdict}")
+    print_lines(f"study {study['study_uid']}: {verdict_of(study)}")
+    print_series(study)
+
+
+def verdict_of(explained: dict[str, Any]) -> str:
+    """Which series is read, or why none is, out of an explanation (`analysis.explanation`)."""
+    return f"{explained['reason']}: {explained['detail']}" if explained["reason"] else str(explained["detail"])
+
+
+def print_series(explained: dict[str, Any], title: str = "", *, wide: bool = True) -> None:
+    """Print what each series was taken for, which one is read and why not the others."""
     rows = []
-    for series in study["series"]:
+    for series in explained["series"]:
         row = {key: value for key, value in series.items() if key not in ("series_uid", "notes", "above_lowest_mm")}
         height = [f"{series['above_lowest_mm']} mm above the lowest"] if series["above_lowest_mm"] else []
         short = {"number": row.pop("number"), "uid": f"…{series['series_uid'][-12:]}"}
         rows.append({**short, **row, "notes": "; ".join([*height, *series["notes"]])})
-    print_table("", rows)
-    print_lines(*(f"  warning: {warning}" for warning in study["warnings"]))
+    print_table(title, rows, wide=wide)
+    print_lines(*(f"  warning: {warning}" for warning in explained["warnings"]))

@@ -13,7 +13,7 @@ import typer
 from dicom_node.alerts.record import raise_alert
 from dicom_node.audit.log import AuditLog
 from dicom_node.audit.people import command, person
-from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, log_errors_only, open_node
+from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, log_errors_only, open_node, open_to_change
 from dicom_node.cli.printing import print_json
 from dicom_node.database.words import AlertKind
 from dicom_node.errors import NodeError
@@ -46,7 +46,7 @@ def purge(
     as_json: JsonOption = False,
 ) -> None:
     """Delete the images of studies whose results are safe (`[retention] evidence`), and say which are kept and why."""
-    settings, database = open_node(config)
+    settings, database = (open_node if dry_run else open_to_change)(config)
     days = settings.retention.keep_days if older_than is None else older_than
     if study is None and older_than is None and not days:
         raise NodeError("retention.keep_days is 0, so nothing is old enough: give --older-than DAYS or --study UID")

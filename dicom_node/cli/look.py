@@ -6,20 +6,23 @@ from typing import Annotated, Any
 
 import typer
 
+from dicom_node.cli.explain import print_series, verdict_of
+from dicom_node.cli.find import audit_shown, print_result
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigOption, JsonOption, WideOption, open_node
 from dicom_node.cli.printing import in_brief, print_json, print_lines, print_list, print_table
 from dicom_node.cli.receivers import send_test
 from dicom_node.cli.tables import cell, heading
 from dicom_node.errors import NodeError
-from dicom_node.health import overview
+from dicom_node.health import overview, studies, whole_node
 from dicom_node.health.wording import OF_DELIVERY, in_words
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wide: WideOption = False) -> None:
-    """Show queues, the last studies with state and reason, destinations, and open alerts."""
+    """Show whether the node runs, queues, the last studies with state and reason, destinations, and open alerts."""
     settings, database = open_node(config)
     with database.read() as session:
         state = overview.status(session, settings)
+    audit_shown(settings, database, state["studies"])
     if as_json:
         print_json(state)
     else:
@@ -28,6 +31,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, w
 
 def _print_status(state: dict[str, Any], wide: bool) -> None:
     print_lines(
+        f"{state['ae_title']}  {whole_node.in_words(state['node'])}",
         f"{state['ae_title']}  {state['studies_total']} studies ({state['studies_receiving']} receiving), "
         f"{state['instances']} instances",
         _counts("studies", state["studies_by_state"]),
@@ -56,18 +60,23 @@ def jobs(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wid
 def job(
     job_id: int, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False, wide: WideOption = False
 ) -> None:
-    """Show one job and everything that happened to it."""
+    """Show one job: which series was read and why not the others, its result with findings and deliveries, its events."""
     _, database = open_node(config)
     with database.read() as session:
-        detail = overview.job_detail(session, job_id)
+        detail = studies.job_detail(session, job_id)
     if detail is None:
         raise NodeError(f"there is no job {job_id}")
     if as_json:
         print_json(detail)
         return
-    events = detail.pop("events")
+    events, selection, result = detail.pop("events"), detail.pop("selection"), detail.pop("result")
     for key, value in detail.items():
         print_lines(f"{heading(key):12} {cell(key, value, wide=True)}")
+    if selection is not None:
+        print_lines(f"read: {verdict_of(selection)}")
+        print_series(selection, "which series, and why not the others", wide=wide)
+    if result is not None:
+        print_result(result, wide)
     print_table("events", events, wide=wide)
 
 

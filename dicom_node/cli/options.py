@@ -15,8 +15,40 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import CONFIG_NAME, load_settings
 from dicom_node.system.log import configure_logging
 
+# Where `deploy/install.sh` puts the settings.
+INSTALLED_CONFIG = Path("/var/lib/spineone") / CONFIG_NAME
+
+
+def _found(context: typer.Context, config: Path) -> Path:
+    """The settings file: the one that is named, else that of this folder, else the installer's."""
+    source = context.get_parameter_source("config")
+    is_named = source is not None and source.name != "DEFAULT"
+    if is_named or config.exists() or not _is_there(INSTALLED_CONFIG):
+        return config
+    return INSTALLED_CONFIG
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; one that must not be seen is there, and reading it says so."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="SPINEONE_CONFIG", help="settings file", show_default=True)
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        envvar="SPINEONE_CONFIG",
+        help=f"settings file; without: {CONFIG_NAME} of this folder, else {INSTALLED_CONFIG}",
+        callback=_found,
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
 WideOption = Annotated[
@@ -49,3 +81,9 @@ def open_node(config: Path) -> tuple[NodeSettings, Database]:
     database = open_database(settings.database)
     settle_clock(settings.data_dir, database)
     return settings, database
+
+
+def open_to_change(config: Path) -> tuple[NodeSettings, Database]:
+    """As `open_node`, for a command that changes something: it says on standard error which node that is."""
+    print(f"settings {config.resolve()}", file=sys.stderr)
+    return open_node(config)

@@ -23,6 +23,9 @@ _ANY_WIDTH = 100_000
 # What a table of studies shows; `--json` has more.
 _STUDY_COLUMNS = (
     "study_uid",
+    # Only where the settings let them be shown.
+    "patient_id",
+    "accession",
     "state",
     "reason",
     "instances",
@@ -41,7 +44,8 @@ def in_brief(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {"state": with_result(s["state"], s["result"]), "reason": reason_beside(s["state"], s["reason"])}
         for s in studies
     ]
-    return [{**{key: study[key] for key in _STUDY_COLUMNS}, **said} for study, said in zip(studies, words, strict=True)]
+    kept = [{key: study[key] for key in _STUDY_COLUMNS if key in study} for study in studies]
+    return [{**study, **said} for study, said in zip(kept, words, strict=True)]
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,7 @@
 """The node's tables.
 
 SQLite (write-ahead log, fully synchronous) and PostgreSQL share one schema. All times are UTC. No column holds patient
-data: the files hold them, and the database holds UIDs.
+data: the files hold them, and the database holds UIDs. Only `ShownPatient` does, where the settings ask for it.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ class StudyRow(Base):
     images_here: Mapped[int | None] = mapped_column(Integer)
     # When missing images were fetched from that archive.
     fetched_at: Mapped[datetime | None]
+    # Whether a person asked for its analysis, whatever the rules of the settings say.
+    analyse_anyway: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     # The totals over all generations and versions; deleted images count too.
     stored_images: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     stored_bytes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
@@ -122,6 +124,20 @@ class PatientRelease(Base):
     # Whether the birth date was chosen too, since images of two patients carry this Patient ID.
     by_birth_date: Mapped[bool] = mapped_column(Boolean)
     released_at: Mapped[datetime]
+
+
+class ShownPatient(Base):
+    """Whose study it is, for the screen: a row only while `[shown] patient` is set. The newest image says it."""
+
+    __tablename__ = "shown_patients"
+    __table_args__ = (
+        Index("ix_shown_patients_patient_id", "patient_id"),
+        Index("ix_shown_patients_accession", "accession"),
+    )
+
+    study_uid: Mapped[str] = mapped_column(String(64), ForeignKey("studies.study_uid"), primary_key=True)
+    patient_id: Mapped[str] = mapped_column(String(64))
+    accession: Mapped[str] = mapped_column(String(64))
 
 
 class Job(Base):
@@ -154,9 +170,16 @@ class Job(Base):
     # The SHA-256 over the inputs of the last attempt.
     input_hash: Mapped[str | None] = mapped_column(String(64))
     result_id: Mapped[int | None] = mapped_column(ForeignKey("results.id"))
-    # The status of that result. It and `is_newest` (of its study) stand here so that counting studies needs no other table.
+    # The status of that result, or "kept". It and `is_newest` (of its study) stand here so that studies are counted without
+    # another table.
     outcome: Mapped[str | None] = mapped_column(String(16))
     is_newest: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    # Whether it found no series to analyse and waits, or waited, for one to come.
+    is_put_off: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    # Why it was asked for (`words.Cause`), if a person did; once it has ended, why there is a new result, or none.
+    cause: Mapped[str | None] = mapped_column(String(24))
+    # What each series was taken for, as `analysis.explanation` says it (JSON), at the last attempt.
+    selection: Mapped[str | None] = mapped_column(Text)
     # Why the job waits again, or why it failed.
     reason: Mapped[str] = mapped_column(Text)
 
@@ -196,6 +219,8 @@ class ResultRow(Base):
     reason: Mapped[str | None] = mapped_column(String(64))
     # The JSON object that findings.json holds.
     findings: Mapped[str] = mapped_column(Text)
+    # Whether the settings let none of it be sent, although there may be destinations.
+    is_withheld: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     created_at: Mapped[datetime]
 
 
@@ -359,6 +384,9 @@ class ProcessRow(Base):
     pid: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
+    # What runs: the version of the software, and the model of a worker.
+    version: Mapped[str | None] = mapped_column(String(40))
+    model: Mapped[str | None] = mapped_column(String(200))
     # The GPU of a worker that uses one.
     gpu_device: Mapped[str | None] = mapped_column(String(16))
     gpu_free_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -39,6 +39,23 @@ class Proof(StrEnum):
     FOUND = "found"
 
 
+class Cause(StrEnum):
+    """Why a result was made, or why a job gave none: what is different from the study's last result."""
+
+    FIRST = "first"
+    BY_HAND = "by_hand"
+    RELEASED = "released"
+    CORRECTED_PATIENT = "corrected_patient"
+    NEW_ACCESSION = "new_accession"
+    CHANGED_SERIES = "changed_series"
+    # Other slices, pixels or attributes that the result repeats or reads.
+    CHANGED_IMAGES = "changed_images"
+    NEW_MODEL = "new_model"
+    NEW_SETTINGS = "new_settings"
+    # The job found what an earlier one had found: there is no new result.
+    UNCHANGED = "unchanged"
+
+
 STUDY_STATES = tuple(state.value for state in StudyState)
 JOB_STATES = tuple(state.value for state in JobState)
 ACTIVE_JOB_STATES = (JobState.WAITING.value, JobState.RUNNING.value)
@@ -58,6 +75,10 @@ RESULT_ROLES = (
     "key_object",
     "findings",
 )
+# The kinds of results that a destination may get: a role, which covers the object that stands in for it.
+SENT_ROLES = ("report", "overlay", "table", "sheet", "presentation", "key_object")
+# The outcome of a job whose study a rule of the settings keeps, beside the statuses of results.
+KEPT = "kept"
 
 
 class AlertKind(StrEnum):

@@ -7,7 +7,7 @@ that form is sent, and never changes after that: a destination sees one object f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -41,13 +41,24 @@ class Parcel:
     alternative: Parcel | None = None
 
 
-def enqueue(session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Iterable[str]) -> int:
+def enqueue(
+    session: Session, files: Iterable[ResultFile], study_uid: str, destinations: Mapping[str, Collection[str]]
+) -> int:
     """Add the DICOM files of a result for every destination, in the transaction that stores the result.
 
-    Returns how many rows were added.
+    Parameters
+    ----------
+    destinations
+        By name, the roles of the files that it gets (`words.SENT_ROLES`).
+
+    Returns
+    -------
+    int
+        How many rows were added.
     """
     now = utc_now()
-    parcels = [(file, name) for file in map(_offered, files) if file for name in destinations]
+    offered = [file for file in map(_offered, files) if file]
+    parcels = [(file, name) for file in offered for name, roles in destinations.items() if file.role in roles]
     for file, name in parcels:
         session.add(
             OutboxRow(

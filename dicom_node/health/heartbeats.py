@@ -24,6 +24,7 @@ from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import say_alive
 from dicom_node.system.log import get_logger
 from dicom_node.system.loops import attempt, keep_doing
+from spineone_core.version import software_version
 
 ROLES = ("listener", "worker", "delivery", "web", "stow")
 BEAT_EVERY_S = 10.0
@@ -52,6 +53,8 @@ class Running:
     started_at: datetime
     silent_s: float
     gpu: GpuMemory | None = None
+    version: str = ""
+    model: str = ""
 
     @property
     def is_alive(self) -> bool:
@@ -63,8 +66,9 @@ def running(session: Session, *, now: datetime) -> list[Running]:
     """Every process that did not say goodbye, in the order of the roles."""
     rows = session.scalars(select(ProcessRow).order_by(ProcessRow.role, ProcessRow.id))
     return [
-        Running(r.role, r.host, r.pid, r.started_at, max(0.0, (now - r.beat_at).total_seconds()), _gpu_of(r))
+        Running(r.role, r.host, r.pid, r.started_at, silent, _gpu_of(r), r.version or "", r.model or "")
         for r in rows
+        for silent in [max(0.0, (now - r.beat_at).total_seconds())]
     ]
 
 
@@ -81,6 +85,7 @@ def beating(
     *,
     is_well: Callable[[], bool] = lambda: True,
     gpu: Callable[[], tuple[str, int, int] | None] = lambda: None,
+    model: str = "",
     every_s: float = BEAT_EVERY_S,
 ) -> Iterator[None]:
     """Say that this process is alive, from a separate thread, until the block ends.
@@ -91,8 +96,10 @@ def beating(
         Asked before each beat; while it says no, neither the row nor systemd's watchdog is updated.
     gpu
         Measures the GPU of this process: its name, free bytes and total bytes; None if there is no GPU.
+    model
+        Name, version and digest of the model of a worker.
     """
-    heart = _Heart(database, role, is_well, gpu, every_s)
+    heart = _Heart(database, role, is_well, gpu, every_s, model)
     heart.start()
     try:
         yield
@@ -108,12 +115,14 @@ class _Heart:
         is_well: Callable[[], bool],
         gpu: Callable[[], tuple[str, int, int] | None],
         every_s: float,
+        model: str,
     ) -> None:
         self._database = database
         self._role = role
         self._is_well = is_well
         self._gpu = gpu
         self._every_s = every_s
+        self._model = model[:200]
         self._over = threading.Event()
         self._row: int | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -155,7 +164,8 @@ class _Heart:
         host, pid = socket.gethostname()[:100], os.getpid()
         session.execute(delete(ProcessRow).where(ProcessRow.beat_at < now - _FORGOTTEN_AFTER))
         session.execute(delete(ProcessRow).where(ProcessRow.host == host, ProcessRow.pid == pid))
-        row = ProcessRow(role=self._role, host=host, pid=pid, started_at=now, beat_at=now, **measured)
+        what = {"version": software_version()[:40], "model": self._model or None}
+        row = ProcessRow(role=self._role, host=host, pid=pid, started_at=now, beat_at=now, **what, **measured)
         session.add(row)
         session.flush()
         return row.id

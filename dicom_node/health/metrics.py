@@ -24,6 +24,7 @@ from dicom_node.database.tables import Alert, Instance, Job, JobEvent, OutboxRow
 from dicom_node.database.words import (
     EVIDENCE,
     JOB_STATES,
+    KEPT,
     OUTBOX_STATES,
     RESULT_STATUSES,
     AlertKind,
@@ -160,8 +161,16 @@ def _receivers(session: Session, settings: NodeSettings) -> Metric:
 
 def _jobs(session: Session, now: datetime) -> Iterator[Metric]:
     yield _table(GaugeMetricFamily, "spineone_jobs", "Jobs", ("state",), _by_state(session, Job.state, JOB_STATES))
-    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state == JobState.WAITING))
-    yield _gauge("spineone_oldest_waiting_job_seconds", "Age of the oldest waiting job", _age(oldest, now))
+    # What waits for a series is not late until its time has come.
+    waiting, put_off = Job.state == JobState.WAITING, Job.is_put_off
+    oldest = session.scalar(select(func.min(Job.created_at)).where(waiting, ~put_off))
+    overdue = session.scalar(select(func.min(Job.not_before)).where(waiting, put_off))
+    age = max(_age(oldest, now), _age(overdue, now))
+    yield _gauge("spineone_oldest_waiting_job_seconds", "How long the oldest waiting job could have been done", age)
+    put_off_now = _count(session, waiting, put_off, Job.not_before > now)
+    yield _gauge("spineone_jobs_put_off", "Jobs that wait for a series that can be analysed", put_off_now)
+    kept = _count(session, Job.is_newest, Job.outcome == KEPT)
+    yield _gauge("spineone_studies_kept", "Studies that a rule of the settings keeps", kept)
 
 
 def _results(session: Session) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ That is: counts, the last studies with state and reason, destinations and alerts
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,16 +17,27 @@ from dicom_node.alerts import notices
 from dicom_node.alerts.record import open_alerts
 from dicom_node.analysis import jobs
 from dicom_node.database.tables import Alert, Instance, Job, OutboxRow, ReceiverRow, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JOB_STATES, OUTBOX_STATES, UNPROVEN, JobState, OutboxState, StudyState
+from dicom_node.database.words import (
+    EVIDENCE,
+    JOB_STATES,
+    KEPT,
+    OUTBOX_STATES,
+    UNPROVEN,
+    JobState,
+    OutboxState,
+    StudyState,
+)
 from dicom_node.delivery.pauses import paused_since
 from dicom_node.health.parcels import Parcels
+from dicom_node.health.whole_node import whole_node
+from dicom_node.images import shown_patients
 from dicom_node.images.records import count_instances
 from dicom_node.settings.node import AnyDestination, NodeSettings
 from dicom_node.settings.sections import Email, Webhook
 from dicom_node.system.clock import utc_now
 
 # The places that a study can be in, in the order in which it comes to them.
-STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", "failed")
+STUDY_PLACES = ("receiving", "waiting", "running", "analysed", "not_analysable", KEPT, "failed")
 
 
 def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> dict[str, Any]:
@@ -36,13 +48,14 @@ def status(session: Session, settings: NodeSettings, *, studies: int = 10) -> di
     paused = paused_since(session)
     return {
         "ae_title": settings.listener.ae_title,
+        "node": whole_node(session, settings, utc_now()),
         "instances": count_instances(session),
         "studies_total": session.scalar(select(func.count()).select_from(StudyRow)) or 0,
         "studies_receiving": _count(session, StudyRow.state == StudyState.RECEIVING),
         "studies_by_state": _studies_by_state(session),
         "jobs": dict.fromkeys(JOB_STATES, 0) | dict(session.execute(by_state).all()),
         "outbox": {state: parcels.number(state=state) for state in OUTBOX_STATES},
-        "studies": _last_studies(session, studies),
+        "studies": _last_studies(session, studies, with_patients=settings.shown.patient),
         "destinations": [_destination(session, name, settings, parcels, paused.get(name)) for name in names],
         "receivers": [_receiver(session, receiver, settings) for receiver in settings.receivers],
         "alerts": alert_list(session),
@@ -60,7 +73,7 @@ def job_list(session: Session, *, limit: int = 50) -> list[dict[str, Any]]:
 
 
 def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
-    """One job with its events, or None."""
+    """One job with its events, and what each series of its study was taken for (`analysis.explanation`); or None."""
     job = session.get(Job, job_id)
     if job is None:
         return None
@@ -68,21 +81,23 @@ def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
         {"at": time(e.at), "event": e.event, "from": e.from_state, "to": e.to_state, "detail": e.detail}
         for e in jobs.history(session, job_id)
     ]
-    return {**_job(job), "events": events}
+    return {**_job(job), "selection": json.loads(job.selection) if job.selection else None, "events": events}
 
 
 def _count(session: Session, condition: Any) -> int:
     return session.scalar(select(func.count()).where(condition)) or 0
 
 
-def _last_studies(session: Session, limit: int) -> list[dict[str, Any]]:
-    return study_list(
-        session, session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
-    )
+def _last_studies(session: Session, limit: int, *, with_patients: bool) -> list[dict[str, Any]]:
+    newest = select(StudyRow).order_by(StudyRow.last_received_at.desc()).limit(limit)
+    return study_list(session, session.scalars(newest).all(), with_patients=with_patients)
 
 
-def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any]]:
-    """Studies as they are listed, with a few queries for all of them together."""
+def study_list(session: Session, rows: Sequence[StudyRow], *, with_patients: bool = False) -> list[dict[str, Any]]:
+    """Studies as they are listed, with a few queries for all of them together.
+
+    ``with_patients`` adds Patient ID and Accession Number, as far as they are kept: whoever shows them records it.
+    """
     uids = [row.study_uid for row in rows]
     last = {job.study_uid: job for job in session.scalars(select(Job).where(Job.study_uid.in_(uids), Job.is_newest))}
     on_disk = (Instance.is_current, Instance.is_own_result.is_(False), Instance.purged_at.is_(None))
@@ -90,13 +105,19 @@ def study_list(session: Session, rows: Sequence[StudyRow]) -> list[dict[str, Any
     images = dict(session.execute(counts.group_by(Instance.study_uid)).all())
     parcels = Parcels.of_studies(session, uids)
     results = _newest_results(session, uids)
-    return [
+    listed = [
         {
             **_study(row, last.get(row.study_uid), images.get(row.study_uid, 0), parcels),
             "result": results.get(row.study_uid),
         }
         for row in rows
     ]
+    if with_patients:
+        patients = shown_patients.of_studies(session, uids)
+        for study in listed:
+            patient = patients.get(study["study_uid"])
+            study["patient_id"], study["accession"] = (patient.patient_id, patient.accession) if patient else ("", "")
+    return listed
 
 
 def _newest_results(session: Session, uids: Sequence[str]) -> dict[str, str]:
@@ -204,6 +225,7 @@ def _job(job: Job) -> dict[str, Any]:
         "finished_at": time(job.finished_at),
         "not_before": time(job.not_before),
         "worker": job.lease_owner or "",
+        "cause": job.cause or "",
         "reason": job.reason,
     }
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.alerts.record import open_alerts
-from dicom_node.database.tables import Instance, Job, OutboxRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.tables import Instance, Job, OutboxRow, ResultFile, ResultRow, ShownPatient, StudyRow
 from dicom_node.database.words import JobState, StudyState
 from dicom_node.errors import NodeError
 from dicom_node.health import overview
@@ -32,6 +32,8 @@ class Criteria:
         The AE title that sent at least one image.
     since, until
         When the last image came, timezone-aware; ``until`` itself is left out.
+    accession, patient_id
+        As they are kept where the settings let them be shown.
     """
 
     uid: str = ""
@@ -39,6 +41,8 @@ class Criteria:
     peer: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    accession: str = ""
+    patient_id: str = ""
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As conditions on `StudyRow` and its newest `Job`."""
@@ -54,6 +58,9 @@ class Criteria:
             found.append(StudyRow.last_received_at >= self.since)
         if self.until is not None:
             found.append(StudyRow.last_received_at < self.until)
+        for column, asked in ((ShownPatient.accession, self.accession), (ShownPatient.patient_id, self.patient_id)):
+            if asked:
+                found.append(exists().where(ShownPatient.study_uid == StudyRow.study_uid, column == asked))
         return found
 
 
@@ -67,13 +74,15 @@ def _is_in(state: str) -> ColumnElement[bool]:
     return and_(~receiving, is_job)
 
 
-def find(session: Session, criteria: Criteria, *, limit: int) -> tuple[list[dict[str, Any]], int]:
+def find(
+    session: Session, criteria: Criteria, *, limit: int, with_patients: bool = False
+) -> tuple[list[dict[str, Any]], int]:
     """The studies that fit, those with the newest images first, at most ``limit``; and how many fit in all."""
     newest = and_(Job.study_uid == StudyRow.study_uid, Job.is_newest)
     fitting = select(StudyRow).outerjoin(Job, newest).where(*criteria.conditions())
     number = session.scalar(select(func.count()).select_from(fitting.subquery())) or 0
     rows = session.scalars(fitting.order_by(StudyRow.last_received_at.desc()).limit(limit)).all()
-    return overview.study_list(session, rows), number
+    return overview.study_list(session, rows, with_patients=with_patients), number
 
 
 def named_study(session: Session, uid: str) -> str:
@@ -96,9 +105,9 @@ def named_study(session: Session, uid: str) -> str:
     return found[0]
 
 
-def detail(session: Session, study_uid: str) -> dict[str, Any]:
+def detail(session: Session, study_uid: str, *, with_patients: bool = False) -> dict[str, Any]:
     """All that the node knows of a study, as plain JSON values; times are ISO 8601, UTC."""
-    (shown,) = overview.study_list(session, [session.get_one(StudyRow, study_uid)])
+    (shown,) = overview.study_list(session, [session.get_one(StudyRow, study_uid)], with_patients=with_patients)
     results = session.scalars(select(ResultRow).where(ResultRow.study_uid == study_uid).order_by(ResultRow.id)).all()
     return {
         **shown,
@@ -107,6 +116,15 @@ def detail(session: Session, study_uid: str) -> dict[str, Any]:
         "jobs": _jobs(session, study_uid),
         "alerts": [overview.alert(row) for row in open_alerts(session) if study_uid in f"{row.subject} {row.detail}"],
     }
+
+
+def job_detail(session: Session, job_id: int) -> dict[str, Any] | None:
+    """A job with its events, the judgement of the series, and its result with files and deliveries; None if there is none."""
+    found, job = overview.job_detail(session, job_id), session.get(Job, job_id)
+    if found is None or job is None:
+        return None
+    result = session.get(ResultRow, job.result_id) if job.result_id is not None else None
+    return {**found, "result": None if result is None else _result(session, result)}
 
 
 def _series(session: Session, study_uid: str) -> list[dict[str, Any]]:
@@ -133,6 +151,7 @@ def _result(session: Session, result: ResultRow) -> dict[str, Any]:
         "created_at": overview.time(result.created_at),
         "status": result.status,
         "model_digest": result.model_digest,
+        "withheld": result.is_withheld,
         "findings": json.loads(result.findings),
         "files": [
             {"role": f.role, "path": f.path, "sop_instance_uid": f.sop_instance_uid, "sha256": f.sha256} for f in files

@@ -20,7 +20,7 @@ from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.database.words import AlertKind
 from dicom_node.dicom.headers import HeaderError, InstanceHeader, NoRoomError, is_valid_uid, read_header, shown_uid
-from dicom_node.images import studies
+from dicom_node.images import shown_patients, studies
 from dicom_node.images.folders import instance_path, prepare_folders, unwritable
 from dicom_node.images.incoming import (
     CANNOT_UNDERSTAND,
@@ -38,7 +38,8 @@ from dicom_node.images.quarantine import Note, Quarantine
 from dicom_node.images.records import is_intact
 from dicom_node.images.same_pixels import decode_to_same
 from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import RetentionRules, StudyRules
+from dicom_node.settings.sections import RetentionRules
+from dicom_node.settings.study_rules import StudyRules
 from dicom_node.system.clock import utc_now
 from dicom_node.system.disk import free_room
 from dicom_node.system.files import move_into_place, write_spool_file
@@ -60,6 +61,8 @@ class InstanceStore:
         The rules on how large a study may become.
     quarantine_bytes
         How large the quarantine folder may become.
+    shows_patients
+        Whether Patient ID and Accession Number are kept in the database too (`shown_patients`).
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class InstanceStore:
         reserve_bytes: int = 0,
         study: StudyRules | None = None,
         quarantine_bytes: int = int(RetentionRules().quarantine_max_gb * 1e9),
+        shows_patients: bool = False,
     ) -> None:
         self._database = database
         self.data_dir = data_dir
         self._reserve = reserve_bytes
         self._study = study or StudyRules()
+        self._shows_patients = shows_patients
         prepare_folders(data_dir)
         self.quarantine = Quarantine(data_dir, quarantine_bytes)
 
@@ -88,6 +93,7 @@ class InstanceStore:
             reserve_bytes=reserve,
             study=settings.study,
             quarantine_bytes=int(settings.retention.quarantine_max_gb * 1_000_000_000),
+            shows_patients=settings.shown.patient,
         )
 
     def has_room(self, size: int = 0) -> bool:
@@ -195,8 +201,19 @@ class InstanceStore:
             target = instance_path(self.data_dir, identity, sha256)
             move_into_place(write_spool_file(self.data_dir / "spool", (meta, incoming.data)), target)
             if self._index(incoming, identity, sha256, target, expected=current):
+                self._note_patient(identity, header)
                 return SUCCESS
         raise RefusedError(OUT_OF_RESOURCES, "the same instance is being received several times at once")
+
+    def _note_patient(self, identity: Identity, header: InstanceHeader) -> None:
+        """Keep whose image it is for the screen; the image is stored whether that succeeds or not."""
+        if not self._shows_patients or identity.is_own_result:
+            return
+        try:
+            with self._database.write() as session:
+                shown_patients.note(session, identity.study_uid, header.dataset)
+        except SQLAlchemyError as error:
+            get_logger().warning("patient_not_noted", study_uid=identity.study_uid, why=type(error).__name__)
 
     def _check_study_limits(self, identity: Identity, incoming: Incoming) -> None:
         """Check that the study may still grow.

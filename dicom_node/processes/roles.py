@@ -25,6 +25,7 @@ from dicom_node.errors import NodeError
 from dicom_node.health.clock_watch import settle_clock, watching_clock
 from dicom_node.health.database_watch import DatabaseWatch
 from dicom_node.health.heartbeats import beating
+from dicom_node.images import shown_patients
 from dicom_node.images.folders import prepare_folders
 from dicom_node.processes.scheduler import Scheduler
 from dicom_node.processes.supervisor import Supervisor
@@ -113,7 +114,9 @@ def work(config: Path) -> None:
     settings, database, stop = _begin(config, "worker")
     detector = load_detector(settings)
     worker = Worker(settings, database, detector)
-    with _at_work(settings, database, "worker", gpu=detector.gpu_memory):
+    identity = detector.identity
+    model = f"{identity.name} {identity.version} ({identity.digest[:12]})"
+    with _at_work(settings, database, "worker", gpu=detector.gpu_memory, model=model):
         worker.run(stop)
 
 
@@ -126,6 +129,8 @@ def deliver(config: Path) -> None:
         If the settings or the database are wrong.
     """
     settings, database, stop = _begin(config, "delivery")
+    if not settings.shown.patient:
+        shown_patients.forget_all(database)
     scheduler = _timers(settings, database)
     scheduler.start()
     Notifier(settings, database).start(stop)
@@ -206,11 +211,12 @@ def _at_work(
     *,
     is_well: Callable[[], bool] = lambda: True,
     gpu: Callable[[], tuple[str, int, int] | None] = lambda: None,
+    model: str = "",
 ) -> Iterator[None]:
     """Record the start and end of the process in the audit log; in between, watch the clock and say that it is alive."""
     with (
         activity(AuditLog(settings), role),
         watching_clock(settings.data_dir, database),
-        beating(database, role, is_well=is_well, gpu=gpu),
+        beating(database, role, is_well=is_well, gpu=gpu, model=model),
     ):
         yield

@@ -27,11 +27,11 @@ from dicom_node.settings.sections import (
     Receiver,
     ResultsRules,
     RetentionRules,
-    StudyRules,
     Webhook,
     WebRules,
     WorkerRules,
 )
+from dicom_node.settings.study_rules import ShownRules, StudyRule, StudyRules, contradiction
 from dicom_node.settings.types import absolute, check_database_url, setting
 from dicom_node.settings.web_destinations import DicomWebDestination, FhirDestination, WebServer
 
@@ -72,6 +72,7 @@ class NodeSettings(BaseSettings):
     dicomweb: DicomwebRules = Field(default_factory=DicomwebRules)
     tokens: tuple[Token, ...] = ()
     study: StudyRules = Field(default_factory=StudyRules)
+    rules: tuple[StudyRule, ...] = ()
     model: ModelRules = Field(default_factory=ModelRules)
     results: ResultsRules = Field(default_factory=ResultsRules)
     destinations: tuple[_Destination, ...] = ()
@@ -84,6 +85,7 @@ class NodeSettings(BaseSettings):
     emails: tuple[Email, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     audit: AuditRules = Field(default_factory=AuditRules)
+    shown: ShownRules = Field(default_factory=ShownRules)
 
     @classmethod
     def settings_customise_sources(
@@ -116,6 +118,12 @@ class NodeSettings(BaseSettings):
         without = [d.name for d in self.destinations if d.kind == "fhir" and not self.results.structured_report]
         if without:
             raise ValueError(f"destinations: {without[0]} (FHIR) gets nothing without [results] structured_report")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_do_not_contradict(self) -> NodeSettings:
+        if why := contradiction(self.rules):
+            raise ValueError(f"rules: {why}")
         return self
 
     @model_validator(mode="after")

@@ -100,6 +100,7 @@ _RULES = {
     "model_type": "must be a table",
     "model_attributes_type": "must be a table",
     "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
     "literal_error": "must be one of {expected}",
     "union_tag_invalid": "must be one of {expected_tags}",
 }

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from dicom_node.database.words import SENT_ROLES
 from dicom_node.settings.types import (
     AETitle,
     Code,
@@ -13,10 +14,12 @@ from dicom_node.settings.types import (
     Fingerprint,
     HostName,
     KindOfAlert,
+    KindOfResult,
     Mailbox,
     Name,
     Network,
     Port,
+    ReasonCode,
     Section,
     check_device,
     check_scales,
@@ -89,32 +92,6 @@ class Peer(Section):
         return self
 
 
-class StudyRules(Section):
-    """When a study is complete, and what is analysed."""
-
-    quiet_seconds: float = setting(
-        30.0, "a study is complete when no image has come for this long", unit="s", ge=0, le=86400
-    )
-    max_wait_seconds: float = setting(
-        900.0, "or when its first image is this old, even if more images are coming", unit="s", ge=0, le=604800
-    )
-    quiet_seconds_after_release: float | None = setting(
-        None,
-        "quiet time once the sender has released its association; must exceed the sender's pauses between associations; "
-        "unset: quiet_seconds",
-        unit="s",
-        ge=0,
-        le=86400,
-    )
-    max_images: int = setting(
-        20000,
-        "most images of a study that are kept, where every version of an image counts; further ones are refused",
-        ge=1,
-    )
-    max_gb: float = setting(50.0, "largest size of a study; further images of it are refused", unit="GB", gt=0)
-    min_slices: int = setting(5, "slices that a sagittal T2 series needs to be analysed", unit="slices", ge=1, le=1000)
-
-
 class ModelRules(Section):
     """The detector."""
 
@@ -155,11 +132,24 @@ class ResultsRules(Section):
         "a disc is degenerative from this Pfirrmann grade on (2 to 5), where the model grades discs; 0: as the model's "
         "data define it",
     )
+    not_analysable: Literal["send", "keep"] = setting(
+        "send",
+        'whether the report of a study that is not analysable is sent, or only kept on the node: "send" or "keep"',
+    )
+    not_analysable_except: tuple[ReasonCode, ...] = setting(
+        (), 'reasons (their codes, such as "not_lumbar") for which the other of the two holds'
+    )
     degenerative_disc: Code = setting(
         "",
         'code of a degenerative disc as "value, scheme, meaning"; empty: the value Abnormal of Normality (121402, DCM)',
     )
     degenerative_vertebra: Code = setting("", "code of a degenerative vertebra, in the same form")
+
+    def are_sent(self, reason: str | None) -> bool:
+        """Whether results with this reason for not being analysable (None: analysed ones) go to destinations."""
+        if reason is None:
+            return True
+        return (self.not_analysable == "send") != (reason in self.not_analysable_except)
 
 
 class Partner(Section):
@@ -189,10 +179,13 @@ class Destination(Partner):
         False,
         "check by C-FIND that it keeps what was sent, if it is not asked for commitment or does not offer it",
     )
+    results: tuple[KindOfResult, ...] = setting(
+        SENT_ROLES, "kinds of results that it gets, of those that `[results]` makes", min_length=1
+    )
 
     def takes(self, role: str) -> bool:
-        """Whether files of this role (`database.words.RESULT_ROLES`) go there."""
-        return True
+        """Whether files of this role (`database.words.SENT_ROLES`) go there."""
+        return role in self.results
 
     @property
     def ways_of_proof(self) -> tuple[str, ...]:

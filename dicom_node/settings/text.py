@@ -56,7 +56,8 @@ def _render_keys(fields: dict[str, FieldInfo], values: dict[str, Any]) -> Iterat
     width = 34
     for name, field in fields.items():
         extra = cast("dict[str, Any]", field.json_schema_extra or {})
-        value = values.get(name, extra["example"] if field.is_required() else field.default)
+        example = extra.get("example")
+        value = values.get(name, field.default if example is None and not field.is_required() else example)
         text = f'# {name} = ""' if value is None else f"{name} = {_toml_value(value)}"
         unit = f" [{extra['unit']}]" if extra.get("unit") else ""
         yield f"{text:<{width}}  # {field.description}{unit}"

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from dicom_node.database.words import AlertKind
+from dicom_node.database.words import SENT_ROLES, AlertKind
+from spineone_core.findings import Reason
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PLAIN = re.compile(r"[\x20-\x5b\x5d-\x7e]*")
@@ -167,6 +168,26 @@ def check_system(value: str) -> str:
     return value
 
 
+def _check_pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return value
+
+
+def _check_sent_role(value: str) -> str:
+    if value not in SENT_ROLES:
+        raise ValueError(f"there is no such kind of result; there are {', '.join(SENT_ROLES)}")
+    return value
+
+
+def _check_reason(value: str) -> str:
+    if value not in list(Reason):
+        raise ValueError(f"there is no such reason; there are {', '.join(Reason)}")
+    return value
+
+
 def _check_code(value: str) -> str:
     parts = code_parts(value)
     if value and not (len(parts) == 3 and all(parts)):
@@ -184,6 +205,9 @@ def code_parts(value: str) -> list[str]:
 
 Code = Annotated[str, AfterValidator(_check_code)]
 KindOfAlert = Annotated[str, AfterValidator(_check_kind)]
+KindOfResult = Annotated[str, AfterValidator(_check_sent_role)]
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+ReasonCode = Annotated[str, AfterValidator(_check_reason)]
 Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Fingerprint = Annotated[str, AfterValidator(_check_fingerprint)]

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, model_validator
 
-from dicom_node.settings.types import ExistingFile, Name, Section, check_base_url, check_system, setting
+from dicom_node.database.words import SENT_ROLES
+from dicom_node.settings.types import ExistingFile, KindOfResult, Name, Section, check_base_url, check_system, setting
 
 System = Annotated[str, AfterValidator(check_system)]
 
@@ -79,10 +80,6 @@ class WebDestination(WebServer):
 
     read_back: bool = setting(False, "look at it for what was sent, to prove that it keeps that")
 
-    def takes(self, role: str) -> bool:
-        """Whether files of this role (`database.words.RESULT_ROLES`) go there."""
-        return True
-
     @property
     def ways_of_proof(self) -> tuple[str, ...]:
         """How it is asked to prove that it keeps what it got, in words."""
@@ -94,6 +91,13 @@ class DicomWebDestination(WebDestination):
 
     kind: Literal["dicomweb"] = setting(..., 'STOW-RS: always "dicomweb"', example="dicomweb")
     read_back: bool = setting(False, "check by QIDO-RS that it keeps what was sent")
+    results: tuple[KindOfResult, ...] = setting(
+        SENT_ROLES, "kinds of results that it gets, of those that `[results]` makes", min_length=1
+    )
+
+    def takes(self, role: str) -> bool:
+        """Whether files of this role (`database.words.SENT_ROLES`) go there."""
+        return role in self.results
 
 
 class FhirDestination(WebDestination):

@@ -20,7 +20,7 @@ from dicom_node.audit.log import AuditLog
 from dicom_node.audit.message import Participant
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, OutboxRow, ResultFile, ResultRow, StudyRow
-from dicom_node.database.words import EVIDENCE, JobState, OutboxState, StudyState
+from dicom_node.database.words import EVIDENCE, KEPT, JobState, OutboxState, StudyState
 from dicom_node.images.records import delete_purged
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import clock, utc_now
@@ -127,7 +127,10 @@ class Retention:
         study, job = session.get(StudyRow, study_uid), jobs.newest(session, study_uid)
         if study is None or study.state != StudyState.COMPLETE:
             return "its images are still coming"
-        if job is None or job.state != JobState.DONE or job.generation != study.generation or job.result_id is None:
+        is_done = job is not None and job.state == JobState.DONE and job.generation == study.generation
+        if is_done and job is not None and job.outcome == KEPT:
+            return ""
+        if job is None or not is_done or job.result_id is None:
             return "it has no result yet" if job is None or job.state != JobState.FAILED else "its analysis failed"
         parcels = session.execute(
             select(OutboxRow, ResultFile.result_id)
@@ -138,10 +141,11 @@ class Retention:
         behind = sorted({row.destination for row, _ in parcels if row.state != OutboxState.SENT})
         if behind:
             return f"a result has not reached {', '.join(behind)}"
-        return self._not_evident([row for row, result in parcels if result == job.result_id])
+        mine = [row for row, result in parcels if result == job.result_id]
+        return self._not_evident(mine, session.get_one(ResultRow, job.result_id))
 
-    def _not_evident(self, parcels: list[OutboxRow]) -> str:
-        if self._rules.evidence == "analysed":
+    def _not_evident(self, parcels: list[OutboxRow], result: ResultRow) -> str:
+        if self._rules.evidence == "analysed" or (result.is_withheld and not parcels):
             return ""
         if not parcels:
             return "its result has no destination"

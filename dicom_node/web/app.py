@@ -26,6 +26,7 @@ from dicom_node.settings.node import NodeSettings
 from dicom_node.system.log import get_logger
 from dicom_node.web.request_guard import RequestGuard
 from dicom_node.web.status_page import render_page
+from dicom_node.web.viewers import Viewers
 
 Made = TypeVar("Made")
 # A page is made at most once in this time (seconds), however many clients ask for it; readiness more often.
@@ -78,7 +79,8 @@ def make_app(settings: NodeSettings, database: Database) -> ASGIApp:
     registry = CollectorRegistry()
     registry.register(NodeCollector(settings, database))
     metrics = Kept(lambda: generate_latest(registry))
-    page = Kept(lambda: render_page(settings, database).encode())
+    page = Kept(lambda: render_page(settings, database))
+    viewers = Viewers(settings, database)
     style = files("dicom_node.web").joinpath("style.css").read_bytes()
 
     readiness = Kept(lambda: checks(settings, database), KEEP_READINESS_S)
@@ -94,7 +96,11 @@ def make_app(settings: NodeSettings, database: Database) -> ASGIApp:
         return Response(await _in_thread(metrics, for_pages), media_type=CONTENT_TYPE_LATEST)
 
     async def show_page(request: Request) -> Response:
-        return HTMLResponse(await _in_thread(page, for_pages))
+        shown = await _in_thread(page, for_pages)
+        if shown.named_studies:
+            address = request.client.host if request.client else ""
+            await run_in_threadpool(viewers.note, address, shown.named_studies)
+        return HTMLResponse(shown.html)
 
     async def show_style(request: Request) -> Response:
         return Response(style, media_type="text/css")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,16 +30,27 @@ _templates.filters["words"] = in_words
 _templates.globals.update(reason_beside=reason_beside, with_result=with_result, of_delivery=OF_DELIVERY)
 
 
-def render_page(settings: NodeSettings, database: Database) -> str:
-    """The status page as HTML."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The status page as HTML, and the studies of which it says whose they are."""
+
+    html: str
+    named_studies: tuple[str, ...]
+
+
+def render_page(settings: NodeSettings, database: Database) -> Page:
+    """The status page as it is now."""
     now = utc_now()
     with database.read() as session:
         state: dict[str, Any] = overview.status(session, settings, studies=STUDIES_SHOWN)
         processes = running(session, now=now)
-    return _templates.get_template("status.html").render(
+    html = _templates.get_template("status.html").render(
         state=state,
+        with_patients=settings.shown.patient,
         processes=processes,
         checks=checks(settings, database),
         now=now.isoformat(),
         version=SOFTWARE_VERSION,
     )
+    named = [s["study_uid"] for s in state["studies"] if s.get("patient_id") or s.get("accession")]
+    return Page(html, tuple(named))

@@ -33,6 +33,7 @@ SETTINGS = """
 port = {port}
 [study]
 quiet_seconds = 1
+wait_for_series_seconds = 1
 min_slices = 3
 [model]
 path = "{model}"

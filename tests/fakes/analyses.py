@@ -8,7 +8,7 @@ import pytest
 
 from dicom_node.analysis import worker
 from dicom_node.analysis.analyse import Analysis, Reading, make
-from dicom_node.analysis.products import History
+from dicom_node.analysis.products import History, Origin
 from dicom_node.database.connection import Database
 from dicom_node.settings.node import NodeSettings
 from tests.fakes.detector import FakeDetector
@@ -24,9 +24,11 @@ def analyse_next(database: Database, settings: NodeSettings) -> None:
         assert worker.Worker(settings, database, FakeDetector()).run_once()
 
 
-def _remembered(reading: Reading, settings: NodeSettings, *, created: datetime, history: History) -> Analysis:
+def _remembered(
+    reading: Reading, settings: NodeSettings, *, created: datetime, history: History, origin: Origin
+) -> Analysis:
     assert not history(reading.key.study_uid), "a study with an earlier result names it in its reports"
-    asked = (reading.key.study_uid, reading.key.inputs, reading.key.settings_digest)
+    asked = (reading.key.study_uid, reading.key.inputs, reading.key.settings_digest, origin)
     if asked not in _MADE:
-        _MADE[asked] = make(reading, settings, created=created, history=history)
+        _MADE[asked] = make(reading, settings, created=created, history=history, origin=origin)
     return _MADE[asked]

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import ResultFile, ResultRow, StudyRow
+from dicom_node.database.words import SENT_ROLES
 from dicom_node.delivery import outbox
 from dicom_node.settings.node import NodeSettings
 from dicom_node.system.clock import utc_now
@@ -56,5 +57,5 @@ def add_result(
         session.flush()
         mine = select(ResultFile).where(ResultFile.result_id == row.id)
         files = session.scalars(mine.order_by(ResultFile.role.desc())).all()
-        outbox.enqueue(session, files, study, destinations)
+        outbox.enqueue(session, files, study, dict.fromkeys(destinations, SENT_ROLES))
     return datasets

@@ -45,6 +45,8 @@ _ANALYSIS_PATIENT = "dicom_node/analysis/patient.py"
 _ANALYSIS_PRODUCTS = "dicom_node/analysis/products.py"
 _ANALYSIS_RELEASE = "dicom_node/analysis/release.py"
 _ANALYSIS_STORING = "dicom_node/analysis/storing.py"
+_ANALYSIS_STUDY_RULES = "dicom_node/analysis/study_rules.py"
+_ANALYSIS_WAITING = "dicom_node/analysis/waiting.py"
 _ANALYSIS_WORKER = "dicom_node/analysis/worker.py"
 _CLI_APP = "dicom_node/cli/app.py"
 _CLI_TABLES = "dicom_node/cli/tables.py"
@@ -336,7 +338,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         16,
         "a report names the one before",
-        (_ANALYSIS_WORKER, "history=self._replaced_reports)", "history=lambda study_uid: {})"),
+        (_ANALYSIS_WORKER, "history=self._replaced_reports,", "history=lambda study_uid: {},"),
     ),
     _of(
         16,
@@ -1359,6 +1361,19 @@ PROTECTIONS: tuple[Protection, ...] = (
         "a result that was replaced does not hold any longer",
         (_ANALYSIS_STORING, "            or_(ResultRow.id == newest, ResultRow.generation == generation),\n", ""),
     ),
+    _of(96, "a refusal waits", (_ANALYSIS_WAITING, "if reason not in CURABLE:", "if True:")),
+    _of(96, "a study that is receiving is left", (_ANALYSIS_JOBS, ", ~_is_receiving())", ")")),
+    _of(
+        96,
+        "what nobody has begun is superseded",
+        (
+            _ANALYSIS_COMPLETION,
+            "StudyRow.study_uid, Job.state == JobState.RUNNING)",
+            "StudyRow.study_uid, Job.finished_at.is_(None))",
+        ),
+    ),
+    _of(97, "all series must fit", (_ANALYSIS_STUDY_RULES, 'all(found) if rule.action == "keep" else any', "any")),
+    _of(98, "what was withheld is left out", (_ANALYSIS_STORING, ", ~ResultRow.is_withheld)", ")")),
     _of(
         101,
         "redirections are not followed",

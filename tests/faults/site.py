@@ -27,6 +27,7 @@ max_memory_mb = 200
 port = {web}
 [study]
 quiet_seconds = 3
+wait_for_series_seconds = 0
 [model]
 device = "cpu"
 threads = 1

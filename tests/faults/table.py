@@ -55,6 +55,7 @@ _TIME = "unit/analysis/test_time_limit.py::test_"
 _CHILDREN = "unit/imaging/test_children.py::test_"
 _UNWRITABLE = "faults/test_unwritable.py::test_"
 _STOW_IN = "faults/test_stow_faults.py::test_"
+_ARRIVAL = "unit/analysis/test_arrival.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
 ROWS: tuple[Row, ...] = (
@@ -810,6 +811,28 @@ ROWS: tuple[Row, ...] = (
             f"{_INSTANCES}the_first_bytes_again_take_a_correction_back",
             f"{_WORKER}a_correction_that_is_taken_back_gives_a_new_result",
         ),
+    ),
+    Row(
+        96,
+        "an exam that comes series by series, minutes apart, to a busy worker",
+        "one result; no word of a missing series before the wait is over",
+        (
+            f"{_ARRIVAL}series_by_series__one_result_and_no_word_before_it",
+            f"{_ARRIVAL}localiser_first__waits_with_its_reason_and_is_superseded_in_silence",
+            "unit/images/test_studies.py::test_late_image__its_job_takes_the_place_of_one_that_nobody_has_begun",
+        ),
+    ),
+    Row(
+        97,
+        "a rule to keep that fits a part of a study only",
+        "the study is analysed",
+        ("unit/analysis/test_study_rules.py::test_rule_that_fits",),
+    ),
+    Row(
+        98,
+        "a report that was never sent, before one that is",
+        "it is not named as predecessor",
+        ("unit/analysis/test_study_rules.py::test_a_report_that_was_kept__is_no_predecessor_of_one_that_is_sent",),
     ),
     Row(
         101,

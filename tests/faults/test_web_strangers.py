@@ -16,6 +16,7 @@ from dicom_node.database.connection import Database, prepare_database
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.reading import load_settings
 from dicom_node.web import connections, request_guard, server
+from dicom_node.web.status_page import Page
 from tests.fakes import wire
 from tests.fakes.scu import free_port
 from tests.fakes.stops import ImpatientStop
@@ -102,9 +103,9 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """The status page is not ready before this event."""
     goes_on = threading.Event()
 
-    def render(*arguments: object) -> str:
+    def render(*arguments: object) -> Page:
         goes_on.wait(20)
-        return "page"
+        return Page("page", ())
 
     monkeypatch.setattr("dicom_node.web.app.render_page", render)
     yield goes_on

@@ -58,6 +58,7 @@ ae_title = "ROUTER"
 addresses = ["127.0.0.1"]
 [study]
 quiet_seconds = 2
+wait_for_series_seconds = 2
 [[destinations]]
 name = "orthanc"
 ae_title = "{orthanc.ae_title}"

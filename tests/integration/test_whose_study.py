@@ -93,7 +93,10 @@ def test_two_patients__put_aside__released__and_reported_under_the_right_one(
     assert [alert["kind"] for alert in state["alerts"]] == ["two_patients"]
 
     assert command("release", STUDY, "--patient", "PID-X") == 1
-    assert capsys.readouterr().err == f"error: no image of study {STUDY} says this of its patient\n"
+    assert capsys.readouterr().err.splitlines() == [
+        f"settings {node.settings.data_dir.parent / 'node.toml'}",
+        f"error: no image of study {STUDY} says this of its patient",
+    ]
     assert command("release", STUDY, "--patient", "PID-A", "--birth-date", "1950") == 2
     assert command("release", STUDY) == 2
     assert command("release", "1.2.3", "--patient", "PID-A") == 1

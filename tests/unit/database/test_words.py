@@ -16,6 +16,11 @@ def test_words__of_states() -> None:
     assert words.PROOFS == tuple(Proof) == ("none", "wanted", "asked", "committed", "found")
     assert words.UNPROVEN == ("wanted", "asked")
     assert words.EVIDENCE == ("committed", "found")
+    assert words.KEPT == "kept"
+    assert ", ".join(words.Cause) == (
+        "first, by_hand, released, corrected_patient, new_accession, changed_series, changed_images, new_model, "
+        "new_settings, unchanged"
+    )
 
 
 def test_alert_kinds__as_they_are_stored() -> None:

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from dicom_node.analysis import completion, jobs
+from dicom_node.analysis.jobs import Claim
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Job, ResultRow, StudyRow
 from dicom_node.database.words import StudyState
@@ -34,10 +35,19 @@ def due(database: Database, seconds: float) -> list[str]:
         return [row.study_uid for row in closed]
 
 
-def finish(database: Database) -> None:
+def claimed(database: Database) -> Claim:
     with database.write() as session:
         claim = jobs.claim(session, "w", now=at(10_000))
-        assert claim
+    assert claim
+    return claim
+
+
+def finish(database: Database) -> None:
+    end(database, claimed(database))
+
+
+def end(database: Database, claim: Claim) -> None:
+    with database.write() as session:
         result = ResultRow(
             study_uid=claim.study_uid, generation=claim.generation, input_hash=str(claim.job_id), model_digest="b",
             settings_digest="c", status="analysed", findings="{}", created_at=utc_now(),
@@ -88,10 +98,27 @@ def test_late_image__opens_a_new_generation_and_a_new_job(database: Database) ->
 def test_late_image__waits_for_the_end_of_the_running_job(database: Database) -> None:
     arrive(database, 0)
     due(database, 31)
+    claim = claimed(database)
     arrive(database, 40)
     assert due(database, 500) == []
-    finish(database)
+    end(database, claim)
     assert due(database, 501) == ["1.2"]
+
+
+def test_late_image__its_job_takes_the_place_of_one_that_nobody_has_begun(database: Database) -> None:
+    arrive(database, 0)
+    due(database, 31)
+    arrive(database, 40)
+    with database.write() as session:
+        # Half of a series might be read now.
+        assert jobs.claim(session, "w", now=at(41)) is None
+    assert due(database, 71) == ["1.2"]
+    with database.read() as session:
+        first, second = session.scalars(select(Job).order_by(Job.id))
+        assert (first.state, first.is_newest, first.result_id) == ("done", False, None)
+        assert [event.event for event in jobs.history(session, first.id)] == ["superseded"]
+        assert (second.state, second.generation, second.is_newest) == ("waiting", 2, True)
+    assert claimed(database).job_id == second.id
 
 
 def test_table__names_every_state_and_every_event() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.database.words import RESULT_ROLES
+from dicom_node.database.words import RESULT_ROLES, SENT_ROLES
 from dicom_node.dicom.sop_classes import OWN_RESULTS, WRITTEN
 from dicom_node.gate.check import RULES_OF
 from dicom_node.results.kinds import ALTERNATIVES, OBJECT_KINDS, RESULT_KINDS, ObjectKind
@@ -19,6 +19,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_roles_are_those_of_the_database() -> None:
     assert sorted(kind.role for kind in RESULT_KINDS) == sorted(RESULT_ROLES)
+
+
+def test_destinations_choose_among_the_objects_that_are_sent() -> None:
+    assert tuple(kind.role for kind in OBJECT_KINDS if not kind.stands_in_for) == SENT_ROLES
 
 
 def test_classes_are_those_that_are_recognised_and_checked() -> None:

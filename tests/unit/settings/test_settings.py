@@ -14,6 +14,8 @@ from dicom_node.settings.types import Section
 
 ROOT = Path(__file__).resolve().parents[3]
 _EMAIL = '[[emails]]\nname = "m"\nto = ["a@h"]\nsender = "b@h"\nhost = "h"\n'
+_RULE = '[[rules]]\nname = "{}"\naction = "{}"\ndescription = "{}"\n'
+_DESTINATION = '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 1\n'
 
 
 def write(folder: Path, text: str) -> Path:
@@ -127,6 +129,27 @@ def test_load__lists_all_errors_at_once_with_key_and_rule(tmp_path: Path) -> Non
         (_EMAIL.replace('["a@h"]', "[]"), "emails[1]: to must not be empty"),
         ('[[webhooks]]\nname = "w"\nurl = "ftp://h/secret"', "must be a URL such as"),
         (_EMAIL + '[[webhooks]]\nname = "m"\nurl = "https://h/x"', "emails and webhooks: the name 'm' is used twice"),
+        (
+            _RULE.format("a", "keep", "(brain"),
+            "rules[1].description: must be a regular expression: missing ), unterminated",
+        ),
+        (_RULE.format("a", "drop", "brain"), "rules[1].action: must be one of 'analyse' or 'keep' (is 'drop')"),
+        (_RULE.format("a", "keep", ""), "rules[1]: a rule needs modality, body_part or description"),
+        (_RULE.format("a", "keep", "x") + 'station = "MR1"', "rules[1].station: unknown key"),
+        (_RULE.format("a", "keep", "x") + _RULE.format("a", "keep", "y"), "rules: the name 'a' is used twice"),
+        (
+            _RULE.format("a", "keep", "x") + _RULE.format("b", "analyse", "x"),
+            "rules: 'b' asks for what 'a' before it asks for, and says the contrary: it can never decide",
+        ),
+        (
+            _RULE.format("a", "keep", ".*") + _RULE.format("b", "analyse", "x"),
+            "rules: 'b' can never decide: 'a' before it fits every study",
+        ),
+        ('[results]\nnot_analysable = "drop"', "results.not_analysable: must be one of 'send' or 'keep'"),
+        ('[results]\nnot_analysable_except = ["poem"]', "there is no such reason; there are two_patients, "),
+        (_DESTINATION + 'results = ["poem"]', "destinations[1].results[1]: there is no such kind of result; there are"),
+        (_DESTINATION + 'results = ["findings"]', "there is no such kind of result; there are report, overlay, "),
+        (_DESTINATION + "results = []", "destinations[1].results: must not be empty"),
         ('[model]\ndevice = "tpu"', 'must be "auto", "cpu", "cuda" or "cuda:N"'),
     ],
 )

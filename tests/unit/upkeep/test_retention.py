@@ -169,6 +169,21 @@ def test_purge__a_result_without_destinations_goes_only_when_the_settings_say_so
     assert Retention(with_rules(alone, evidence="analysed"), database).purge(STUDY).kept_because == ""
 
 
+def test_purge__only_what_was_to_be_sent_needs_evidence(
+    database: Database, settings: NodeSettings, store: InstanceStore
+) -> None:
+    """A result that no destination gets, and a study that a rule keeps."""
+    silent = NodeSettings(**{**settings.model_dump(), "destinations": [{**DESTINATIONS[0], "results": ["key_object"]}]})
+    receive(database, store, *range(1, 6))
+    analyse_next(database, silent)
+    assert Retention(silent, database).purge(STUDY).kept_because == ""
+    rule = {"name": "all", "action": "keep", "modality": "MR"}
+    keeping = NodeSettings(**{**settings.model_dump(), "rules": [rule]})
+    receive(database, store, *range(1, 6), study="1.2.3")
+    analyse(database, keeping)
+    assert Retention(keeping, database).purge("1.2.3").kept_because == ""
+
+
 def test_pressure__takes_the_oldest_and_no_more_than_needed(
     database: Database, settings: NodeSettings, store: InstanceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from dicom_node.alerts.record import open_alerts, raise_alert
 from dicom_node.analysis import jobs
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import Job, OutboxRow, ProcessRow, ResultFile, ResultRow, StudyRow
+from dicom_node.database.tables import Job, OutboxRow, ProcessRow, ResultFile, ResultRow, ShownPatient, StudyRow
 from dicom_node.health import overview
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
@@ -262,7 +262,15 @@ def test_status__counts_studies_by_what_became_of_them(node_settings: NodeSettin
         claim = jobs.claim(session, "me", now=now)
         assert claim is not None
         counts = overview.status(session, settings_of(node_settings))["studies_by_state"]
-    assert counts == {"receiving": 1, "waiting": 1, "running": 1, "analysed": 1, "not_analysable": 0, "failed": 1}
+    assert counts == {
+        "receiving": 1,
+        "waiting": 1,
+        "running": 1,
+        "analysed": 1,
+        "not_analysable": 0,
+        "kept": 0,
+        "failed": 1,
+    }
 
 
 def test_page__nothing_can_be_changed(client: TestClient) -> None:
@@ -299,3 +307,21 @@ def wait_for_alerts(database: Database, kinds: list[str]) -> None:
             return
         assert time.monotonic() < deadline, seen
         time.sleep(0.05)
+
+
+def test_page__says_whose_studies_they_are_only_where_asked_and_the_audit_log_says_who_looked(
+    node_settings: NodeSettings, database: Database
+) -> None:
+    analysed(database)
+    with database.write() as session:
+        session.add(ShownPatient(study_uid=STUDY, patient_id="PID-7391", accession="ACC-5512"))
+    closed = settings_of(node_settings)
+    assert "PID-7391" not in client_of(make_app(closed, database)).get("/").text
+    looked = client_of(make_app(NodeSettings(**{**closed.model_dump(), "shown": {"patient": True}}), database))
+    for _ in range(3):
+        page = looked.get("/").text
+        assert ("PID-7391" in page, "ACC-5512" in page) == (True, True)
+    assert "PID-7391" not in looked.get("/metrics").text
+    lines = [x for path in (closed.data_dir / "audit").glob("*.log") for x in path.read_text().splitlines()]
+    (line,) = [line for line in lines if "110103" in line]
+    assert ("testclient" in line, STUDY in line, "PID-7391" in line) == (True, True, False)
