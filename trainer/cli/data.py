@@ -11,10 +11,9 @@ import typer
 from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG
 from trainer.cli.arguments import AnnotationsOption, console, counted, stream_exams
 from trainer.curation.html import as_text
-from trainer.curation.importing import Imported, import_exams, write_phantoms, write_whole
+from trainer.curation.importing import Imported, import_exams, write_phantoms
 from trainer.curation.inspection import Inspection
 from trainer.datasets import formats
-from trainer.datasets.exam import Exam
 from trainer.datasets.splits import PARTS, own_parts, read_splits
 from trainer.datasets.splitting import split_patients, write_splits
 from trainer.datasets.tables import DatasetError
@@ -81,30 +80,28 @@ def import_(
         _say(import_exams(partial(formats.read, source, annotations=annotations), out, tell), out)
 
 
-def splits(
-    data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER, whose exams name their parts")],
-    out: Annotated[Path, typer.Option(help="JSON file for --splits")],
-) -> None:
-    """Write the split that data sets bring along (SPIDER's column subset) as a file for --splits."""
-    exams = (item for source in data for item in formats.read(source) if isinstance(item, Exam))
-    parts = own_parts(exams)
-    write_whole(out, parts)
-    print(f"{out}: {', '.join(f'{len(patients)} patients for {part}' for part, patients in parts.items())}")
-
-
 def split(
     data: Annotated[list[str], typer.Argument(help="folders, or FORMAT:FOLDER")],
     out: Annotated[Path, typer.Option(help="split file to write; it must not be there yet")],
+    own: Annotated[
+        bool, typer.Option("--own", help="the parts that the data sets bring along (SPIDER's column subset)")
+    ] = False,
     train: Annotated[float, typer.Option(min=0, help="share of the patients")] = 0.7,
     validation: Annotated[float, typer.Option(min=0, help="share that chooses the best epoch")] = 0.1,
     calibration: Annotated[float, typer.Option(min=0, help="share for calibrate")] = 0.1,
     test: Annotated[float, typer.Option(min=0, help="share for the figures that are reported")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="another seed, another split")] = 0,
 ) -> None:
-    """Divide the patients of data sets into parts at random, and write the file for --splits. A part with 0 stays empty."""
-    shares = dict(zip(PARTS, (train, validation, calibration, test), strict=True))
-    patients = {exam.patient for exam in counted(stream_exams(data), "exams seen")}
-    part_of = split_patients(patients, shares, seed)
+    """Divide the patients of data sets into parts, by default at random, and write the file for --splits.
+
+    A part with 0 stays empty.
+    """
+    exams = counted(stream_exams(data), "exams seen")
+    if own:
+        part_of = own_parts(exams)
+    else:
+        shares = dict(zip(PARTS, (train, validation, calibration, test), strict=True))
+        part_of = split_patients({exam.patient for exam in exams}, shares, seed)
     write_splits(out, part_of)
     print(f"{out}: {', '.join(f'{list(part_of.values()).count(part)} {part}' for part in PARTS)} patients")
 

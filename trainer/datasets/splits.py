@@ -38,8 +38,8 @@ def read_splits(path: Path) -> dict[str, str]:
     return part_of
 
 
-def own_parts(exams: Iterable[Exam]) -> dict[str, list[str]]:
-    """Part -> its patients, as the data set itself divides them.
+def own_parts(exams: Iterable[Exam]) -> dict[str, str]:
+    """Patient -> part, as the data set itself divides them; exams that name no part are left out.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def own_parts(exams: Iterable[Exam]) -> dict[str, list[str]]:
             raise SplitError(f"exam {exam.exam_id}: its patient stands in {part_of[exam.patient]} and in {exam.part}")
     if not part_of:
         raise SplitError("the exams name no parts; write the split by hand")
-    return {part: sorted(p for p, of in part_of.items() if of == part) for part in PARTS if part in part_of.values()}
+    return part_of
 
 
 def select(exams: Iterable[Exam], part_of: dict[str, str], part: str) -> Sequence[Exam]:

@@ -45,15 +45,20 @@ def test_splits__are_written_as_the_data_set_has_them(
     exams = [item for item in formats.read(str(folder), annotations=annotations) if isinstance(item, Exam)]
     parts = dict(zip(exams, ("train", "validation"), strict=True))
 
-    def read(source: str) -> list[Exam]:
+    def read(source: str, *, annotations: Path | None = None) -> list[Exam]:
         return [_with_part(exam, part) for exam, part in parts.items()]
 
     monkeypatch.setattr(formats, "read", read)
-    done = CliRunner().invoke(app.app, ["splits", "spider:any", "--out", str(tmp_path / "splits.json")])
+    done = CliRunner().invoke(app.app, ["split", "spider:any", "--own", "--out", str(tmp_path / "splits.json")])
     assert done.exit_code == 0, done.output
-    assert json.loads((tmp_path / "splits.json").read_text()) == {"train": ["P-study1"], "validation": ["P-study2"]}
+    assert json.loads((tmp_path / "splits.json").read_text()) == {
+        "train": ["P-study1"],
+        "validation": ["P-study2"],
+        "calibration": [],
+        "test": [],
+    }
     parts.update(dict.fromkeys(parts, "holdout"))
-    failed = CliRunner().invoke(app.app, ["splits", "spider:any", "--out", str(tmp_path / "splits.json")])
+    failed = CliRunner().invoke(app.app, ["split", "spider:any", "--own", "--out", str(tmp_path / "splits.json")])
     assert isinstance(failed.exception, SplitError)
 
 

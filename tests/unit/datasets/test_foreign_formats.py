@@ -172,7 +172,7 @@ def test_spider__its_own_subset_is_a_split(tmp_path: Path) -> None:
     )
     (tmp_path / "overview.csv").write_text("new_file_name;subset\n7_t2;training\n")
     exam = single(formats.read(f"spider:{tmp_path}"))
-    assert own_parts([exam]) == {"train": ["SPIDER-7"]}
+    assert own_parts([exam]) == {"SPIDER-7": "train"}
     with pytest.raises(SplitError, match="name no parts"):
         own_parts([])
 
