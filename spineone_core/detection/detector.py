@@ -56,7 +56,9 @@ class Detector:
         self.device = choose_device(device)
         self._network = place_network(fold_norms(package.network), self.device)
         self._domain = None if package.domain is None else fold_norms(package.domain).to(self.device)
-        self._grading = {structure: fold_norms(network).to(self.device) for structure, network in package.grading.items()}
+        self._grading = {
+            structure: fold_norms(network).to(self.device) for structure, network in package.grading.items()
+        }
         self.options = options or InferenceOptions()
         if self.options.compiled:
             compile_network(self._network, self.device)

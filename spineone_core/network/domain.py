@@ -57,8 +57,11 @@ class DomainNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, n, H, W) z-scored, at the detector's spacing -> (B,) logits; it looks at the middle slice only."""
-        middle = images[:, images.shape[1] // 2, None]
-        maps = self.stages(F.avg_pool2d(middle, SHRINK))
+        return self.judge(F.avg_pool2d(images[:, images.shape[1] // 2, None], SHRINK))
+
+    def judge(self, pictures: Tensor) -> Tensor:
+        """(B, 1, h, w) z-scored, at ``SHRINK`` times the detector's spacing -> (B,) logits."""
+        maps = self.stages(pictures)
         return self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))[:, 0]
 
 
