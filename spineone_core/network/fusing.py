@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution before it: the same outputs in fewer passes over memory, for inference alone."""
+"""Batch normalisation folded into the convolution before it: the same outputs in fewer passes over memory, for inference only."""
 
 from __future__ import annotations
 

@@ -49,8 +49,9 @@ def _identity(manifest: Manifest, weights_sha256: str) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     data = training.get("data") or "not stated"
-    rest = {name: value for name, value in training.items() if name != "data"}
-    return f"## Training data\n\n{data}\n\n" + _table(("run", ""), rest.items())
+    domain = {f"domain check, {name}": value for name, value in training.get("domain", {}).items()}
+    rest = {name: value for name, value in training.items() if name not in ("data", "domain")}
+    return f"## Training data\n\n{data}\n\n" + _table(("run", ""), (rest | domain).items())
 
 
 def _decisions(manifest: Manifest) -> str:

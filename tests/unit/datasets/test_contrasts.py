@@ -19,7 +19,9 @@ MAKERS = [by_shape, by_growing]
 @pytest.fixture(scope="module")
 def exam() -> Exam:
     """An upright T2 phantom without artefacts, all discs well hydrated."""
-    config = replace(DEMO_CONFIG, artefacts=0.0, matrix=(320,), tilt=0.0, disc_rates=dict.fromkeys(DEMO_CONFIG.disc_rates, 0.0))
+    config = replace(
+        DEMO_CONFIG, artefacts=0.0, matrix=(320,), tilt=0.0, disc_rates=dict.fromkeys(DEMO_CONFIG.disc_rates, 0.0)
+    )
     (found,) = phantoms.read(range(5, 6), slices=3, config=config)
     return found
 
@@ -58,7 +60,7 @@ def test_recoloured__water_has_bright_discs_and_dark_fat_and_fat_the_reverse(
     bright = t2 > np.percentile(t2, 97)  # subcutaneous fat, most of it
     assert water[bright].mean() < 0.7 * fat[bright].mean()
     assert water.dtype == np.float32
-    assert 0 <= min(water.min(), fat.min())
+    assert min(water.min(), fat.min()) >= 0
     assert max(water.max(), fat.max()) < 3
 
 

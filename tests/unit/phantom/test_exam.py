@@ -245,6 +245,14 @@ def test_other_contrasts_show_the_same_patient_with_other_signals() -> None:
     assert len({exam.volume.study_uid for exam in exams.values()}) == 1
 
 
+@pytest.mark.parametrize("seed", range(1_000_000, 1_000_008))
+def test_plan__has_room_for_a_sacrum(seed: int) -> None:
+    """Without it, three of these eight pictures end 16 to 31 mm below L5-S1."""
+    exam = make_phantom(seed, slices=1)
+    room = (exam.volume.voxels.shape[1] - exam.points["L5-S1"][1]) * exam.volume.pixel_spacing[0]
+    assert room > 34
+
+
 def test_default_config_is_wide() -> None:
     assert DEFAULT_CONFIG.field_of_view == (240.0, 400.0)
     assert (min(DEFAULT_CONFIG.matrix), max(DEFAULT_CONFIG.matrix)) == (256, 640)
