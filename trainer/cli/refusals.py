@@ -66,7 +66,9 @@ def domain(
     negatives: NegativesOption = [],  # noqa: B006
     phantom_count: Annotated[int, typer.Option("--phantoms", help="phantoms of each contrast to train on")] = 200,
     steps: Annotated[int, typer.Option(help="0 keeps the package's check and sets its limit anew")] = 1500,
-    further: Annotated[bool, typer.Option("--further", help="begin with the package's check")] = False,
+    further: Annotated[
+        bool, typer.Option("--further", help="begin with the package's check, and keep it beside the new one")
+    ] = False,
     seed: int = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
 ) -> None:

@@ -185,11 +185,15 @@ def fit_domain(
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> DomainNetwork:
-    """Train the check of a detector with pixels of ``spacing_mm`` on the CPU, from ``begin`` on; its limit stays at one half."""
+    """Train the check of a detector with pixels of ``spacing_mm`` on the CPU; its limit is one half.
+
+    With ``begin``, training goes on from there, and what it began with stays beside the new network.
+    """
     torch.manual_seed(seed)
-    network = DomainNetwork(DomainConfig() if begin is None else replace(begin.config, limit=0.5)).train()
+    network = DomainNetwork(DomainConfig() if begin is None else replace(begin.config, limit=0.5, members=1)).train()
     if begin is not None:
-        network.load_state_dict(begin.state_dict())
+        network.stages.load_state_dict(begin.stages.state_dict())
+        network.head.load_state_dict(begin.head.state_dict())
     rate = LEARNING_RATE if begin is None else FURTHER_LEARNING_RATE
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
@@ -205,7 +209,7 @@ def fit_domain(
         losses.append(float(loss.detach()))
         if (step + 1) % 50 == 0:
             log(f"step {step + 1} of {steps}, loss {np.mean(losses[-50:]):.4f}, {time.monotonic() - started:.0f} s")
-    return network.eval()
+    return network.eval() if begin is None else network.joined(begin)
 
 
 def choose_limit(good: FloatArray, foreign: FloatArray, share: float = WRONG_SHARE) -> float:

@@ -144,11 +144,24 @@ def test_fit_domain__goes_on_from_a_check_and_learns_from_the_pixels_it_sees(dat
     torch.manual_seed(1)
     begin = DomainNetwork(DomainConfig(width=4, limit=0.2)).eval()
     network = fit_domain(data, 0.875, begin=begin, steps=1, batch=2, log=lambda line: None)
-    assert network.config == DomainConfig(width=4)
+    assert network.config == DomainConfig(width=4, members=2)
+    assert torch.equal(network.beside[0].head.weight, begin.head.weight)
     weights, before = network.head.weight, begin.head.weight
     assert 0 < float((weights - before).abs().max()) < 0.01
     images = torch.randn(2, 3, 64, 96)
     assert torch.allclose(network(images), network.judge(torch.nn.functional.avg_pool2d(images[:, 1, None], 2)))
+
+
+def test_joined__the_highest_score_counts_and_survives_a_package(tmp_path: Path) -> None:
+    shipped = load_package()
+    three = constant(-4.0).joined(constant(1.0).joined(constant(-1.0)))
+    assert three.config.members == 3
+    save_package(tmp_path, shipped.network, shipped.manifest, domain=three)
+    loaded = load_package(tmp_path).domain
+    assert loaded is not None
+    assert loaded(torch.zeros(2, 1, 64, 64)).tolist() == pytest.approx([1.0, 1.0], abs=1e-2)
+    with pytest.raises(ValueError, match="members 0"):
+        DomainConfig(members=0)
 
 
 def test_domain_data__every_contrast_and_a_digest_of_all_of_it(data: DomainData) -> None:
