@@ -57,8 +57,8 @@ def test_recoloured__water_has_bright_discs_and_dark_fat_and_fat_the_reverse(
     assert level_mean(fat, exam, DISCS) < 0.85 * level_mean(fat, exam, BODIES)
     assert level_mean(water, exam, BODIES, canal) > level_mean(fat, exam, BODIES, canal)
     t2 = exam.volume.voxels[exam.slice_index]
-    bright = t2 > np.percentile(t2, 97)  # subcutaneous fat, most of it
-    assert water[bright].mean() < 0.7 * fat[bright].mean()
+    bright = t2 > np.percentile(t2, 97)  # subcutaneous fat, and some CSF
+    assert water[bright].mean() < 0.85 * fat[bright].mean()
     assert water.dtype == np.float32
     assert min(water.min(), fat.min()) >= 0
     assert max(water.max(), fat.max()) < 3

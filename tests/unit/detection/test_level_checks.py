@@ -42,7 +42,7 @@ def test_room_below__refuses_warns_and_says_nothing(black: int) -> None:
 
 def test_room_below__a_spine_cut_off_in_l4_is_not_named() -> None:
     """The domain check alone would let some of these pass."""
-    exam = make_phantom(1_000_000, slices=3)
+    exam = make_phantom(1_000_002, slices=3)
     detector = Detector.load(device="cpu")
     whole = detector.detect(exam.volume)
     assert whole.analysed
