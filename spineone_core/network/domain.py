@@ -72,16 +72,21 @@ class DomainNetwork(nn.Module):
         own = self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))[:, 0]
         return torch.stack([own, *(other.judge(pictures) for other in self.beside)]).amax(dim=0)
 
+    def alone(self) -> DomainNetwork:
+        """The first member without the others; its limit is one half."""
+        network = DomainNetwork(replace(self.config, limit=0.5, members=1))
+        own = {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("beside.")}
+        network.load_state_dict(own)
+        return network.eval()
+
     def joined(self, others: DomainNetwork) -> DomainNetwork:
         """This network, which has one member, and all of ``others``; its own limit stays."""
-        config = replace(self.config, members=1 + others.config.members)
-        both = DomainNetwork(config)
-        both.stages.load_state_dict(self.stages.state_dict())
-        both.head.load_state_dict(self.head.state_dict())
-        both.beside[0].stages.load_state_dict(others.stages.state_dict())
-        both.beside[0].head.load_state_dict(others.head.state_dict())
-        for place, other in zip(list(both.beside)[1:], others.beside, strict=True):
-            place.load_state_dict(other.state_dict())
+        further = [others.alone(), *others.beside]
+        both = DomainNetwork(replace(self.config, members=1 + len(further)))
+        state = self.state_dict()
+        for number, other in enumerate(further):
+            state |= {f"beside.{number}.{name}": tensor for name, tensor in other.state_dict().items()}
+        both.load_state_dict(state)
         return both.eval()
 
 

@@ -190,10 +190,7 @@ def fit_domain(
     With ``begin``, training goes on from there, and what it began with stays beside the new network.
     """
     torch.manual_seed(seed)
-    network = DomainNetwork(DomainConfig() if begin is None else replace(begin.config, limit=0.5, members=1)).train()
-    if begin is not None:
-        network.stages.load_state_dict(begin.stages.state_dict())
-        network.head.load_state_dict(begin.head.state_dict())
+    network = (DomainNetwork(DomainConfig()) if begin is None else begin.alone()).train()
     rate = LEARNING_RATE if begin is None else FURTHER_LEARNING_RATE
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)

@@ -29,7 +29,8 @@ def lively(network: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(5)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            assert module.running_var is not None and module.running_mean is not None
+            assert module.running_var is not None
+            assert module.running_mean is not None
             for tensor in (module.weight.data, module.running_var):
                 tensor.uniform_(0.5, 1.5, generator=generator)
             for tensor in (module.bias.data, module.running_mean):

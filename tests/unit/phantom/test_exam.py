@@ -242,7 +242,8 @@ def test_other_contrasts_show_the_same_patient_with_other_signals() -> None:
         assert disc > 1.5 * fat
     for contrast in ("t1", "fat"):
         marrow, disc, fat = signals[contrast]
-        assert disc < marrow < fat
+        assert disc < 0.5 * marrow
+        assert fat > 2 * max(signals["stir"][2], signals["water"][2])
     assert len({exam.volume.series_uid for exam in exams.values()}) == len(TISSUES)
     assert len({exam.volume.study_uid for exam in exams.values()}) == 1
 
