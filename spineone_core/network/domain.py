@@ -62,6 +62,11 @@ class DomainNetwork(nn.Module):
         alone = replace(config, members=1)
         self.beside = nn.ModuleList(DomainNetwork(alone) for _ in range(config.members - 1))
 
+    @property
+    def further(self) -> list[DomainNetwork]:
+        """The other members."""
+        return [other for other in self.beside if isinstance(other, DomainNetwork)]
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, n, H, W) z-scored, at the detector's spacing -> (B,) logits; it looks at the middle slice only."""
         return self.judge(F.avg_pool2d(images[:, images.shape[1] // 2, None], SHRINK))
@@ -70,7 +75,7 @@ class DomainNetwork(nn.Module):
         """(B, 1, h, w) z-scored, at ``SHRINK`` times the detector's spacing -> (B,) logits."""
         maps = self.stages(pictures)
         own = self.head(torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1))[:, 0]
-        return torch.stack([own, *(other.judge(pictures) for other in self.beside)]).amax(dim=0)
+        return torch.stack([own, *(other.judge(pictures) for other in self.further)]).amax(dim=0)
 
     def alone(self) -> DomainNetwork:
         """The first member without the others; its limit is one half."""
@@ -81,7 +86,7 @@ class DomainNetwork(nn.Module):
 
     def joined(self, others: DomainNetwork) -> DomainNetwork:
         """This network, which has one member, and all of ``others``; its own limit stays."""
-        further = [others.alone(), *others.beside]
+        further = [others.alone(), *others.further]
         both = DomainNetwork(replace(self.config, members=1 + len(further)))
         state = self.state_dict()
         for number, other in enumerate(further):
