@@ -15,6 +15,7 @@ from spineone_core.detection.mid_sagittal import distance_from_middle_mm
 from spineone_core.detection.model_package import Manifest, ModelPackage, ModelPackageError, load_package
 from spineone_core.detection.second_choice import Attempt, read_best
 from spineone_core.detection.views import InferenceOptions
+from spineone_core.detection.withholding import without_classes
 from spineone_core.findings import Detection, Finding, ModelIdentity, NotAnalysable, Reason, Status
 from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.selection import Selection, select_series
@@ -115,18 +116,21 @@ class Detector:
         left_out = [f"{len(unreadable)} files could not be read as images"] if unreadable else []
         read, selection = read_best(
             selection,
-            lambda series, warnings: self._read_series(series, (*warnings, *left_out)),
+            lambda series, warnings: self._read_series(
+                series, (*warnings, *left_out), selection.judgement(series).weighting.fat_suppressed
+            ),
             None if self._domain is None else self._domain.config.limit,
         )
         return StudyReading(read.detection, read.volume, selection)
 
-    def _read_series(self, series: Series, warnings: Sequence[str]) -> Attempt:
+    def _read_series(self, series: Series, warnings: Sequence[str], fat_suppressed: bool) -> Attempt:
         try:
             volume = load_volume(series)
         except NotAnalysable as error:
             refusal = self._refusal(series.first.study_uid, error.reason, error.detail, series.uid, warnings)
             return Attempt(refusal, None)
-        return Attempt(self.detect(volume, warnings), volume)
+        detection = self.detect(volume, warnings)
+        return Attempt(without_classes(detection) if fat_suppressed else detection, volume)
 
     def detect(self, volume: SagittalVolume, warnings: Sequence[str] = ()) -> Detection:
         """Analyse one volume; refuses rather than guesses."""

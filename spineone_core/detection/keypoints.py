@@ -18,6 +18,7 @@ from spineone_core.detection.class_rule import ClassRule
 from spineone_core.detection.decoding import decode_many
 from spineone_core.detection.domain_check import check_score
 from spineone_core.detection.grading import Graded, Grading, grade_keypoints
+from spineone_core.detection.level_checks import check_room_below
 from spineone_core.detection.levels import mean_confidence
 from spineone_core.detection.mid_sagittal import prepare_mid_sagittal
 from spineone_core.detection.model_package import Manifest
@@ -166,6 +167,8 @@ def _in_source_pixels(
     if isinstance(chain, NotAnalysable):
         return Refusal(chain, score)
     try:
+        if manifest.decoding.plausible:
+            chain = replace(chain, notes=(*chain.notes, *check_room_below(chain, prepared)))
         keypoints = _keypoints(chain, prepared, volume, manifest)
     except NotAnalysable as error:
         return Refusal(error, score)

@@ -1,7 +1,7 @@
-"""Doubts about level names: signs of six or four lumbar vertebrae, of sacralisation and lumbarisation.
+"""Doubts about level names: signs of six or four lumbar vertebrae, of sacralisation and lumbarisation, of a missing sacrum.
 
 The detector counts five lumbar levels up from the sacrum. Where the picture suggests another count, a warning says so;
-the levels keep their names.
+the levels keep their names. Where the picture ends before there can be a sacrum, nothing can be counted: it is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 
 from spineone_core.anatomy import READING_ORDER, Structure
 from spineone_core.detection.chain import Chain
+from spineone_core.detection.preprocessing import Prepared
 from spineone_core.detection.voting import Candidate
+from spineone_core.findings import NotAnalysable, Reason
 
 # A further level counts as seen if its score is at least this share of the chain's median score.
 RIVAL_SHARE = 0.6
@@ -25,6 +27,50 @@ STEP_SHARE = (0.5, 1.6)
 SHORT_SHARE = 0.6
 # Cosine of the largest turn allowed between the chain's end and a further level.
 MIN_COSINE = math.cos(math.radians(45))
+
+# Room below L5-S1, in median steps from a vertebra to the next disc. Below the lowest disc of a spine that was cut off there is
+# never more than two: else the next disc would be seen. Of 178 good exams the least have 1.98, 2.05 and 2.14.
+LEAST_ROOM, USUAL_ROOM = 1.6, 2.1
+# A row is picture, not padding, if its grey values differ by this share of the whole picture's.
+_SEEN_SHARE = 0.05
+
+
+def check_room_below(chain: Chain, prepared: Prepared) -> tuple[str, ...]:
+    """A warning where there is hardly room for a sacrum between L5-S1 and the picture's lower border; empty where there is.
+
+    Parameters
+    ----------
+    chain
+        The ten chosen candidates.
+    prepared
+        The pictures they were found in; rows of one grey value at the lower border are no picture.
+
+    Raises
+    ------
+    NotAnalysable
+        ``levels_incomplete`` where a sacrum has no room, so that the lowest disc seen may be another.
+    """
+    step = float(np.median(np.linalg.norm(np.diff(chain.points, axis=0), axis=1)))
+    room = (_last_row(prepared) - chain.candidates[-1].y) / step
+    if room < LEAST_ROOM:
+        raise NotAnalysable(
+            Reason.LEVELS_INCOMPLETE,
+            f"the picture ends {room:.1f} steps below L5-S1 ({LEAST_ROOM} are needed): the sacrum is not seen",
+        )
+    if room < USUAL_ROOM:
+        return (
+            "the picture ends a little below L5-S1: a spine cut off above the sacrum, all levels wrong, is possible",
+        )
+    return ()
+
+
+def _last_row(prepared: Prepared) -> int:
+    """The lowest row of the picture that shows anything."""
+    image = prepared.images[len(prepared.images) // 2]
+    picture = image[image.shape[0] // 2, : prepared.grid.rows]
+    spread = np.ptp(picture, axis=1)
+    seen = np.flatnonzero(spread > _SEEN_SHARE * np.ptp(picture))
+    return int(seen[-1]) if seen.size else prepared.grid.rows - 1
 
 
 def level_notes(chain: Chain, candidates: dict[Structure, list[Candidate]]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from spineone_core.phantom.anatomy import DISC_RATES, VERTEBRA_RATES
 
-Contrast = Literal["t1", "t2"]
+# Two spin echoes, fat-suppressed T2, a gradient echo that shows water, and a picture of fat alone.
+Contrast = Literal["t1", "t2", "stir", "water", "fat"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,9 @@ class PhantomConfig:
     Parameters
     ----------
     contrast
-        ``"t2"`` (bright fluid) or ``"t1"`` (dark fluid, bright fat); patient and geometry are the same.
+        ``"t2"`` (bright fluid), ``"t1"`` (dark fluid, bright fat), ``"stir"`` (T2 with dark fat and marrow), ``"water"``
+        (gradient echo with dark fat and marrow, all discs bright) or ``"fat"`` (fat and marrow alone); patient and geometry
+        are the same.
     matrix
         Choices for the number of rows of the square matrix.
     field_of_view

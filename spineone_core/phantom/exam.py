@@ -22,9 +22,9 @@ from spineone_core.phantom.painting import Painter
 from spineone_core.phantom.plan import Plan, make_plan
 from spineone_core.phantom.scanner import Scanner
 from spineone_core.phantom.textures import Textures
-from spineone_core.phantom.tissues import T1, T2, vary
+from spineone_core.phantom.tissues import TISSUES, vary
 
-# Names of the random streams of a seed. T1 and T2 of one seed share the patient, the looks and the slice plan.
+# Names of the random streams of a seed. All contrasts of one seed share the patient, the looks and the slice plan.
 _PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE, _SACRUM = range(7)
 # How lumbar a lumbarised S1 looks.
 _LUMBARISATION = (0.2, 0.8)
@@ -126,7 +126,8 @@ def _try_exam(
 
 def make_painter(seed: int, patient: Patient, plan: Plan, config: PhantomConfig) -> Painter:
     """The painter of a seed, for planes of the plan's size."""
-    tissues = vary(T2 if config.contrast == "t2" else T1, _stream(seed, _LOOKS), 0.14)
+    table, spread = TISSUES[config.contrast]
+    tissues = vary(table, _stream(seed, _LOOKS), spread)
     textures = Textures(_stream(seed, _TEXTURE), plan.rows, plan.columns, plan.spacing)
     return Painter(patient, tissues, textures, _stream(seed, _LOOKS, 1))
 
@@ -151,7 +152,7 @@ def _complete(points: dict[str, tuple[float, float]], plan: Plan) -> bool:
 
 
 def phantom_uid(seed: int, config: PhantomConfig, *names: object) -> str:
-    """A name-based UID under 2.25: the same for the same seed, config and names. T1 and T2 share a study."""
+    """A name-based UID under 2.25: the same for the same seed, config and names. All contrasts share a study."""
     text = ":".join(["spineone-phantom", str(seed), repr(replace(config, contrast="t2")), *map(str, names)])
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_URL, text).int}"
 

@@ -15,6 +15,8 @@ from spineone_core.phantom.plane import Plane
 
 # Room between the outermost centres and the border of the picture, across and down (mm): no level may be cut off.
 _MARGIN_MM = (27.0, 17.0)
+# Room below the lowest of them: who plans a lumbar exam has the first sacral vertebra in view.
+_SACRUM_MM = 38.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,7 +68,8 @@ def make_plan(rng: np.random.Generator, patient: Patient, config: PhantomConfig)
     row, column = plane_turn @ np.array([0.0, 1.0, 0.0]), plane_turn @ np.array([0.0, 0.0, -1.0])
     across, down = _extent(patient, pose.T @ row, pose.T @ column)
     across, down = _widened(across, _MARGIN_MM[0]), _widened(down, _MARGIN_MM[1])
-    needed = max(across[1] - across[0], down[1] - down[0])
+    below = _SACRUM_MM - _MARGIN_MM[1]
+    needed = max(across[1] - across[0], down[1] - down[0] + below)
     view = max(float(rng.uniform(*config.field_of_view)), needed)
     spacing = round(float(np.clip(view / rows, *config.spacing)), 4)
     while rows * spacing < needed:
@@ -76,7 +79,7 @@ def make_plan(rng: np.random.Generator, patient: Patient, config: PhantomConfig)
         share = max(float(rng.uniform(0.6, 1.0)), (across[1] - across[0]) / (rows * spacing))
         columns = min(rows, math.ceil(rows * share / 8) * 8)
     left = _place(rng, across, columns * spacing, 0.18)
-    top = _place(rng, down, rows * spacing, 0.10)
+    top = max(_place(rng, down, rows * spacing, 0.10), down[1] + below - rows * spacing)
     shift = rng.normal(0, (8, 20, 25))
     beside = float(rng.normal(0, 2.0))
     normal = np.cross(row, column)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +33,7 @@ from trainer.datasets.exam import Exam
 from trainer.datasets.negatives import Negative, series_in
 from trainer.datasets.splits import PARTS, read_splits
 from trainer.evaluation.refusals import Tally, count_refusals, trials
-from trainer.training.domain_check import domain_data, fit_domain, with_limit
+from trainer.training.domain_check import BATCH, domain_data, fit_domain, with_limit
 
 # The limit is set on phantoms that are used neither for training nor for measuring.
 LIMIT_SEED = 2 * EVALUATION_SEED
@@ -63,24 +66,46 @@ def domain(
     negatives: NegativesOption = [],  # noqa: B006
     phantom_count: Annotated[int, typer.Option("--phantoms", help="phantoms of each contrast to train on")] = 200,
     steps: Annotated[int, typer.Option(help="0 keeps the package's check and sets its limit anew")] = 1500,
+    further: Annotated[
+        bool, typer.Option("--further", help="begin with the package's check, and keep it beside the new one")
+    ] = False,
     seed: int = 0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads")] = None,
 ) -> None:
     """Train the domain check, which refuses what is not a sagittal T2 lumbar MRI, and write a new package."""
     if phantom_count < 1:
         raise UsageError(f"--phantoms {phantom_count}: at least 1")
+    if threads:
+        torch.set_num_threads(threads)
     package = load_package(model)
-    preprocessing = package.manifest.preprocessing
+    preprocessing, training = package.manifest.preprocessing, dict(package.manifest.training)
     network, foreign = package.domain, read_negatives(negatives)
+    begin = network if further else None
+    if further and not begin:
+        raise UsageError(f"{model} has no domain check to begin with")
     if steps:
-        training = list(with_centroids(stream_exams(data, splits, "train")))
-        prepared = domain_data(package, training, of_part(foreign, splits, "train"), phantom_count)
-        network = fit_domain(prepared, preprocessing.spacing_mm, steps=steps, seed=seed, log=console.print)
+        exams = list(with_centroids(stream_exams(data, splits, "train")))
+        series = of_part(foreign, splits, "train")
+        prepared, started = domain_data(package, exams, series, phantom_count), time.monotonic()
+        training["domain"] = {
+            "steps": steps,
+            "batch": BATCH,
+            "seed": seed,
+            "real_exams": len(exams),
+            "series": len(series),
+            "phantoms": phantom_count,
+            "data_sha256": prepared.fingerprint(),
+            "begun_with": package.identity.digest if begin else None,
+        }
+        network = fit_domain(prepared, preprocessing.spacing_mm, begin=begin, steps=steps, seed=seed, log=console.print)
+        training["domain"]["minutes"] = round((time.monotonic() - started) / 60, 1)
     if network is None:
         raise UsageError(f"{model} has no domain check to keep; give --steps")
     real = stream_exams(data, splits, "validation") if splits else []
     unseen = chain(real, _phantoms(LIMIT_SEED, 20))
     network = with_limit(network, unseen, of_part(foreign, splits, "validation"), preprocessing)
-    identity = save_package(out, package.network, package.manifest, domain=network, grading=package.grading)
+    manifest = replace(package.manifest, training=training)
+    identity = save_package(out, package.network, manifest, domain=network, grading=package.grading)
     print(f"{out}: limit {network.config.limit}; digest {identity.digest}")
 
 

@@ -14,14 +14,15 @@ from pydicom.uid import MRImageStorage
 from scipy import ndimage
 
 from spineone_core.arrays import FloatArray
-from spineone_core.detection.preprocessing import INFERIOR
+from spineone_core.detection.preprocessing import INFERIOR, POSTERIOR
 from spineone_core.findings import NotAnalysable
 from spineone_core.imaging.files import files_by_study
 from spineone_core.imaging.headers import read_headers
 from spineone_core.imaging.series import group_series, load_volume
 from spineone_core.imaging.volume import SagittalVolume, SliceSource
-from spineone_core.phantom.config import PhantomConfig
+from spineone_core.phantom.config import Contrast, PhantomConfig
 from spineone_core.phantom.exam import make_phantom
+from trainer.datasets.contrasts import Recoloured, by_growing, recoloured
 from trainer.datasets.exam import Exam
 
 Images = NDArray[np.floating]
@@ -29,6 +30,10 @@ Images = NDArray[np.floating]
 # Fewer slices are too few for a picture in another plane.
 RESLICE_FROM = 9
 TEST_OBJECT_PX = 384
+# Slices so near the annotated one get another contrast; farther beside it, the spine lies elsewhere.
+RECOLOURED_MM = 6.0
+# What the phantoms that must be refused show.
+FOREIGN_CONTRASTS: tuple[Contrast, ...] = ("t1", "water", "fat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +104,32 @@ def _with_images(exam: Exam, kind: str, rng: np.random.Generator) -> SagittalVol
     return replace(volume, voxels=np.ascontiguousarray(voxels, dtype=np.float32), pixel_spacing=spacing)
 
 
+def _recoloured(exam: Exam, contrast: Recoloured, rng: np.random.Generator) -> SagittalVolume | None:
+    """The slices near the annotated one in another contrast; by other masks than the domain check learns from."""
+    volume = exam.volume
+    kept = np.flatnonzero(np.abs(volume.positions - volume.positions[exam.slice_index]) <= RECOLOURED_MM)
+    posterior = np.array([volume.row_direction @ POSTERIOR, volume.column_direction @ POSTERIOR])
+    # The same draw for every slice of the stack.
+    seed, spacing = int(rng.integers(2**32)), volume.pixel_spacing[0]
+    slices = [
+        recoloured(
+            volume.voxels[i],
+            exam.point_array,
+            spacing,
+            contrast,
+            np.random.default_rng(seed),
+            posterior=posterior,
+            masks_by=by_growing,
+        )
+        for i in kept
+    ]
+    voxels = [1000 * made for made in slices if made is not None]
+    if not voxels:
+        return None
+    sources = tuple(volume.sources[i] for i in kept)
+    return replace(volume, voxels=np.stack(voxels), origins=volume.origins[kept], sources=sources)
+
+
 def _half_size(exam: Exam, rng: np.random.Generator) -> SagittalVolume:
     """Vertebrae of half the size, like those of a neck."""
     between_rows, between_columns = exam.volume.pixel_spacing
@@ -154,6 +185,8 @@ def _resliced(exam: Exam, axis: int) -> SagittalVolume | None:
 
 SPOILERS: dict[str, Callable[..., SagittalVolume | None]] = {
     **{kind: partial(_with_images, kind=kind) for kind in IMAGE_SPOILERS},
+    "water-like": partial(_recoloured, contrast="water"),
+    "fat-like": partial(_recoloured, contrast="fat"),
     "half size": _half_size,
     "upper half": _upper_half,
     "lower half": _lower_half,
@@ -173,13 +206,15 @@ def drawn_objects(seed: int) -> Iterator[Negative]:
 
 
 def test_objects(seeds: range) -> Iterator[Negative]:
-    """For each seed what `drawn_objects` gives, a blank picture and a T1 phantom."""
+    """For each seed what `drawn_objects` gives, a blank picture and a phantom of every other contrast."""
     for seed in seeds:
         yield from drawn_objects(seed)
         blank = made(np.full((TEST_OBJECT_PX, TEST_OBJECT_PX), float(seed % 1000)), 0.7, f"2.25.{seed}")
         yield Negative(kind="blank", name=f"blank/{seed}", patient=f"object-{seed}", volume=blank)
-        phantom = make_phantom(seed, config=PhantomConfig(contrast="t1"), slices=3)
-        yield Negative(kind="T1 phantom", name=f"T1 phantom/{seed}", patient=f"phantom-{seed}", volume=phantom.volume)
+        for contrast in FOREIGN_CONTRASTS:
+            phantom = make_phantom(seed, config=PhantomConfig(contrast=contrast), slices=3)
+            kind = f"{contrast.upper() if contrast == 't1' else contrast} phantom"
+            yield Negative(kind=kind, name=f"{kind}/{seed}", patient=f"phantom-{seed}", volume=phantom.volume)
 
 
 def _noise(rng: np.random.Generator) -> FloatArray:

@@ -49,7 +49,10 @@ def _identity(manifest: Manifest, weights_sha256: str) -> str:
 
 def _training(training: Mapping[str, Any]) -> str:
     data = training.get("data") or "not stated"
-    rest = {name: value for name, value in training.items() if name not in ("data", "begun_with", "exams_seen")}
+    rest = {
+        name: value for name, value in training.items() if name not in ("data", "domain", "begun_with", "exams_seen")
+    }
+    rest |= {f"domain check, {name}": value for name, value in training.get("domain", {}).items()}
     seen = training.get("exams_seen")
     if seen is not None:
         rest["exams whose fingerprints the manifest keeps"] = len(seen["pixel_hashes"])

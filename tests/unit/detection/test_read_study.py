@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from spineone_core.detection.detector import Detector
-from spineone_core.findings import Reason
+from spineone_core.detection.withholding import WITHHELD, without_classes
+from spineone_core.findings import Detection, Reason
 from spineone_core.phantom.dicom import WrittenExam, write_exam
 
 Change = Callable[[Dataset], None]
@@ -81,6 +82,30 @@ def test_a_good_series_under_a_misleading_name_is_read(
 
     series(exam, tmp_path, 4, rename)
     assert detector.read_study([tmp_path]).detection.analysed
+
+
+def test_fat_suppressed__levels_are_named_but_no_class_is_called(
+    detector: Detector, exam: WrittenExam, tmp_path: Path
+) -> None:
+    def rename(dataset: Dataset) -> None:
+        dataset.SeriesDescription = dataset.ProtocolName = "T2 TSE FS SAG"
+
+    series(exam, tmp_path, 4, rename)
+    detection = detector.read_study([tmp_path]).detection
+    assert detection.analysed
+    assert not any(f.decided or f.pfirrmann or f.signs for f in detection.findings)
+    assert WITHHELD in detection.warnings
+    plain = detector.read_study(exam.files["t2"]).detection
+    assert [(f.x, f.y, f.probability) for f in plain.findings] == [
+        (f.x, f.y, f.probability) for f in detection.findings
+    ]
+    assert any(f.decided for f in plain.findings)
+    assert WITHHELD not in plain.warnings
+
+
+def test_without_classes__a_refusal_stays_as_it_is(detector: Detector) -> None:
+    refusal = Detection.refused(detector.identity, "2.25.1", Reason.NOT_LUMBAR)
+    assert without_classes(refusal) is refusal
 
 
 def test_the_intact_one_of_two_series_is_read_with_a_warning(

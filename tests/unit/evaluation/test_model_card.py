@@ -43,3 +43,11 @@ def test_calibration__knows_two_bands() -> None:
     with pytest.raises(ValueError, match="band 'wide'"):
         Calibration(band="wide")
     assert Calibration.from_json({"slope": 2.0}).band == "class"
+
+
+def test_card__says_how_the_domain_check_was_trained() -> None:
+    training = {"data": "phantoms", "seed": 3, "domain": {"steps": 600, "begun_with": "ab" * 32}}
+    card = model_card(replace(load_package().manifest, training=training), "ab" * 32)
+    assert "| seed | 3 |" in card
+    assert "| domain check, steps | 600 |" in card
+    assert f"| domain check, begun_with | {'ab' * 32} |" in card

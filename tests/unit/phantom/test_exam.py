@@ -12,6 +12,7 @@ from spineone_core.anatomy import DISCS, READING_ORDER, UPPER_DISC, VERTEBRAE, G
 from spineone_core.phantom.anatomy import DISC_RATES, VERTEBRA_RATES, make_patient
 from spineone_core.phantom.config import DEFAULT_CONFIG, DEMO_CONFIG, PhantomConfig
 from spineone_core.phantom.exam import PhantomExam, make_phantom
+from spineone_core.phantom.tissues import TISSUES
 
 SMALL = PhantomConfig(matrix=(256,))
 ALONG_SPINE = (UPPER_DISC, *(landmark.level for landmark in READING_ORDER))
@@ -217,6 +218,42 @@ def test_t1_shows_the_same_patient_in_another_contrast() -> None:
     x, y = map(round, t2.volume.from_patient(canal, middle))
     relative = [e.volume.voxels[middle][y, x] / np.percentile(e.volume.voxels[middle], 97) for e in (t1, t2)]
     assert relative[0] < 0.5 < relative[1]
+
+
+def test_other_contrasts_show_the_same_patient_with_other_signals() -> None:
+    """Marrow, nucleus, canal and subcutaneous fat of a well-hydrated spine, by their order."""
+    config = replace(DEMO_CONFIG, artefacts=0.0, matrix=(256,), disc_rates=dict.fromkeys(DEMO_CONFIG.disc_rates, 0.0))
+    exams = {c: make_phantom(4, config=replace(config, contrast=c), slices=1) for c in TISSUES}
+    t2, signals = exams["t2"].volume.voxels[0], {}
+    row = round(exams["t2"].points["L3"][1])
+    under_skin = np.flatnonzero(t2[row] > 0.5 * t2[row].max())[-8:-3]
+    for contrast, exam in exams.items():
+        assert exam.points == exams["t2"].points
+        picture = exam.volume.voxels[0]
+        marrow, disc = (
+            np.mean([picture[round(y), round(x)] for x, y in (exam.points[n] for n in names)])
+            for names in (("L2", "L3"), ("L2-L3", "L3-L4"))
+        )
+        fat = picture[row, under_skin].mean()
+        signals[contrast] = (marrow, disc, fat)
+    for contrast in ("stir", "water"):
+        marrow, disc, fat = signals[contrast]
+        assert disc > 1.1 * marrow
+        assert disc > 1.5 * fat
+    for contrast in ("t1", "fat"):
+        marrow, disc, fat = signals[contrast]
+        assert disc < 0.5 * marrow
+        assert fat > 2 * max(signals["stir"][2], signals["water"][2])
+    assert len({exam.volume.series_uid for exam in exams.values()}) == len(TISSUES)
+    assert len({exam.volume.study_uid for exam in exams.values()}) == 1
+
+
+@pytest.mark.parametrize("seed", range(1_000_000, 1_000_008))
+def test_plan__has_room_for_a_sacrum(seed: int) -> None:
+    """Without it, three of these eight pictures end 16 to 31 mm below L5-S1."""
+    exam = make_phantom(seed, slices=1)
+    room = (exam.volume.voxels.shape[1] - exam.points["L5-S1"][1]) * exam.volume.pixel_spacing[0]
+    assert room > 34
 
 
 def test_default_config_is_wide() -> None:

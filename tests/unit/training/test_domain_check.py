@@ -18,7 +18,7 @@ from spineone_core.network.domain import DomainConfig, DomainNetwork
 from trainer.datasets import negatives, phantoms
 from trainer.datasets.exam import Exam
 from trainer.evaluation.refusals import count_refusals, trials
-from trainer.training.domain_check import DomainData, choose_limit, domain_data, fit_domain, sample, with_limit
+from trainer.training.domain_check import COPIES, DomainData, choose_limit, domain_data, fit_domain, sample, with_limit
 
 CPU = torch.device("cpu")
 
@@ -118,15 +118,15 @@ def test_reslices__need_a_real_stack(exam: Exam) -> None:
 
 def test_test_objects__one_of_each_kind_a_seed() -> None:
     kinds = [item.kind for item in negatives.test_objects(range(2))]
-    assert sorted(kinds) == sorted(2 * [*negatives.OBJECTS, "blank", "T1 phantom"])
+    assert sorted(kinds) == sorted(2 * [*negatives.OBJECTS, "blank", "T1 phantom", "water phantom", "fat phantom"])
 
 
 def test_sample__half_good_and_all_of_one_size(data: DomainData) -> None:
-    pairs = [sample(data, index, 0, 0.875) for index in range(40)]
-    assert {images.shape for images, _ in pairs} == {(1, 416, 288)}
+    pairs = [sample(data, index, 0, 1.75) for index in range(40)]
+    assert {images.shape for images, _ in pairs} == {(1, 208, 144)}
     assert 10 < sum(label for _, label in pairs) < 30
     assert all(np.isfinite(images).all() for images, _ in pairs)
-    again, label = sample(data, 5, 0, 0.875)
+    again, label = sample(data, 5, 0, 1.75)
     assert label == pairs[5][1]
     assert np.array_equal(again, pairs[5][0])
 
@@ -137,6 +137,39 @@ def test_fit_domain__learns_and_says_how_far_it_is(data: DomainData) -> None:
     assert not network.training
     start = DomainNetwork(DomainConfig())
     assert not torch.equal(network.head.weight, start.head.weight)
+
+
+def test_fit_domain__goes_on_from_a_check_and_learns_from_the_pixels_it_sees(data: DomainData) -> None:
+    """The detector's pixels, averaged, are what training shows; a small step leaves the check near where it began."""
+    torch.manual_seed(1)
+    begin = DomainNetwork(DomainConfig(width=4, limit=0.2)).eval()
+    network = fit_domain(data, 0.875, begin=begin, steps=1, batch=2, log=lambda line: None)
+    assert network.config == DomainConfig(width=4, members=2)
+    assert torch.equal(network.beside[0].head.weight, begin.head.weight)
+    weights, before = network.head.weight, begin.head.weight
+    assert 0 < float((weights - before).abs().max()) < 0.01
+    images = torch.randn(2, 3, 64, 96)
+    assert torch.allclose(network(images), network.judge(torch.nn.functional.avg_pool2d(images[:, 1, None], 2)))
+
+
+def test_joined__the_highest_score_counts_and_survives_a_package(tmp_path: Path) -> None:
+    shipped = load_package()
+    three = constant(-4.0).joined(constant(1.0).joined(constant(-1.0)))
+    assert three.config.members == 3
+    save_package(tmp_path, shipped.network, shipped.manifest, domain=three)
+    loaded = load_package(tmp_path).domain
+    assert loaded is not None
+    assert loaded(torch.zeros(2, 1, 64, 64)).tolist() == pytest.approx([1.0, 1.0], abs=1e-2)
+    with pytest.raises(ValueError, match="members 0"):
+        DomainConfig(members=0)
+
+
+def test_domain_data__every_contrast_and_a_digest_of_all_of_it(data: DomainData) -> None:
+    assert len(data.recoloured) == len(data.real) * (COPIES["water"] + COPIES["fat"])
+    assert len(data.repainted) == len(data.real) * COPIES["t2"]
+    assert len(data.foreign_phantoms) == 2 * len(negatives.FOREIGN_CONTRASTS)
+    assert data.fingerprint() == data.fingerprint()
+    assert data.fingerprint() != replace(data, objects=data.objects[1:]).fingerprint()
 
 
 def test_choose_limit__midway_or_for_the_good_exams() -> None:
