@@ -637,7 +637,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         39,
         "0x0122 and others fail for good",
-        (_DELIVERY_STORE_SCU, "0x0122: (Outcome.FAILED", "0x0122: (Outcome.RETRY"),
+        (_DELIVERY_STORE_SCU, "NOT_SUPPORTED: (Outcome.FAILED", "NOT_SUPPORTED: (Outcome.RETRY"),
     ),
     _of(
         39,
@@ -714,9 +714,9 @@ PROTECTIONS: tuple[Protection, ...] = (
         "TLS 1.2 at least, at a destination",
         (
             _SYSTEM_TLS,
-            "authorities)\n    context.minimum_version = ssl.TLSVersion.TLSv1_2\n    return",
+            "authorities)\n    context.minimum_version = ssl.TLSVersion.TLSv1_2\n    if certificate",
             "authorities)\n    context.minimum_version = ssl.TLSVersion.TLSv1\n"
-            '    context.set_ciphers("ALL:@SECLEVEL=0")\n    return',
+            '    context.set_ciphers("ALL:@SECLEVEL=0")\n    if certificate',
         ),
     ),
     _of(

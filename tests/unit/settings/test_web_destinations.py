@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.database.words import RESULT_ROLES
+from dicom_node.database.words import RESULT_ROLES, SENT_ROLES
 from dicom_node.errors import SettingsError
 from dicom_node.settings.reading import load_settings
 from dicom_node.settings.sections import Destination
@@ -105,7 +105,7 @@ def test_fhir__gets_reports_alone(tmp_path: Path) -> None:
     assert isinstance(records, FhirDestination)
     assert isinstance(web, DicomWebDestination)
     assert [role for role in RESULT_ROLES if records.takes(role)] == ["report"]
-    assert all(web.takes(role) for role in RESULT_ROLES)
+    assert all(web.takes(role) for role in SENT_ROLES)
 
 
 @pytest.mark.parametrize(
