@@ -1399,7 +1399,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         102,
         "the size of an answer",
-        (_SYSTEM_HTTP_SESSION, "if len(body) > self._most_bytes:", "if False:"),
+        (_SYSTEM_HTTP_SESSION, "if size > most_bytes:", "if False:"),
     ),
     _of(
         102,
