@@ -12,6 +12,7 @@ import requests
 from pydicom.datadict import tag_for_keyword
 from pydicom.uid import generate_uid
 
+from dicom_node.dicom.headers import is_valid_uid
 from dicom_node.dicomweb.remote import WebRemote, refusal, why
 from dicom_node.errors import DeliveryError
 from dicom_node.system.http_session import HttpSession
@@ -30,6 +31,7 @@ class QidoClient:
         from dicomweb_client.web import DICOMwebClient
 
         self._remote = remote
+        self._session = session
         self._client = DICOMwebClient(remote.server.url, session=session)
         # Delivery has pauses of its own.
         self._client.set_http_retry_params(retry=False)
@@ -96,9 +98,14 @@ class QidoClient:
         """
         self._ask("search_for_studies", search_filters={"StudyInstanceUID": str(generate_uid(prefix=None))}, limit=1)
 
-    def _ask(self, question: str, *arguments: str, **named: Any) -> list[Any]:
+    def _ask(self, question: str, *uids: str, **named: Any) -> list[Any]:
+        # They come from answers, and become parts of a path.
+        if not all(map(is_valid_uid, uids)):
+            raise DeliveryError(f"{self._remote.where}: it names a study or series by something that is no UID")
+        hooks = self._session.hooks["response"]
+        hooks.append(_refuse_redirection)
         try:
-            matches = getattr(self._client, question)(*arguments, **named)
+            matches = getattr(self._client, question)(*uids, **named)
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             raise DeliveryError(f"{self._remote.where}: QIDO-RS: {refusal(status)}") from None
@@ -108,9 +115,18 @@ class QidoClient:
             raise DeliveryError(f"{self._remote.where}: {why(error)}") from None
         except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
             raise DeliveryError(f"{self._remote.where}: its answer to QIDO-RS cannot be read") from None
+        finally:
+            hooks.remove(_refuse_redirection)
         if not isinstance(matches, list):
             raise DeliveryError(f"{self._remote.where}: its answer to QIDO-RS is no list")
         return matches
+
+
+def _refuse_redirection(response: requests.Response, **named: Any) -> None:
+    """For the library, a redirection that is not followed is an answer without matches: nothing would be there."""
+    if 300 <= response.status_code < 400:
+        response.close()
+        raise requests.HTTPError(response=response)
 
 
 def value_of(match: Any, keyword: str) -> str:
