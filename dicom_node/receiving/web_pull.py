@@ -98,7 +98,9 @@ class WebPull:
                     problems.append(f"no image can be kept: {lack}")
                     break
                 parts = self._parts(store, study_uid, transfer)
-                problems += self._take(retrieve_series(self._remote, session, study_uid, series_uid, self._limits()), parts)
+                problems += self._take(
+                    retrieve_series(self._remote, session, study_uid, series_uid, self._limits()), parts
+                )
         transfer.report()
         return problems
 
