@@ -58,9 +58,14 @@ def retrieve_series(
     if not (is_valid_uid(study_uid) and is_valid_uid(series_uid)):
         raise DeliveryError(f"{remote.where}: it names a series by something that is no UID")
     url = f"{remote.server.url}/studies/{study_uid}/series/{series_uid}"
-    asked = {"headers": {"Accept": _ACCEPT}, "silence_s": limits.silence_s, "longest_s": limits.longest_s}
     try:
-        with session.reading(url, most_bytes=limits.body.most_bytes, **asked) as (response, blocks):
+        with session.reading(
+            url,
+            {"Accept": _ACCEPT},
+            most_bytes=limits.body.most_bytes,
+            silence_s=limits.silence_s,
+            longest_s=limits.longest_s,
+        ) as (response, blocks):
             reader = MultipartReader(_boundary_of(response), limits.body)
             for block in blocks:
                 yield from reader.feed(block)
