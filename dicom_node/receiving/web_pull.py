@@ -41,6 +41,8 @@ _WHY_REFUSED = {
     SYNTAX_NOT_SUPPORTED: "its transfer syntax is not accepted",
 }
 _MOST_NAMED = 3
+# The index has room for so much of an address; a host name may be longer.
+_LONGEST_ADDRESS = 64
 
 
 class WebPull:
@@ -110,7 +112,7 @@ class WebPull:
         def note(study: str, sop_class: str, status: int) -> None:
             transfer.note(study, shown_uid(sop_class), f"refused with status 0x{status:04X}" if status else "")
 
-        visit = Visit(Requestor(self._archive.name, self._archive.host))
+        visit = Visit(Requestor(self._archive.name, self._archive.host[:_LONGEST_ADDRESS]))
         return Parts(visit, store, self._budget, note, study_uid)
 
     def _take(self, events: Iterator[PartEvent], parts: Parts) -> list[str]:

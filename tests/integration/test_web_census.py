@@ -7,15 +7,17 @@ from datetime import timedelta
 
 import pytest
 from pydicom.dataset import Dataset
+from sqlalchemy import select
 
 from dicom_node.cli.set_up import check_partners
 from dicom_node.database.connection import Database
-from dicom_node.database.tables import StudyRow
+from dicom_node.database.tables import Instance, StudyRow
 from dicom_node.images.store import InstanceStore
 from dicom_node.processes.scheduler import Scheduler
 from dicom_node.receiving.census import Census
 from dicom_node.receiving.pull import Retriever
 from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.web_destinations import DicomWebArchive
 from tests.fakes import audit
 from tests.fakes.datasets import STUDY, incoming, mr_image
 from tests.fakes.wado_archive import WadoArchive, running_wado_archive
@@ -133,6 +135,16 @@ def test_census__a_number_that_is_none_is_counted(
     pass_time(database, 3)
     census.ask_due(settings.archives[0])
     assert counts(database) == (1, 9 if number == '"9"' else 3)
+
+
+def test_pull__from_a_host_with_a_long_name_fits_the_index(
+    settings: NodeSettings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would refuse the row."""
+    monkeypatch.setattr(DicomWebArchive, "host", "a" * 200)
+    assert Retriever(settings, database, settings.archives[0]).pull(STUDY, "MR").received == 4
+    with database.read() as session:
+        assert set(session.scalars(select(Instance.calling_address))) == {"a" * 64}
 
 
 def test_check__asks_the_archive_by_qido(
