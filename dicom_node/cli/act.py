@@ -23,8 +23,7 @@ from dicom_node.cli.printing import print_json, print_table
 from dicom_node.delivery import outbox, pauses
 from dicom_node.errors import NodeError, SettingsError
 from dicom_node.receiving.pull import Retriever
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import Archive
+from dicom_node.settings.node import AnyArchive, NodeSettings
 from dicom_node.system.clock import utc_now
 
 
@@ -168,7 +167,8 @@ def pull(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only list the studies found")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch studies from an archive (C-FIND, then C-MOVE or C-GET); the running node analyses them."""
+    """Fetch studies from an archive (C-FIND, then C-MOVE or C-GET; or QIDO-RS, then WADO-RS); the running node analyses
+    them."""
     settings, database = open_to_change(config)
     retriever = Retriever(settings, database, _archive(settings, archive))
     wanted = [{"StudyInstanceUID": uid} for uid in study or []] + ([_query_keys(query)] if query else [])
@@ -189,7 +189,7 @@ def pull(
         raise NodeError(f"{missing} images are still missing; start the same command again")
 
 
-def _archive(settings: NodeSettings, name: str | None) -> Archive:
+def _archive(settings: NodeSettings, name: str | None) -> AnyArchive:
     named = [archive for archive in settings.archives if name in (None, archive.name)]
     if len(named) != 1:
         known = ", ".join(archive.name for archive in settings.archives) or "none"

@@ -21,7 +21,7 @@ from dicom_node.dicomweb.qido import QidoClient
 from dicom_node.dicomweb.remote import WebRemote
 from dicom_node.errors import DeliveryError, NodeError, SettingsError
 from dicom_node.images.folders import prepare_folders
-from dicom_node.settings.node import AnyDestination, NodeSettings
+from dicom_node.settings.node import AnyArchive, AnyDestination, NodeSettings
 from dicom_node.settings.reading import CONFIG_NAME, load_settings
 from dicom_node.settings.sections import Partner
 from dicom_node.settings.text import render_toml
@@ -86,7 +86,7 @@ def _model_problems(settings: NodeSettings) -> list[str]:
 def check_partners(settings: NodeSettings) -> bool:
     """Whether every destination and archive answers, by C-ECHO, QIDO-RS or a FHIR search; each answer is printed."""
     good = True
-    partners: list[tuple[str, AnyDestination | Partner]] = [("destination", d) for d in settings.destinations]
+    partners: list[tuple[str, AnyDestination | AnyArchive]] = [("destination", d) for d in settings.destinations]
     partners += [("archive", a) for a in settings.archives]
     for what, partner in partners:
         try:

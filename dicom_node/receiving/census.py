@@ -1,4 +1,4 @@
-"""Asking a sender's archive how many images a study has (C-FIND).
+"""Asking a sender's archive how many images a study has (C-FIND, or QIDO-RS).
 
 The answer saves waiting for a study that is already complete, and keeps an incomplete one from being taken for
 complete. The census runs in its own threads: an archive that hangs holds up nothing, and then the quiet time decides.
@@ -7,7 +7,8 @@ complete. The census runs in its own threads: an archive that hangs holds up not
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -17,9 +18,11 @@ from dicom_node.audit.transfers import audit_query
 from dicom_node.database.connection import Database
 from dicom_node.dicom.query import FIND, find, query_of, text_of
 from dicom_node.dicom.remote import RemoteAE
+from dicom_node.dicomweb.qido import QidoClient, value_of
+from dicom_node.dicomweb.remote import WebRemote
 from dicom_node.errors import DeliveryError
 from dicom_node.images import studies
-from dicom_node.settings.node import NodeSettings
+from dicom_node.settings.node import AnyArchive, NodeSettings
 from dicom_node.settings.sections import Archive
 from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
@@ -29,6 +32,8 @@ from dicom_node.system.loops import keep_doing
 _LOOK_EVERY_S = 1.0
 # Only MR images are counted: nothing else is analysed, and the node's results, which the archive has, never come back.
 _MODALITY = "MR"
+# The digits of a number of images that is believed (VR IS, PS3.5 6.2, has twelve characters).
+_LONGEST_NUMBER = 12
 
 
 class Census:
@@ -40,7 +45,7 @@ class Census:
         Fetches the missing images of a study from an archive.
     """
 
-    def __init__(self, settings: NodeSettings, database: Database, fetch: Callable[[Archive, str], object]) -> None:
+    def __init__(self, settings: NodeSettings, database: Database, fetch: Callable[[AnyArchive, str], object]) -> None:
         self._settings = settings
         self._database = database
         self._fetch = fetch
@@ -56,33 +61,45 @@ class Census:
                 name = f"census-{archive.name}-{step.__name__}"
                 threading.Thread(target=self._run, args=(step, archive, stop), name=name, daemon=True).start()
 
-    def _run(self, step: Callable[[Archive], None], archive: Archive, stop: StopFlag) -> None:
+    def _run(self, step: Callable[[AnyArchive], None], archive: AnyArchive, stop: StopFlag) -> None:
         # Where a step fails, the quiet time decides.
         keep_doing(
             lambda: step(archive), stop, _LOOK_EVERY_S, failed="census_failed", wait_first=True, archive=archive.name
         )
 
-    def _senders(self, archive: Archive) -> list[str]:
+    def _senders(self, archive: AnyArchive) -> list[str]:
         return [peer.ae_title for peer in self._settings.peers if peer.archive == archive.name]
 
-    def ask_due(self, archive: Archive) -> None:
-        """Ask an archive once about every study that is due, on one association."""
+    def ask_due(self, archive: AnyArchive) -> None:
+        """Ask an archive once about every study that is due, on one association or session."""
         with self._database.read() as session:
             due = studies.to_ask(session, self._senders(archive), utc_now())
         if not due:
             return
         try:
-            with RemoteAE.of(self._settings, archive).association([(FIND, ())]) as association:
+            with self._counting(archive) as count:
                 for study_uid in due:
                     audit_query(self._audit, archive, _series_query(study_uid))
-                    self._ask(association, study_uid)
+                    self._ask(count, study_uid)
         except DeliveryError as error:
             self._not_answered(due, error)
 
-    def _ask(self, association: Any, study_uid: str) -> None:
+    @contextmanager
+    def _counting(self, archive: AnyArchive) -> Iterator[Callable[[str], dict[str, int]]]:
+        """What counts the images of a study, in the archive's way."""
+        if isinstance(archive, Archive):
+            with RemoteAE.of(self._settings, archive).association([(FIND, ())]) as association:
+                yield lambda study_uid: count_by_series(association, study_uid)
+        else:
+            remote = WebRemote.of(self._settings, archive)
+            with remote.session() as session:
+                qido = QidoClient(remote, session)
+                yield lambda study_uid: count_by_qido(qido, study_uid)
+
+    def _ask(self, count: Callable[[str], dict[str, int]], study_uid: str) -> None:
         asked_at = utc_now()
         try:
-            series = count_by_series(association, study_uid)
+            series = count(study_uid)
         except DeliveryError as error:
             self._not_answered([study_uid], error)
             return
@@ -96,7 +113,7 @@ class Census:
             for study_uid in study_uids:
                 studies.note_count(session, study_uid, None, utc_now())
 
-    def fetch_due(self, archive: Archive) -> None:
+    def fetch_due(self, archive: AnyArchive) -> None:
         """Fetch the missing images of every study that is due, once."""
         with self._database.read() as session:
             due = studies.to_fetch(session, self._senders(archive), utc_now(), self._settings.study.quiet_seconds)
@@ -128,6 +145,22 @@ def count_by_series(association: Any, study_uid: str) -> dict[str, int]:
             continue
         number = text_of(match, "NumberOfSeriesRelatedInstances")
         counts[uid] = int(number) if number.isdecimal() else _count_images(association, study_uid, uid)
+    return counts
+
+
+def count_by_qido(qido: QidoClient, study_uid: str) -> dict[str, int]:
+    """As `count_by_series`, by QIDO-RS (PS3.18 10.6): the same series count, in the same way.
+
+    Raises
+    ------
+    DeliveryError
+        If the archive does not answer.
+    """
+    counts: dict[str, int] = {}
+    for match in qido.series(study_uid, _MODALITY):
+        uid, number = value_of(match, "SeriesInstanceUID"), value_of(match, "NumberOfSeriesRelatedInstances")
+        is_number = number.isdecimal() and len(number) <= _LONGEST_NUMBER
+        counts[uid] = int(number) if is_number else len(qido.instances(study_uid, uid))
     return counts
 
 

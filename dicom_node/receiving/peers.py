@@ -33,7 +33,7 @@ class Peers:
             everywhere = [ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0")]
             self._rules.setdefault(peer.ae_title, []).extend(networks or everywhere)
         self._hosts = Hosts()
-        self._archives = [(archive.ae_title, archive.host) for archive in settings.archives]
+        self._archives = [(archive.ae_title, archive.host) for archive in settings.archive_entities]
         self._destinations = [(destination.ae_title, destination.host) for destination in settings.application_entities]
 
     def most_associations(self, ae_title: str) -> int:

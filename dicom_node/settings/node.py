@@ -33,11 +33,11 @@ from dicom_node.settings.sections import (
 )
 from dicom_node.settings.study_rules import ShownRules, StudyRule, StudyRules, contradiction
 from dicom_node.settings.types import absolute, check_database_url, setting
-from dicom_node.settings.web_destinations import DicomWebDestination, FhirDestination, WebServer
+from dicom_node.settings.web_destinations import DicomWebArchive, DicomWebDestination, FhirDestination, WebServer
 
 
 def _kind_of(value: Any) -> str:
-    """The kind of a destination; the tables of earlier releases name none."""
+    """The kind of a destination or archive; the tables of earlier releases name none."""
     kind = value.get("kind", "dicom") if isinstance(value, dict) else getattr(value, "kind", "dicom")
     return kind if isinstance(kind, str) else ""
 
@@ -48,6 +48,10 @@ _Destination = Annotated[
     | Annotated[DicomWebDestination, Tag("dicomweb")]
     | Annotated[FhirDestination, Tag("fhir")],
     Discriminator(_kind_of),
+]
+AnyArchive = Archive | DicomWebArchive
+_Archive = Annotated[
+    Annotated[Archive, Tag("dicom")] | Annotated[DicomWebArchive, Tag("dicomweb")], Discriminator(_kind_of)
 ]
 
 
@@ -76,7 +80,7 @@ class NodeSettings(BaseSettings):
     model: ModelRules = Field(default_factory=ModelRules)
     results: ResultsRules = Field(default_factory=ResultsRules)
     destinations: tuple[_Destination, ...] = ()
-    archives: tuple[Archive, ...] = ()
+    archives: tuple[_Archive, ...] = ()
     delivery: DeliveryRules = Field(default_factory=DeliveryRules)
     worker: WorkerRules = Field(default_factory=WorkerRules)
     web: WebRules = Field(default_factory=WebRules)
@@ -182,13 +186,18 @@ class NodeSettings(BaseSettings):
         """The destinations that are called by DICOM associations, and may call us."""
         return tuple(d for d in self.destinations if isinstance(d, Destination))
 
+    @property
+    def archive_entities(self) -> tuple[Archive, ...]:
+        """The archives that are called by DICOM associations, and may call us."""
+        return tuple(a for a in self.archives if isinstance(a, Archive))
+
     def destination(self, name: str) -> AnyDestination | None:
         """The destination of that name, or None if the settings no longer have it."""
         return next((d for d in self.destinations if d.name == name), None)
 
     def answers_to(self, ae_title: str) -> Partner | None:
         """Where the answer to this AE's commitment request goes; None if it goes on the association of the request."""
-        known = next((p for p in (*self.application_entities, *self.archives) if p.ae_title == ae_title), None)
+        known = next((p for p in (*self.application_entities, *self.archive_entities) if p.ae_title == ae_title), None)
         peer = next((p for p in self.peers if p.ae_title == ae_title and p.host and p.port), None)
         if peer is None or peer.port is None:
             return known

@@ -127,6 +127,6 @@ def _placed(error: ErrorDetails) -> tuple[str, tuple[int | str, ...]]:
     place = error["loc"]
     if error["type"] == "union_tag_invalid":
         return "", (*place, "kind")
-    if place[:1] == ("destinations",) and len(place) > 2:
+    if place[:1] in (("destinations",), ("archives",)) and len(place) > 2:
         return str(place[2]), (*place[:2], *place[3:])
     return "", place

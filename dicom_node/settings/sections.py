@@ -197,6 +197,7 @@ class Destination(Partner):
 class Archive(Partner):
     """An archive that `dicom-node pull` asks for studies and that knows when one is complete. It may send to the listener."""
 
+    kind: Literal["dicom"] = setting("dicom", 'how it is asked: "dicom" is C-FIND, and C-MOVE or C-GET')
     retrieve: Literal["move", "get"] = setting(
         "move",
         'how images are fetched: "move" (the archive opens an association to the listener) or "get" (on the node\'s own)',

@@ -213,6 +213,8 @@ AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Fingerprint = Annotated[str, AfterValidator(_check_fingerprint)]
 HostName = Annotated[str, AfterValidator(_check_host_name)]
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[0-9A-Za-z._-]+$")]
+# Stands where an AE title does (PS3.5 6.2: 16 characters).
+NameOfSender = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[0-9A-Za-z._-]+$")]
 Network = Annotated[str, AfterValidator(_check_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]

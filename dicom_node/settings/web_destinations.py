@@ -1,4 +1,4 @@
-"""The tables of destinations that are called by HTTP, beside those of DICOM associations (`sections`)."""
+"""The tables of destinations and archives that are called by HTTP, beside those of DICOM associations (`sections`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, model_validator
 
 from dicom_node.database.words import SENT_ROLES
-from dicom_node.settings.types import ExistingFile, KindOfResult, Name, Section, check_base_url, check_system, setting
+from dicom_node.settings.types import (
+    ExistingFile,
+    KindOfResult,
+    Name,
+    NameOfSender,
+    Section,
+    check_base_url,
+    check_system,
+    setting,
+)
 
 System = Annotated[str, AfterValidator(check_system)]
 
@@ -119,3 +128,15 @@ class FhirDestination(WebDestination):
     def takes(self, role: str) -> bool:
         """Reports alone: what is sent is made of them."""
         return role == "report"
+
+
+class DicomWebArchive(WebServer):
+    """An archive that is asked by QIDO-RS and that gives its images by WADO-RS (DICOMweb)."""
+
+    name: NameOfSender = setting(
+        ..., "short unique name, up to 16 characters: it is the sender of its images in index and log", example="vna"
+    )
+    kind: Literal["dicomweb"] = setting(..., 'QIDO-RS and WADO-RS: always "dicomweb"', example="dicomweb")
+    fetch_missing: bool = setting(
+        False, "when the quiet time of a study is over and its sender names this archive, fetch what is missing"
+    )

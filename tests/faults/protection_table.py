@@ -124,6 +124,9 @@ _WEB_SERVER = "dicom_node/web/server.py"
 _WEB_STOW_APP = "dicom_node/web/stow_app.py"
 _DICOMWEB_READER = "dicom_node/dicomweb/multipart_reader.py"
 _DICOMWEB_ANSWER = "dicom_node/dicomweb/store_answer.py"
+_DICOMWEB_QIDO = "dicom_node/dicomweb/qido.py"
+_DICOMWEB_WADO = "dicom_node/dicomweb/wado.py"
+_RECEIVING_WEB_PULL = "dicom_node/receiving/web_pull.py"
 _RECEIVING_PARTS = "dicom_node/receiving/parts.py"
 _RECEIVING_TOKENS = "dicom_node/receiving/tokens.py"
 _RECEIVING_VISITS = "dicom_node/receiving/visits.py"
@@ -1399,7 +1402,7 @@ PROTECTIONS: tuple[Protection, ...] = (
     _of(
         102,
         "the size of an answer",
-        (_SYSTEM_HTTP_SESSION, "if len(body) > self._most_bytes:", "if False:"),
+        (_SYSTEM_HTTP_SESSION, "if size > most_bytes:", "if False:"),
     ),
     _of(
         102,
@@ -1499,6 +1502,60 @@ PROTECTIONS: tuple[Protection, ...] = (
         113,
         "a release that does not start is taken back",
         (_DEPLOY_INSTALL, "  start || take_back\n", "  start || true\n"),
+    ),
+    _of(114, "a good status", (_DICOMWEB_WADO, "if status not in (200, 206):", "if False:")),
+    _of(
+        114,
+        "the type of an answer",
+        (_DICOMWEB_WADO, 'if media_type is None or media_type.name != "multipart/related":', "if media_type is None:"),
+    ),
+    _of(114, "a body has its last boundary", (_DICOMWEB_WADO, "            reader.close()\n", "")),
+    _of(
+        114,
+        "objects of the study alone",
+        (
+            _RECEIVING_WEB_PULL,
+            "Parts(visit, store, self._budget, note, study_uid)",
+            "Parts(visit, store, self._budget, note)",
+        ),
+    ),
+    _of(
+        114,
+        "a series that fails holds up no other",
+        (_RECEIVING_WEB_PULL, "            problems.append(str(error))\n", "            raise error\n"),
+    ),
+    _of(114, "searches go on page by page", (_DICOMWEB_QIDO, "answered += len(page)", "answered += 0")),
+    _of(114, "a search that begins again", (_DICOMWEB_QIDO, "if answered and len(page) == _PAGE:", "if False:")),
+    _of(
+        114,
+        "a redirected search is no empty answer",
+        (_DICOMWEB_QIDO, "if 300 <= response.status_code < 400:", "if False:"),
+    ),
+    _of(114, "UIDs of answers are UIDs", (_DICOMWEB_QIDO, "if not all(map(is_valid_uid, uids)):", "if False:")),
+    _of(
+        115,
+        "the size of a part",
+        (_RECEIVING_WEB_PULL, "most_of_part=self._budget.most_each", "most_of_part=10**12"),
+        (_RECEIVING_PARTS, "self._refusal and self.budget.take(self.visit, len(data)):", "self._refusal:"),
+    ),
+    _of(
+        115,
+        "the memory of all",
+        (_RECEIVING_PARTS, "self._refusal and self.budget.take(self.visit, len(data)):", "self._refusal:"),
+    ),
+    _of(
+        115,
+        "the size of a body",
+        (_DICOMWEB_WADO, "most_bytes=limits.body.most_bytes,", "most_bytes=10**15,"),
+        (_DICOMWEB_READER, "if self._bytes > self._limits.most_bytes:", "if False:"),
+    ),
+    _of(115, "the number of parts", (_DICOMWEB_READER, "if self._parts > self._limits.most_parts:", "if False:")),
+    _of(115, "silence", (_SYSTEM_HTTP_SESSION, "(self._timeout_s, silence_s)", "(self._timeout_s, None)")),
+    _of(115, "a deadline for a series", (_SYSTEM_HTTP_SESSION, "if time.monotonic() > deadline:", "if False:")),
+    _of(
+        115,
+        "nothing is fetched without room",
+        (_RECEIVING_WEB_PULL, "if lack := store.why_no_room():", 'if lack := "":'),
     ),
 )
 

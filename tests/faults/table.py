@@ -55,6 +55,7 @@ _TIME = "unit/analysis/test_time_limit.py::test_"
 _CHILDREN = "unit/imaging/test_children.py::test_"
 _UNWRITABLE = "faults/test_unwritable.py::test_"
 _STOW_IN = "faults/test_stow_faults.py::test_"
+_WADO = "faults/test_wado_faults.py::test_"
 _ARRIVAL = "unit/analysis/test_arrival.py::test_"
 _TWO = "faults/test_two_patients.py::test_"
 
@@ -963,6 +964,35 @@ ROWS: tuple[Row, ...] = (
         "an upgrade whose release does not start",
         "program, units and database are as before, and run",
         ("upgrade/test_install.py::test_upgrade__that_does_not_start_is_taken_back",),
+    ),
+    Row(
+        114,
+        "WADO-RS: a cut body, wrong types, a wrong part, 401 to 503, a redirection; searches that fail or are not whole",
+        "what came whole is kept byte for byte, the rest is named and comes with the next pull; no login leaves",
+        (
+            f"{_WADO}cut__what_came_whole_is_kept_and_the_rest_comes_next_time",
+            f"{_WADO}no_last_boundary__is_said",
+            f"{_WADO}status__is_named_and_nothing_is_kept",
+            f"{_WADO}redirect__is_named_and_never_followed",
+            f"{_WADO}wrong_type__is_named_and_nothing_is_kept",
+            f"{_WADO}wrong_part__is_named_and_the_others_are_kept",
+            f"{_WADO}one_series_fails__the_others_come",
+            f"{_WADO}search__goes_on_where_the_archive_stops",
+            f"{_WADO}search__an_archive_that_begins_again_is_named",
+            f"{_WADO}search__that_fails_is_named",
+        ),
+    ),
+    Row(
+        115,
+        "WADO-RS: a huge part, a body without end, silence, a trickle, no room on the disk",
+        "an end in bytes, parts and time; memory bounded; the refused object is named",
+        (
+            f"{_WADO}huge_part__is_refused_by_name_and_never_held",
+            f"{_WADO}endless__has_an_end",
+            f"{_WADO}silence__is_given_up",
+            f"{_WADO}trickle__a_series_has_a_deadline",
+            f"{_WADO}no_room__asks_for_nothing",
+        ),
     ),
 )
 

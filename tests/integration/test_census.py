@@ -20,8 +20,7 @@ from dicom_node.processes.scheduler import Scheduler
 from dicom_node.receiving.census import Census
 from dicom_node.receiving.listener import StorageListener
 from dicom_node.receiving.pull import Retriever
-from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import Archive
+from dicom_node.settings.node import AnyArchive, NodeSettings
 from dicom_node.system.clock import utc_now
 from dicom_node.system.lifecycle import StopFlag
 from tests.fakes.archive import FakeArchive, running_archive
@@ -51,7 +50,7 @@ def with_archive(settings: NodeSettings, port: int, **changes: Any) -> NodeSetti
     return NodeSettings(**{**values, "archives": [partner], "peers": peers})
 
 
-def no_fetch(archive: Archive, study_uid: str) -> None:
+def no_fetch(archive: AnyArchive, study_uid: str) -> None:
     raise AssertionError("nothing is to be fetched")
 
 

@@ -15,7 +15,7 @@ from dicom_node.database.connection import Database
 from dicom_node.dicom.budget import Budget
 from dicom_node.dicom.remote import RemoteAE
 from dicom_node.errors import DeliveryError
-from dicom_node.receiving import pull
+from dicom_node.receiving import dimse_pull
 from dicom_node.receiving.pull import Retriever
 from dicom_node.settings.node import NodeSettings
 from dicom_node.settings.sections import Partner
@@ -61,7 +61,7 @@ def test_get__an_object_over_a_limit_is_refused_and_never_held(
         budgets.append(Watched(rules.max_memory_mb * 1_000_000, rules.max_object_mb * 1_000_000))
         return budgets[-1]
 
-    monkeypatch.setattr(pull.Budget, "of", watched)
+    monkeypatch.setattr(dimse_pull.Budget, "of", watched)
     with sending_archive([mr_image(1), large(2), mr_image(3)]) as port:
         settings = with_limits(node_settings, port, **limits)
         pulled = Retriever(settings, database, settings.archives[0]).pull(STUDY, "MR")

@@ -6,6 +6,7 @@ import os
 import shutil
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +19,8 @@ from tests.fakes.web_archive import running_web_archive
 
 TOKEN = "Bearer secret-of-the-node"
 HEAD = b"HTTP/1.1 200 OK\r\n"
+# Of a body that is read block by block.
+LIMITS: dict[str, Any] = {"most_bytes": 1_000_000, "silence_s": 5, "longest_s": 5}
 
 
 def session_to(url: str, *, context: ssl.SSLContext | None = None, timeout_s: float = 5) -> HttpSession:
@@ -50,7 +53,30 @@ def test_another_origin__gets_nothing() -> None:
     with running_web_archive() as one, running_web_archive() as other, session_to(one.url) as session:
         with pytest.raises(requests.exceptions.InvalidURL):
             session.get(other.url)
+        with pytest.raises(requests.exceptions.InvalidURL), session.reading(other.url, {}, **LIMITS):
+            """Nothing is sent."""
         assert other.asked == []
+
+
+def test_reading__gives_the_body_in_blocks_and_follows_nothing() -> None:
+    with running_web_archive() as one, running_web_archive() as other, session_to(one.url) as session:
+        one.headers = {"Location": other.url}
+        one.finds = lambda: (302, b"x" * 200_000)
+        with session.reading(one.url, {"Accept": "a/b"}, **LIMITS) as (answer, blocks):
+            sizes = [len(block) for block in blocks]
+        assert (answer.status_code, sum(sizes)) == (302, 200_000)
+        assert max(sizes) <= 65536
+        assert [login for _, _, login in one.asked] == [TOKEN]
+        assert other.asked == []
+
+
+def test_reading__that_ends_early_closes_the_connection() -> None:
+    with running_web_archive() as one, session_to(one.url) as session:
+        one.finds = lambda: (200, b"x" * 200_000)
+        with session.reading(one.url, {}, **LIMITS) as (_, blocks):
+            assert next(blocks)
+        one.finds = lambda: (200, b"[]")
+        assert session.get(one.url).content == b"[]"
 
 
 def test_environment__has_no_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
