@@ -18,6 +18,8 @@ class RunOptions:
     a time, as it does with several processes, unless ``sync_bn`` lets it see the parts of all processes (on GPUs).
     ``workers`` processes prepare samples during the training. ``backbone`` is a file of torchvision's weights. After
     ``patience`` validations without a better score the run ends (0: never). ``mlflow`` names an experiment, if not empty.
+    A checkpoint is written when ``checkpoint_every_s`` seconds have gone by since the last, within an epoch too, and after
+    each validation.
     """
 
     device: str = "auto"
@@ -28,6 +30,7 @@ class RunOptions:
     backbone: Path | None = None
     patience: int = 0
     mlflow: str = ""
+    checkpoint_every_s: float = 180.0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -36,6 +39,8 @@ class RunOptions:
             raise ValueError(f"micro_batches {self.micro_batches}, workers {self.workers}; allowed: from 1, from 0 on")
         if self.patience < 0:
             raise ValueError(f"patience {self.patience}; allowed: from 0 on")
+        if not self.checkpoint_every_s >= 0:
+            raise ValueError(f"checkpoint_every_s {self.checkpoint_every_s}; allowed: from 0 on")
 
 
 # More processes than this only compete for memory: one core prepares the samples of several GPU steps.

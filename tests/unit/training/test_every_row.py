@@ -44,7 +44,7 @@ def test_row__lowers_its_loss(row: Row, exams: list[Exam], tmp_path: Path) -> No
     batch, losses = next(run.batches()), []
     for _ in range(16 if "hourglass104" in row.name else 6):
         run.step = 0  # the same rate again
-        losses.append(sum(run.train_step(iter([batch])).values()))
+        losses.append(float(sum(run.train_step(iter([batch])).values())))
     assert losses[-1] < 0.9 * losses[0]
     outcome = outcome_of(evaluated(run), task.manifest({}, {}), exams[0], run.device)
     assert outcome.predicted is None or np.isfinite(outcome.predicted).all()

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def losses_of(run: Run, steps: int) -> list[dict[str, float]]:
     batches = run.batches()
-    return [run.train_step(batches) for _ in range(steps)]
+    return [{name: float(term) for name, term in run.train_step(batches).items()} for _ in range(steps)]
 
 
 # ---------------------------------------------------------------- several processes, micro-batches, workers, precision
