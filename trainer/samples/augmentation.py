@@ -12,10 +12,10 @@ from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.network.config import CATEGORIES, STRUCTURES
+from spineone_core.network.config import STRUCTURES
 from trainer.datasets.categories import Categories
 from trainer.samples.appearance import AppearanceConfig, change_appearance
-from trainer.samples.targets import Targets, draw_targets
+from trainer.samples.targets import GRADES, Marks
 
 # L1 and L5-S1 stay at least this far inside a crop that is large enough, as levels are counted from the sacrum.
 END_MARGIN_MM = 12.0
@@ -101,10 +101,13 @@ STRONG = AugmentationConfig(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
+    """A network input (slices, H, W), what both structures' targets are drawn from, and the ten keypoints with their classes.
+
+    ``points`` (10, 2) are in its pixels. The targets themselves are large; the training draws them on its device.
+    """
 
     images: NDArray[np.float32]
-    targets: dict[Structure, Targets]
+    marks: dict[Structure, Marks]
     points: FloatArray
     grades: tuple[Grade | None, ...]
 
@@ -112,14 +115,13 @@ class Sample:
 def augment(
     picture: Picture,
     spacing_mm: float,
-    radius: float,
     config: AugmentationConfig,
     rng: np.random.Generator,
     *,
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
+    """A random crop at ``spacing_mm``, with what the targets for a heatmap as in ``HEATMAPS`` are drawn from.
 
     Outside the picture it has the darkest value, as padding has at work. Its grey values are those of the normalised picture;
     where ``config`` changes them, what the crop shows of the picture is normalised again.
@@ -140,22 +142,19 @@ def augment(
     # Without the lowest disc nobody can count, so no level of such a crop has a name. The paper does not do this.
     nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
     drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
-    targets = {}
+    nothing = np.full((1, 2), np.nan)
+    ignored = {Structure.DISC: above if ignore_upper_disc and len(above) else nothing, Structure.VERTEBRA: nothing}
+    kinds = picture.categories if heatmap == "categories" else [_class(grade) for grade in picture.grades]
+    marks = {}
     for structure in STRUCTURES:
         chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
-        grades = [picture.grades[i] for i in chosen]
-        ignored = above if ignore_upper_disc and structure is Structure.DISC else None
-        kinds = [picture.categories[i] for i in chosen], CATEGORIES[structure]
-        targets[structure] = draw_targets(
-            drawn[chosen],
-            grades,
-            config.size,
-            radius,
-            heatmap=heatmap,
-            ignored=ignored,
-            categories=kinds if heatmap == "categories" else None,
-        )
-    return Sample(images, targets, points, picture.grades)
+        classes = np.array([-1 if kinds[i] is None else kinds[i] for i in chosen], dtype=np.int64)
+        marks[structure] = Marks(drawn[chosen], classes, ignored[structure])
+    return Sample(images, marks, points, picture.grades)
+
+
+def _class(grade: Grade | None) -> int | None:
+    return None if grade is None else GRADES.index(grade)
 
 
 def _mirrored_above(picture: Picture) -> Picture:

@@ -80,7 +80,8 @@ def test_upper_disc__is_background_or_ignored(exams: list[Exam]) -> None:
             real=[pictures_of(e, chosen.preprocessing, 0) for e in exams], phantoms=[], validation=exams[:1]
         )
         sample = KeypointTask(chosen, data).samples(0).draw(0, np.random.default_rng(0))
-        weights.append(float(torch.from_numpy(next(iter(sample.targets.values())).weight).min()))
+        discs = sample.marks[Structure.DISC].draw((128, 64), chosen.decoding.radius_px)
+        weights.append(float(discs.weight.min()))
     assert weights == [1.0, 0.0]
     with pytest.raises(ValueError, match="background, ignore"):
         replace(recipe, upper_disc="other")

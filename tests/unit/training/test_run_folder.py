@@ -91,9 +91,9 @@ def test_row__every_parameter_takes_part(row: Any) -> None:
         "labels": torch.ones(2, 10, dtype=torch.long),
     }
     for structure in Structure:
-        batch[f"{structure}_heatmap"] = torch.ones(2, recipe.network.channels(structure), 64, 64)
-        batch[f"{structure}_offsets"] = torch.ones(2, 2 * recipe.network.located_channels(structure), 64, 64)
-        batch[f"{structure}_weight"] = torch.ones(2, 64, 64)
+        batch[f"{structure}_points"] = torch.full((2, 5, 2), 32.0, dtype=torch.float64)
+        batch[f"{structure}_classes"] = torch.tensor([[0, 1, 0, 1, 1]] * 2)
+        batch[f"{structure}_ignored"] = torch.full((2, 1, 2), torch.nan, dtype=torch.float64)
     torch.stack(list(objective(batch, recipe.association_from < 1).values())).sum().backward()
     assert [name for name, p in objective.named_parameters() if p.grad is None] == []
 
