@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,16 @@ class RunOptions:
 
 # More processes than this only compete for memory: one core prepares the samples of several GPU steps.
 MOST_WORKERS = 8
+# What the batches of one of them may take of the memory in which they are handed over: four of 16 pictures of the paper's size.
+SHARED_BYTES_A_WORKER = 2**29
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 
 
 def workers_of(text: str) -> int:
     """The number of processes that a number or ``auto`` asks for.
 
-    ``auto`` leaves one core to each training process of this machine and shares the others among them, at most eight each.
+    ``auto`` leaves one core to each training process of this machine and shares the others among them, at most eight each, and
+    at most one for each half GiB of free shared memory: containers often have 64 MiB, and a loader dies where it is full.
 
     Raises
     ------
@@ -58,7 +63,8 @@ def workers_of(text: str) -> int:
         If it is neither.
     """
     if text == "auto":
-        return max(0, min(MOST_WORKERS, _cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return max(0, min(MOST_WORKERS, _cores() // processes - 1, _shared_bytes() // SHARED_BYTES_A_WORKER // processes))
     if not text.isdecimal():
         raise ValueError(f"workers {text!r}; allowed: auto, or a number from 0 on")
     return int(text)
@@ -67,3 +73,8 @@ def workers_of(text: str) -> int:
 def _cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shared_bytes() -> int:
+    """The free bytes of the memory that processes share; without a limit of its own where the system has no such folder."""
+    return shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else 2**62

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from spineone_core.anatomy import Structure
 from spineone_core.detection.levels import DecodingConfig
