@@ -28,11 +28,14 @@ from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, au
 from trainer.samples.targets import GRADES, TargetMaps, draw_batch
 from trainer.training.losses import branch_loss, classification_loss
 from trainer.training.provenance import SEEN
+from trainer.training.ranks import Ranks
 from trainer.training.recipe import Recipe
 from trainer.training.task import Batch, Objective
 
 # What a batch has for each structure, as `trainer.samples.targets.Marks`.
 MARKS = ("points", "classes", "ignored")
+# Validation exams that are read together.
+VALIDATED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,12 +89,13 @@ class KeypointTask:
         """See `Task`."""
         return KeypointSamples(self, seed)
 
-    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+    def validate(self, network: nn.Module, device: torch.device, ranks: Ranks) -> tuple[float, dict[str, Any]] | None:
         """See `Task`."""
         if not self.data.validation:
             return None
         assert isinstance(network, SpineOne)
-        figures = metrics.summary(outcomes_of(network, self.manifest({}, {}), self.data.validation, device))
+        mine = outcomes_of(network, self.manifest({}, {}), ranks.share(self.data.validation), device, batch=VALIDATED)
+        figures = metrics.summary(ranks.gather(mine))
         return validation_score(figures), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ class RunOptions:
 MOST_WORKERS = 8
 # What the batches of one of them may take of the memory in which they are handed over: four of 16 pictures of the paper's size.
 SHARED_BYTES_A_WORKER = 2**29
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def workers_of(text: str) -> int:
@@ -64,7 +64,9 @@ def workers_of(text: str) -> int:
     """
     if text == "auto":
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return max(0, min(MOST_WORKERS, _cores() // processes - 1, _shared_bytes() // SHARED_BYTES_A_WORKER // processes))
+        return max(
+            0, min(MOST_WORKERS, _cores() // processes - 1, _shared_bytes() // SHARED_BYTES_A_WORKER // processes)
+        )
     if not text.isdecimal():
         raise ValueError(f"workers {text!r}; allowed: auto, or a number from 0 on")
     return int(text)

@@ -207,9 +207,9 @@ class Run:
 
     def _validate(self) -> None:
         """Keep the best package, or the last one if there are no validation exams."""
-        if not self.ranks.first:
-            return
-        result = self.task.validate(self.evaluated_network(), self.device)
+        network = self.evaluated_network()
+        self.ranks.align(network)
+        result = self.task.validate(network, self.device, self.ranks)
         if result is None:
             if self.step == self.steps:
                 self._save_package({})

@@ -18,8 +18,18 @@ from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.sdid_points import kind_of
 from trainer.datasets.splits import SplitError, read_splits, select
+from trainer.samples import augmentation
 from trainer.samples.appearance import AppearanceConfig, change_appearance, tone_curve
-from trainer.samples.augmentation import PAPER, STRONG, AugmentationConfig, Picture, Sample, augment, centre_cut
+from trainer.samples.augmentation import (
+    PAPER,
+    STRONG,
+    AugmentationConfig,
+    Picture,
+    Sample,
+    augment,
+    centre_cut,
+    darkest_of,
+)
 from trainer.samples.pictures import pictures_of
 from trainer.samples.targets import Targets
 
@@ -272,3 +282,22 @@ def test_augmentation__of_discs_alone_leaves_the_vertebra_branch_out() -> None:
     assert drawn(sample, Structure.DISC).weight.all()
     assert drawn(sample, Structure.DISC).heatmap.sum() > 100
     assert np.isfinite(sample.images).all()
+
+
+# ---------------------------------------------------------------- what the loader saves
+
+
+@pytest.mark.parametrize("values", [[-2.5, 0.0, 3.0], [0.5, 7.0], [-0.0, 0.0], [-1.0, -6e4, 65504.0]])
+def test_darkest__is_the_least(values: list[float]) -> None:
+    images = np.array(values, np.float16).reshape(1, 1, -1)
+    assert darkest_of(images) == images.min()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_warp__of_what_the_crop_shows_is_that_of_the_whole_picture(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops at the edge and beyond it, blurred and not, against the same with nothing left out."""
+    config = replace(STRONG, size=(96, 64), zoom=(0.4, 1.5), blur=3.0, slide_mm=200.0, shift_mm=200.0, partial=0.5)
+    part = augment(dotted_picture(), 0.875, config, np.random.default_rng(seed)).images
+    monkeypatch.setattr(augmentation, "_seen", lambda places, length, reach: slice(0, length))
+    whole = augment(dotted_picture(), 0.875, config, np.random.default_rng(seed)).images
+    assert np.abs(part - whole).max() < 2e-3
