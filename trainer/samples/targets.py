@@ -57,8 +57,8 @@ class Marks:
 
     def draw(self, size: tuple[int, int], radius: float, *, heatmap: str = "ocpc", categories: int = 0) -> Targets:
         """The targets of this picture alone, as `draw_batch`."""
-        tensors = (torch.from_numpy(array)[None] for array in (self.points, self.classes, self.ignored))
-        maps = draw_batch(*tensors, size, radius, heatmap=heatmap, categories=categories)
+        points, classes, ignored = (torch.from_numpy(a)[None] for a in (self.points, self.classes, self.ignored))
+        maps = draw_batch(points, classes, ignored, size, radius, heatmap=heatmap, categories=categories)
         return Targets(*(tensor[0].numpy() for tensor in maps))
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 def share_kept(decay: float, count: int) -> float:
     """The share of the average that stays when the weights after ``count`` earlier ones come in.
@@ -27,7 +29,7 @@ class WarmedAverage(AveragedModel):
         self._decay = decay
         super().__init__(network, multi_avg_fn=self._blend, use_buffers=True)
 
-    def _blend(self, averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def _blend(self, averaged: _Tensors, current: _Tensors, count: Tensor | int) -> None:
         if not averaged[0].is_floating_point():
             torch._foreach_copy_(averaged, current)
             return

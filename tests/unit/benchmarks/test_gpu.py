@@ -42,7 +42,6 @@ def test_small_form__runs_where_there_is_no_pydicom(tmp_path: Path) -> None:
         sys.executable,
         "-c",
         BARE,
-        "torch,numpy,scipy,safetensors,PIL,sympy,mpmath,networkx,jinja2,markupsafe,fsspec,filelock",
     ]
     command += ["--small", "--device", "cpu", "--workers", "0", "--out", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
