@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydicom.uid import MRImageStorage
 
 from spineone_core.anatomy import DISCS, UPPER_DISC, VERTEBRAE, Grade
 from spineone_core.arrays import AnyFloats, FloatArray
@@ -26,6 +25,8 @@ from spineone_core.phantom.tissues import TISSUES, vary
 
 # Names of the random streams of a seed. All contrasts of one seed share the patient, the looks and the slice plan.
 _PATIENT, _PLAN, _LOOKS, _TEXTURE, _SIGNAL, _NOISE, _SACRUM = range(7)
+# SOP class of an MR image (PS3.4 B.5): phantoms are rendered where there is no pydicom, too.
+_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 # How lumbar a lumbarised S1 looks.
 _LUMBARISATION = (0.2, 0.8)
 
@@ -162,7 +163,7 @@ def _volume(
 ) -> SagittalVolume:
     contrast = config.contrast
     sources = tuple(
-        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, config, contrast, k), MRImageStorage, None)
+        SliceSource(Path(f"phantom-{seed}-{k}.dcm"), phantom_uid(seed, config, contrast, k), _MR_IMAGE_STORAGE, None)
         for k in chosen
     )
     return SagittalVolume(

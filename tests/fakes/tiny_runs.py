@@ -66,11 +66,11 @@ def tiny_recipe() -> Recipe:
 
 
 @cache
-def tiny_data() -> TrainingData:
-    """Four phantoms of one slice; the first validates."""
+def tiny_data(validating: int = 1) -> TrainingData:
+    """Four phantoms of one slice; the first ones validate."""
     exams = list(phantoms.read(range(4), slices=1))
     pictures = [pictures_of(e, tiny_recipe().preprocessing, 0) for e in exams]
-    return TrainingData(real=pictures, phantoms=[], validation=exams[:1])
+    return TrainingData(real=pictures, phantoms=[], validation=exams[:validating])
 
 
 def start(recipe: Recipe, data: TrainingData, folder: Path, seed: int = 0, **options: Any) -> Run:
@@ -79,4 +79,4 @@ def start(recipe: Recipe, data: TrainingData, folder: Path, seed: int = 0, **opt
 
 
 if __name__ == "__main__":
-    start(tiny_recipe(), tiny_data(), Path(sys.argv[1]) / "both").fit(validate_every=100)
+    start(tiny_recipe(), tiny_data(2), Path(sys.argv[1]) / "both").fit(validate_every=100)

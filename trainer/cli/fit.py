@@ -76,7 +76,10 @@ def fit(
     sync_bn: Annotated[
         bool, typer.Option("--sync-bn", help="batch normalisation over all processes; on GPUs only")
     ] = False,
-    workers: Annotated[str, typer.Option(help="processes that prepare samples: a number, or auto")] = "0",
+    workers: Annotated[str, typer.Option(help="processes that prepare samples: a number, or auto")] = "auto",
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="minutes between checkpoints, within an epoch too")
+    ] = 3.0,
     backbone: Annotated[Path | None, typer.Option(help="torchvision's ImageNet weights: a local file")] = None,
     validate_every: Annotated[int, typer.Option(min=1, help="epochs between validations")] = 10,
     patience: Annotated[
@@ -103,6 +106,7 @@ def fit(
             backbone=backbone,
             patience=patience,
             mlflow=mlflow,
+            checkpoint_every_s=60 * checkpoint_minutes,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from spineone_core.anatomy import READING_ORDER, Grade
 from spineone_core.arrays import FloatArray
 from spineone_core.detection.grading import Grading
-from spineone_core.detection.keypoints import Refusal, find_keypoints
+from spineone_core.detection.keypoints import FoundKeypoints, Refusal, find_keypoints
 from spineone_core.detection.model_package import Manifest
 from spineone_core.detection.views import InferenceOptions
 from spineone_core.imaging.volume import SagittalVolume
@@ -54,12 +55,24 @@ def outcomes_of(
     domain: DomainNetwork | None = None,
     *,
     grading: Grading | None = None,
+    batch: int = 1,
 ) -> list[Outcome]:
     """One outcome for each exam. Distances are within the plane of the slice, though the prediction may lie on another slice.
 
-    ``grading`` as in `spineone_core.detection.keypoints.find_keypoints`.
+    ``grading`` as in `spineone_core.detection.keypoints.find_keypoints`. So many exams are read at a time as ``batch`` says.
     """
-    return [outcome_of(network, manifest, exam, device, domain, grading=grading) for exam in exams]
+    found = []
+    for together in _groups(exams, batch):
+        volumes = [exam.volume for exam in together]
+        keypoints = find_keypoints(volumes, network, manifest, device, domain=domain, grading=grading)
+        found += [_outcome(exam, one) for exam, one in zip(together, keypoints, strict=True)]
+    return found
+
+
+def _groups(exams: Iterable[Exam], most: int) -> Iterator[list[Exam]]:
+    waiting = iter(exams)
+    while group := list(islice(waiting, most)):
+        yield group
 
 
 def outcome_of(
@@ -73,8 +86,12 @@ def outcome_of(
     options: InferenceOptions | None = None,
 ) -> Outcome:
     """The outcome of one exam; a refusal counts as ten misses. ``options`` say how the network is run."""
-    truth, grades, true = in_plane_mm(exam.volume, exam.point_array), exam.grade_row, categories_of(exam)
     (found,) = find_keypoints([exam.volume], network, manifest, device, domain=domain, grading=grading, options=options)
+    return _outcome(exam, found)
+
+
+def _outcome(exam: Exam, found: FoundKeypoints | Refusal) -> Outcome:
+    truth, grades, true = in_plane_mm(exam.volume, exam.point_array), exam.grade_row, categories_of(exam)
     if isinstance(found, Refusal):
         reason = found.error.reason.value
         return Outcome(exam.exam_id, exam.patient, truth, grades, None, None, refusal=reason, true_categories=true)

@@ -12,13 +12,15 @@ from scipy import ndimage
 
 from spineone_core.anatomy import READING_ORDER, Grade, Structure
 from spineone_core.arrays import FloatArray
-from spineone_core.network.config import CATEGORIES, STRUCTURES
+from spineone_core.network.config import STRUCTURES
 from trainer.datasets.categories import Categories
 from trainer.samples.appearance import AppearanceConfig, change_appearance
-from trainer.samples.targets import Targets, draw_targets
+from trainer.samples.targets import GRADES, Marks
 
 # L1 and L5-S1 stay at least this far inside a crop that is large enough, as levels are counted from the sacrum.
 END_MARGIN_MM = 12.0
+# A blur of less than so many pixels is left out; one reaches so many times its sigma.
+_LEAST_BLUR, _BLUR_REACH = 0.3, 2.5
 # Column and row that stand for a keypoint no crop shows.
 OUT_OF_VIEW = -1e4
 
@@ -101,10 +103,13 @@ STRONG = AugmentationConfig(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A network input (slices, H, W), the targets of both structures, and the ten keypoints in its pixels with their classes."""
+    """A network input (slices, H, W), what both structures' targets are drawn from, and the ten keypoints with their classes.
+
+    ``points`` (10, 2) are in its pixels. The targets themselves are large; the training draws them on its device.
+    """
 
     images: NDArray[np.float32]
-    targets: dict[Structure, Targets]
+    marks: dict[Structure, Marks]
     points: FloatArray
     grades: tuple[Grade | None, ...]
 
@@ -112,14 +117,13 @@ class Sample:
 def augment(
     picture: Picture,
     spacing_mm: float,
-    radius: float,
     config: AugmentationConfig,
     rng: np.random.Generator,
     *,
     heatmap: str = "ocpc",
     ignore_upper_disc: bool = False,
 ) -> Sample:
-    """A random crop at ``spacing_mm``, with targets of ``radius`` pixels for a heatmap as in ``HEATMAPS``.
+    """A random crop at ``spacing_mm``, with what the targets for a heatmap as in ``HEATMAPS`` are drawn from.
 
     Outside the picture it has the darkest value, as padding has at work. Its grey values are those of the normalised picture;
     where ``config`` changes them, what the crop shows of the picture is normalised again.
@@ -140,22 +144,19 @@ def augment(
     # Without the lowest disc nobody can count, so no level of such a crop has a name. The paper does not do this.
     nameless = points[-1, 1] > config.size[0] - 1 and not config.canvas
     drawn = np.full_like(points, OUT_OF_VIEW) if nameless else points
-    targets = {}
+    nothing = np.full((1, 2), np.nan)
+    ignored = {Structure.DISC: above if ignore_upper_disc and len(above) else nothing, Structure.VERTEBRA: nothing}
+    kinds = picture.categories if heatmap == "categories" else [_class(grade) for grade in picture.grades]
+    marks = {}
     for structure in STRUCTURES:
         chosen = [i for i, landmark in enumerate(READING_ORDER) if landmark.structure is structure]
-        grades = [picture.grades[i] for i in chosen]
-        ignored = above if ignore_upper_disc and structure is Structure.DISC else None
-        kinds = [picture.categories[i] for i in chosen], CATEGORIES[structure]
-        targets[structure] = draw_targets(
-            drawn[chosen],
-            grades,
-            config.size,
-            radius,
-            heatmap=heatmap,
-            ignored=ignored,
-            categories=kinds if heatmap == "categories" else None,
-        )
-    return Sample(images, targets, points, picture.grades)
+        classes = np.array([-1 if kinds[i] is None else kinds[i] for i in chosen], dtype=np.int64)
+        marks[structure] = Marks(drawn[chosen], classes, ignored[structure])
+    return Sample(images, marks, points, picture.grades)
+
+
+def _class(grade: Grade | None) -> int | None:
+    return None if grade is None else GRADES.index(grade)
 
 
 def _mirrored_above(picture: Picture) -> Picture:
@@ -238,15 +239,35 @@ def _warp(
     height, width = config.size
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     sigma = np.hypot(0.45 * max(0.0, scale - 1), abs(rng.normal(0, config.blur)) * scale * 0.6 if config.blur else 0.0)
-    pixels = picture.images.astype(np.float32)
-    darkest = float(pixels.min())
-    if sigma > 0.3:
-        pixels = ndimage.gaussian_filter(pixels, float(sigma), axes=(1, 2), truncate=2.5, mode="nearest")
-    rows, columns = pixels.shape[-2:]
-    u, v = np.meshgrid(np.arange(width), np.arange(height))
-    source = np.stack([u, v], axis=-1) @ matrix[:, :2].T + matrix[:, 2]
-    grid = torch.from_numpy(((source + 0.5) * 2 / [columns, rows] - 1).astype(np.float32))[None]
-    images = torch.from_numpy(pixels - darkest)[None]
-    warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0].numpy()
-    inside: NDArray[np.bool_] = np.all((source >= -0.5) & (source <= np.array([columns, rows]) - 0.5), axis=-1)
-    return warped + np.float32(darkest), inside
+    u, v = np.arange(width), np.arange(height)[:, None]
+    x, y = (row[0] * u + row[1] * v + row[2] for row in matrix)
+    rows, columns = picture.images.shape[-2:]
+    inside: NDArray[np.bool_] = (x >= -0.5) & (x <= columns - 0.5) & (y >= -0.5) & (y <= rows - 0.5)
+    # Only what the crop shows is blurred and sampled, with as much around it as both reach.
+    reach = 2 + (int(_BLUR_REACH * sigma + 0.5) if sigma > _LEAST_BLUR else 0)
+    across, down = _seen(x, columns, reach), _seen(y, rows, reach)
+    darkest = darkest_of(picture.images)
+    pixels = picture.images[:, down, across].astype(np.float32)
+    if sigma > _LEAST_BLUR:
+        pixels = ndimage.gaussian_filter(pixels, float(sigma), axes=(1, 2), truncate=_BLUR_REACH, mode="nearest")
+    grid = np.empty((1, height, width, 2), np.float32)
+    grid[0, ..., 0] = (x - across.start + 0.5) * (2 / pixels.shape[2]) - 1
+    grid[0, ..., 1] = (y - down.start + 0.5) * (2 / pixels.shape[1]) - 1
+    pixels -= np.float32(darkest)
+    source = torch.from_numpy(pixels)[None]
+    warped = F.grid_sample(source, torch.from_numpy(grid), mode="bilinear", padding_mode="zeros", align_corners=False)
+    return warped[0].numpy() + np.float32(darkest), inside
+
+
+def _seen(places: FloatArray, length: int, reach: int) -> slice:
+    """The pixels of an axis that a crop with these places on it can show; at least one."""
+    first = min(max(0, int(np.floor(places.min())) - reach), length - 1)
+    return slice(first, max(first + 1, min(length, int(np.ceil(places.max())) + reach + 1)))
+
+
+def darkest_of(images: NDArray[np.float16]) -> float:
+    """The least of finite half-precision values. Their bits, as whole numbers, are found many times faster."""
+    bits = images.view(np.uint16)
+    # With a sign, larger bits are a smaller number; without one they are a larger number.
+    largest = bits.max()
+    return float((largest if largest >= 0x8000 else bits.min()).view(np.float16))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spineone_core.anatomy import Grade
 from spineone_core.arrays import FloatArray
@@ -15,6 +18,8 @@ from spineone_core.network.config import CLASS_HEATMAPS, HEATMAPS, LEVELS
 GRADES: tuple[Grade, ...] = (Grade.NORMAL, Grade.DEGENERATIVE)
 # Two keypoints of one structure are about 36 mm apart and R is 2.6 mm in the paper, so 7 R end half way to the next.
 KNOWN_RADII = 7.0
+# Column and row that stand for a point that is not there, far from every picture.
+_NOWHERE = -1e6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +34,32 @@ class Targets:
     heatmap: NDArray[np.float32]
     offsets: NDArray[np.float32]
     weight: NDArray[np.float32]
+
+
+class TargetMaps(NamedTuple):
+    """The maps of `Targets` for a batch: (B, C, H, W), (B, 2 L, H, W), and (B, H, W) or (B, C, H, W)."""
+
+    heatmap: Tensor
+    offsets: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """What the targets of one structure in one picture are drawn from, as `draw_targets` takes it.
+
+    ``points`` (K, 2), ``classes`` (K,) with -1 for unknown ones, and ``ignored`` (J, 2), NaN where nothing is ignored.
+    """
+
+    points: FloatArray
+    classes: NDArray[np.int64]
+    ignored: FloatArray
+
+    def draw(self, size: tuple[int, int], radius: float, *, heatmap: str = "ocpc", categories: int = 0) -> Targets:
+        """The targets of this picture alone, as `draw_batch`."""
+        points, classes, ignored = (torch.from_numpy(a)[None] for a in (self.points, self.classes, self.ignored))
+        maps = draw_batch(points, classes, ignored, size, radius, heatmap=heatmap, categories=categories)
+        return Targets(*(tensor[0].numpy() for tensor in maps))
 
 
 def draw_targets(
@@ -76,38 +107,76 @@ def draw_targets(
     _check(points, grades, radius, heatmap, left_out)
     if (heatmap == "categories") != (categories is not None):
         raise ValueError(f"heatmap {heatmap!r} and categories {categories}; one needs the other")
-    owner, dx, dy = _nearest(np.concatenate([points, left_out]), size, radius)
-    channels, located = HEATMAPS[heatmap]
     classes: Sequence[int | None] = [None if grade is None else GRADES.index(grade) for grade in grades]
+    channels = 0
     if categories is not None:
-        classes, channels, located = categories[0], categories[1], categories[1]
-    heat = np.zeros((channels, *size), np.float32)
-    offsets = np.zeros((2 * located, *size), np.float32)
-    weight = np.ones((channels, *size), np.float32)
-    first_class = {"levels": channels, "conventional": LEVELS}.get(heatmap, 0)
-    weight[:, owner >= len(points)] = 0.0
-    if np.isnan(points).any():
-        weight[:, _nearest(points, size, KNOWN_RADII * radius)[0] < 0] = 0.0
-    for k, class_channel in enumerate(classes):
-        mine = owner == k
-        drawn = _channels(k, class_channel, heatmap)
-        for channel in drawn:
-            heat[channel][mine] = 1.0
-        if drawn and drawn[0] < located:
-            offsets[2 * drawn[0]][mine] = dx[mine] / radius
-            offsets[2 * drawn[0] + 1][mine] = dy[mine] / radius
-        if class_channel is None:
-            weight[first_class:, mine] = 0.0
-    return Targets(heat, offsets, weight if heatmap == "conventional" else weight[0])
+        classes, channels = categories
+    marks = Marks(points, np.array([-1 if c is None else c for c in classes], dtype=np.int64), left_out)
+    return marks.draw(size, radius, heatmap=heatmap, categories=channels)
 
 
-def _channels(k: int, class_channel: int | None, heatmap: str) -> list[int]:
-    """The channels into which keypoint ``k`` is drawn; the one with its offset comes first."""
-    if heatmap in CLASS_HEATMAPS:
-        return [] if class_channel is None else [class_channel]
-    if heatmap == "levels" or class_channel is None:
-        return [k]
-    return [k, LEVELS + class_channel]
+def draw_batch(
+    points: Tensor,
+    classes: Tensor,
+    ignored: Tensor,
+    size: tuple[int, int],
+    radius: float,
+    *,
+    heatmap: str = "ocpc",
+    categories: int = 0,
+) -> TargetMaps:
+    """The targets of one structure in a batch, drawn on the device of the points without waiting for it.
+
+    Distances are those of double precision, so every device draws the same pixels.
+
+    Parameters
+    ----------
+    points
+        (B, K, 2), float64, as in `draw_targets`; NaN: not annotated.
+    classes
+        (B, K), -1 where unknown; for the heatmap ``categories`` they are channels.
+    ignored
+        (B, J, 2), float64, NaN for none.
+    size, radius, heatmap
+        As in `draw_targets`.
+    categories
+        How many channels the heatmap ``categories`` has.
+    """
+    every = torch.cat([points, ignored], dim=1)
+    count, batch = points.shape[1], len(points)
+    place, ways = _own_pixels(every, size, radius)
+    # Maps are flat, with one pixel more, beyond the picture, that takes what is not to be written.
+    stride = size[0] * size[1] + 1
+    channels, located = HEATMAPS[heatmap]
+    if heatmap == "categories":
+        channels = located = categories
+    levels = torch.arange(count, device=points.device).expand(batch, count)
+    first_class = 0 if heatmap in CLASS_HEATMAPS else LEVELS
+    heat = torch.zeros(batch, channels, stride, device=points.device)
+    offsets = torch.zeros(batch, located, 2, stride, device=points.device)
+    mine = place[:, :count]
+    if heatmap not in CLASS_HEATMAPS:
+        heat.flatten(1).scatter_(1, _in_channel(levels, mine, stride), 1.0)
+    if heatmap != "levels":
+        there = torch.where(classes < 0, -1, classes + first_class)
+        heat.flatten(1).scatter_(1, _in_channel(there, mine, stride), 1.0)
+    owner = classes if heatmap in CLASS_HEATMAPS else levels
+    for axis in range(2):
+        there = torch.where(owner < 0, -1, 2 * owner + axis)
+        offsets.flatten(1).scatter_(1, _in_channel(there, mine, stride), ways[:, :count, :, axis].flatten(1))
+    known = _surroundings(points, size, radius)
+    known.scatter_(1, place[:, count:].flatten(1), 0.0)
+    told = known.scatter(1, torch.where(classes.unsqueeze(2) < 0, mine, stride - 1).flatten(1), 0.0)
+    parts = [known] * (channels if heatmap == "levels" else first_class) + [told] * (channels - first_class)
+    weight = torch.stack(parts, dim=1) if heatmap == "conventional" else parts[0]
+    heat, offsets, weight = (maps[..., :-1].unflatten(-1, size) for maps in (heat, offsets.flatten(1, 2), weight))
+    return TargetMaps(heat, offsets, weight)
+
+
+def _in_channel(channel: Tensor, place: Tensor, stride: int) -> Tensor:
+    """(B, K n) the numbers of the pixels ``place`` (B, K, n) in the channels (B, K) of a flat map; -1: in none."""
+    channel = channel.unsqueeze(2)
+    return torch.where(channel < 0, stride - 1, channel * stride + place).flatten(1)
 
 
 def _check(
@@ -123,25 +192,51 @@ def _check(
         raise ValueError(f"{len(points)} points; the {heatmap} heatmap needs five, top to bottom")
 
 
-def _nearest(
-    points: FloatArray, size: tuple[int, int], radius: float
-) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
-    """For each pixel (H, W) the nearest keypoint within R (-1 for none), and the way to it in pixels (Eq. 2)."""
+def _windows(points: Tensor, size: tuple[int, int], radius: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The pixels within R of each point, of all that a square around it has.
+
+    Returns their numbers (B, K, n), the first one beyond the picture for those that lie outside of it or farther than R; the
+    distances (B, K, n); and the ways to the point (B, K, n, xy), in pixels.
+    """
     height, width = size
-    owner = np.full(size, -1, dtype=np.intp)
-    nearest = np.full(size, np.inf)
-    way_x, way_y = np.zeros(size), np.zeros(size)
-    for k, (x, y) in enumerate(points):
-        if np.isnan(x) or np.isnan(y):
-            continue
-        rows = slice(max(0, int(np.ceil(y - radius))), max(0, min(height, int(np.floor(y + radius)) + 1)))
-        columns = slice(max(0, int(np.ceil(x - radius))), max(0, min(width, int(np.floor(x + radius)) + 1)))
-        dx = x - np.arange(columns.start, columns.stop)[None, :]
-        dy = y - np.arange(rows.start, rows.stop)[:, None]
-        distance = np.hypot(dx, dy)
-        mine = (distance <= radius) & (distance < nearest[rows, columns])
-        nearest[rows, columns][mine] = distance[mine]
-        owner[rows, columns][mine] = k
-        way_x[rows, columns][mine] = np.broadcast_to(dx, distance.shape)[mine]
-        way_y[rows, columns][mine] = np.broadcast_to(dy, distance.shape)[mine]
-    return owner, way_x, way_y
+    here = torch.nan_to_num(points, nan=_NOWHERE)
+    pixels = torch.ceil(here - radius).unsqueeze(2) + torch.arange(int(2 * radius) + 1, device=points.device)[:, None]
+    ways = here.unsqueeze(2) - pixels  # (B, K, side, xy)
+    distance = torch.hypot(ways[..., None, :, 0], ways[..., :, None, 1]).flatten(2)
+    fits = (pixels >= 0) & (pixels < pixels.new_tensor([width, height]))
+    inside = (fits[..., None, :, 0] & fits[..., :, None, 1]).flatten(2) & (distance <= radius)
+    number = (pixels[..., None, :, 0] + pixels[..., :, None, 1] * width).flatten(2).long()
+    square = torch.broadcast_tensors(ways[..., None, :, 0], ways[..., :, None, 1])
+    return torch.where(inside, number, height * width), distance, torch.stack(square, dim=-1).flatten(2, 3)
+
+
+def _own_pixels(points: Tensor, size: tuple[int, int], radius: float) -> tuple[Tensor, Tensor]:
+    """The pixels of each point, (B, K, n): those within R that no other point is nearer to; and the ways in units of R (Eq. 2).
+
+    Pixels of others, and those outside the picture, have the number of the pixel beyond it. Ways are (B, K, n, xy).
+    """
+    number, distance, ways = _windows(points, size, radius)
+    beyond = size[0] * size[1]
+    nearest = distance.new_full((len(points), beyond + 1), torch.inf)
+    owner = torch.full((len(points), beyond + 1), -1, dtype=torch.int8, device=points.device)
+    for k in range(points.shape[1]):
+        closer = (number[:, k] < beyond) & (distance[:, k] < nearest.gather(1, number[:, k]))
+        place = torch.where(closer, number[:, k], beyond)
+        nearest.scatter_(1, place, distance[:, k])
+        owner.scatter_(1, place, k)
+    owners = owner.gather(1, number.flatten(1)).view_as(number)
+    mine = owners == torch.arange(points.shape[1], device=points.device)[:, None]
+    return torch.where(mine, number, beyond), (ways / radius).float()
+
+
+def _surroundings(points: Tensor, size: tuple[int, int], radius: float) -> Tensor:
+    """1 where something is known: everywhere where all points are annotated, otherwise around those that are.
+
+    (B, H x W + 1): flat, with the pixel beyond the picture.
+    """
+    if points.device.type == "cpu" and not torch.isnan(points).any():  # to ask a GPU would mean to wait for it
+        return torch.ones(len(points), size[0] * size[1] + 1)
+    number, _, _ = _windows(points, size, KNOWN_RADII * radius)
+    whole = ~torch.isnan(points).flatten(1).any(dim=1, keepdim=True)
+    known = whole.float().repeat(1, size[0] * size[1] + 1)
+    return known.scatter_(1, number.flatten(1), 1.0)

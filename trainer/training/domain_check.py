@@ -164,7 +164,7 @@ def sample(data: DomainData, index: int, seed: int, spacing_mm: float) -> tuple[
 def _crop(
     pictures: Sequence[Picture], config: AugmentationConfig, rng: np.random.Generator, spacing_mm: float
 ) -> NDArray[np.float32]:
-    return augment(pictures[int(rng.integers(len(pictures)))], spacing_mm, 6.0, config, rng).images
+    return augment(pictures[int(rng.integers(len(pictures)))], spacing_mm, config, rng).images
 
 
 def _fitted(images: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from spineone_core.anatomy import Structure
 from spineone_core.network.grading import GradingConfig, GradingLogits, GradingNetwork
 from trainer.samples.graded import CropChanges, GradedExam, GradeTargets, random_crops, targets_of
-from trainer.training.averaging import warmed_average
+from trainer.training.averaging import WarmedAverage
 from trainer.training.run_folder import TrainingError
 
 # What the networks of discs and vertebrae may have in common: everything below the outputs.
@@ -82,7 +81,7 @@ def fit_grading(
     if begin is not None:
         shared = {name: t for name, t in begin.state_dict().items() if name.startswith(SHARED)}
         network.load_state_dict({**network.state_dict(), **shared})
-    average = AveragedModel(network, avg_fn=warmed_average(recipe.average_decay), use_buffers=True)
+    average = WarmedAverage(network, recipe.average_decay)
     averaged = cast(GradingNetwork, average.module)
     steps = -(-len(exams) // recipe.batch)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)

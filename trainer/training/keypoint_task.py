@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from spineone_core.anatomy import Structure
 from spineone_core.detection.model_package import Manifest, save_package
 from spineone_core.network.build import build_network
-from spineone_core.network.config import STRUCTURES
+from spineone_core.network.config import CATEGORIES, STRUCTURES
 from spineone_core.network.spineone import SpineOne
 from spineone_core.network.two_stage import TwoStage
 from trainer.datasets.exam import Exam
@@ -24,11 +25,17 @@ from trainer.datasets.exam_hashes import ExamHashes
 from trainer.evaluation import metrics
 from trainer.evaluation.outcomes import outcomes_of
 from trainer.samples.augmentation import AugmentationConfig, Picture, Sample, augment
-from trainer.samples.targets import GRADES
+from trainer.samples.targets import GRADES, TargetMaps, draw_batch
 from trainer.training.losses import branch_loss, classification_loss
 from trainer.training.provenance import SEEN
+from trainer.training.ranks import Ranks
 from trainer.training.recipe import Recipe
 from trainer.training.task import Batch, Objective
+
+# What a batch has for each structure, as `trainer.samples.targets.Marks`.
+MARKS = ("points", "classes", "ignored")
+# Validation exams that are read together.
+VALIDATED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,12 +89,13 @@ class KeypointTask:
         """See `Task`."""
         return KeypointSamples(self, seed)
 
-    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+    def validate(self, network: nn.Module, device: torch.device, ranks: Ranks) -> tuple[float, dict[str, Any]] | None:
         """See `Task`."""
         if not self.data.validation:
             return None
         assert isinstance(network, SpineOne)
-        figures = metrics.summary(outcomes_of(network, self.manifest({}, {}), self.data.validation, device))
+        mine = outcomes_of(network, self.manifest({}, {}), ranks.share(self.data.validation), device, batch=VALIDATED)
+        figures = metrics.summary(ranks.gather(mine))
         return validation_score(figures), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -138,13 +146,26 @@ class KeypointObjective(Objective):
         outputs = self.network(images)
         terms: dict[str, Tensor] = {}
         for s in STRUCTURES:
-            heatmap, offsets, weight = (batch[f"{s}_{name}"] for name in ("heatmap", "offsets", "weight"))
-            heat, offset = branch_loss(outputs[s], heatmap, offsets, weight, self.recipe.loss, associate=associate)
+            maps = self.targets(batch, s)
+            heat, offset = branch_loss(outputs[s], *maps, self.recipe.loss, associate=associate)
             terms[f"{s}_heatmap"], terms[f"{s}_offset"] = heat, offset
         if isinstance(self.network, TwoStage):
             logits = self.network.classify(images, batch["points"], self.recipe.preprocessing.spacing_mm)
             terms["crop_class"] = classification_loss(logits, batch["labels"])
         return terms
+
+    def targets(self, batch: Batch, structure: Structure) -> TargetMaps:
+        """The targets of a structure, drawn where the batch is: they are twice as large as the pictures."""
+        points, classes, ignored = (batch[f"{structure}_{name}"] for name in MARKS)
+        return draw_batch(
+            points,
+            classes,
+            ignored,
+            (batch["images"].shape[-2], batch["images"].shape[-1]),
+            self.recipe.decoding.radius_px,
+            heatmap=self.recipe.network.heatmap,
+            categories=CATEGORIES[structure],
+        )
 
 
 class KeypointSamples(Dataset[Batch]):
@@ -168,9 +189,8 @@ class KeypointSamples(Dataset[Batch]):
             "points": torch.from_numpy(points + jitter).float(),
             "labels": torch.tensor(labels),
         }
-        for structure, targets in sample.targets.items():
-            for name in ("heatmap", "offsets", "weight"):
-                batch[f"{structure}_{name}"] = torch.from_numpy(getattr(targets, name))
+        for structure, marks in sample.marks.items():
+            batch |= {f"{structure}_{name}": torch.from_numpy(getattr(marks, name)) for name in MARKS}
         return batch
 
     def draw(self, index: int, rng: np.random.Generator) -> Sample:
@@ -182,7 +202,6 @@ class KeypointSamples(Dataset[Batch]):
         return augment(
             chosen,
             recipe.preprocessing.spacing_mm,
-            recipe.decoding.radius_px,
             self._crops_of(index // recipe.batch),
             rng,
             heatmap=recipe.network.heatmap,

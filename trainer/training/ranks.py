@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -14,13 +16,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainer.training.run_folder import TrainingError
 
-# The others end after this time if a process is gone. Their longest wait is for the first process to validate.
+# The others end after this time if a process is gone. Their longest wait is for the first process to write.
 TIMEOUT = timedelta(hours=1)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process is number ``rank`` of ``world`` processes; rank 0 writes and validates."""
+    """This process is number ``rank`` of ``world`` processes; rank 0 writes."""
 
     rank: int = 0
     world: int = 1
@@ -65,6 +68,24 @@ class Ranks:
         flags = torch.tensor(float(flag), device=device)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags.item())
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Every so many-th of the items, for this process; all processes together have each once."""
+        return items[self.rank :: self.world]
+
+    def gather(self, mine: Sequence[T]) -> list[T]:
+        """What all processes made of their `share`, in the order of the items; every process gets it."""
+        if self.world == 1:
+            return list(mine)
+        parts: list[Sequence[T]] = [()] * self.world
+        dist.all_gather_object(parts, mine)
+        return [parts[n % self.world][n // self.world] for n in range(sum(map(len, parts)))]
+
+    def align(self, network: nn.Module) -> None:
+        """Give every process the first one's buffers: each has had its own statistics of batch normalisation."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over all processes."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
 from spineone_core.detection.devices import choose_device
 from spineone_core.network.build import count_parameters
-from trainer.training.averaging import warmed_average
 from trainer.training.boards import Boards
+from trainer.training.learner import Learner, load_batches
 from trainer.training.learning_rate import learning_rate, warmup_steps
 from trainer.training.micro_batches import MicroBatches
 from trainer.training.options import RunOptions
@@ -27,6 +23,7 @@ from trainer.training.progress import Pace, Shown
 from trainer.training.ranks import Ranks, local_device
 from trainer.training.run_folder import RunFolder, TrainingError
 from trainer.training.run_settings import changed_settings, deciding, machine
+from trainer.training.step_losses import StepLosses
 from trainer.training.task import Batch, Task
 
 
@@ -62,28 +59,26 @@ class Run:
         objective = task.objective()
         if self.options.backbone:
             load_backbone(objective.network, self.options.backbone)
-        objective.to(self.device).to(memory_format=_memory_format(objective))  # type: ignore[call-overload]
-        self.model = self.ranks.wrap(objective, sync_bn=self.options.sync_bn)
-        self.network = objective.network
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+        self.steps_per_epoch = max(1, task.samples_per_epoch // self.schedule.batch)
+        self.steps = self.schedule.epochs * self.steps_per_epoch
+        self.learner = Learner(
+            objective,
+            self.schedule,
+            self.options,
+            self.device,
+            self.ranks,
+            steps_per_epoch=self.steps_per_epoch,
+            steps=self.steps,
         )
-        self.average = self._make_average()
+        self.network = self.learner.network
         self.origin: list[dict[str, Any]] = []
         self.boards = Boards()
         self.step, self.best, self.trained_s = 0, float("-inf"), 0.0
         self.stale, self.stopped = 0, False
-        self.steps_per_epoch = max(1, task.samples_per_epoch // self.schedule.batch)
-        self.steps = self.schedule.epochs * self.steps_per_epoch
+        self.losses, self.saved_at = StepLosses(), float("inf")
         self.fingerprint = task.fingerprint()
         self.pace = Pace(self.schedule.batch, self.device)
         self.shown = Shown(self.schedule.name, 0, self.steps, quiet=not self.ranks.first)
-
-    def _make_average(self) -> AveragedModel | None:
-        decay = self.schedule.average_decay
-        if not decay:
-            return None
-        return AveragedModel(self.network, avg_fn=warmed_average(decay), use_buffers=True)
 
     def begin_with(self, network: nn.Module, origin: Sequence[dict[str, Any]]) -> None:
         """Take over the weights of a trained network; in a run that is resumed afterwards only its ``origin`` counts.
@@ -98,7 +93,7 @@ class Run:
         if network.config != self.network.config:
             raise TrainingError(f"the package to begin with has another network than recipe {self.schedule.name}")
         self.network.load_state_dict(network.state_dict())
-        self.average = self._make_average()
+        self.learner.begin_average()
         self.origin = list(origin)
 
     # ------------------------------------------------------------ the loop
@@ -135,7 +130,9 @@ class Run:
                 if self.epoch % validate_every == 0 or self.step == self.steps:
                     self._validate()
                     self.stopped = self.ranks.any(self._is_to_stop(), self.device)
-                self.save()
+                    self.save()
+                elif self._checkpoint_is_due():
+                    self.save()
         if self.stopped:
             self.shown.line(f"no better validation {self.stale} times in a row: ended after {self.epoch} epochs")
         self.ranks.wait()
@@ -161,15 +158,7 @@ class Run:
 
     def batches(self) -> Iterator[Batch]:
         """The micro-batches of this process from the present step to the end."""
-        workers = self.options.workers
-        loader = DataLoader(
-            self.task.samples(self.seed),
-            batch_sampler=self.micro_batches(),
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=self.device.type == "cuda",
-        )
-        return iter(loader)
+        return load_batches(self.task.samples(self.seed), self.micro_batches(), self.options, self.device)
 
     def train_epoch(self, batches: Iterator[Batch]) -> None:
         """Train to the end of the present epoch, show each step, and log the mean losses.
@@ -179,71 +168,48 @@ class Run:
         TrainingError
             If the loss is not finite.
         """
-        losses = []
         for _ in range(self.steps_per_epoch - self.step % self.steps_per_epoch):
             started = time.monotonic()
-            losses.append(self.train_step(batches))
+            self.train_step(batches)
             seconds = time.monotonic() - started
             self.trained_s += seconds
             self.pace.add(seconds)
-            self.shown.step(self.step, sum(losses[-1].values()), self.pace.figures(self.steps - self.step))
-        self._log_epoch(losses)
+        if self.losses.waiting:
+            self._look()
+        self._log_epoch()
 
-    def train_step(self, batches: Iterator[Batch]) -> dict[str, float]:
-        """Take one step of the optimiser and return the loss terms, averaged over micro-batches and processes.
+    def _look(self) -> None:
+        """Read the losses, which waits for a GPU; show them, and write the checkpoint if one is due."""
+        terms = self.losses.read(self.step)
+        self.shown.step(self.step, sum(terms.values()), self.pace.figures(self.steps - self.step))
+        if self.step % self.steps_per_epoch and self._checkpoint_is_due():
+            self.save()
+
+    def train_step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """Take one step of the optimiser and return the loss terms, averaged over micro-batches and processes, on the device.
 
         Raises
         ------
         TrainingError
-            If the loss is not finite.
+            If the loss is not finite; with a GPU, up to 15 steps later (`StepLosses`).
         """
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.schedule, self.step, self.steps_per_epoch)
-        self.network.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        parts = [
-            self._backward(next(batches), last=n == self.options.micro_batches - 1)
-            for n in range(self.options.micro_batches)
-        ]
-        values = self.ranks.mean(torch.stack([torch.stack(list(part.values())) for part in parts]).mean(dim=0))
-        if not torch.isfinite(values).all():
-            raise TrainingError(f"the loss is not finite at step {self.step}; lower the learning rate")
-        if self.schedule.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.gradient_clip)
-        self.optimiser.step()
-        if self.average is not None:
-            self.average.update_parameters(self.network)
+        terms = self.learner.step(batches, self.step)
         self.step += 1
-        return dict(zip(parts[0], values.tolist(), strict=True))
-
-    def _backward(self, batch: Batch, *, last: bool) -> dict[str, Tensor]:
-        """Add a micro-batch's share to the gradients; with the last one the processes exchange them."""
-        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        associate = self.step >= self.schedule.association_from * self.steps
-        half = self.options.precision == "bf16"
-        with self._unsynchronised(last):
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-                terms: dict[str, Tensor] = self.model(batch, associate)
-            (torch.stack(list(terms.values())).sum() / self.options.micro_batches).backward()
-        return {name: value.detach() for name, value in terms.items()}
-
-    def _unsynchronised(self, last: bool) -> AbstractContextManager[None]:
-        if last or self.ranks.world == 1:
-            return nullcontext()
-        return self.model.no_sync()  # type: ignore[operator]
+        if self.losses.add(terms):
+            self._look()
+        return terms
 
     # ------------------------------------------------------------ validation, files
 
     def evaluated_network(self) -> nn.Module:
         """The network ready to be evaluated, with the averaged weights if averaging is on."""
-        network: nn.Module = self.network if self.average is None else self.average.module
-        return network.eval()
+        return self.learner.evaluated_network()
 
     def _validate(self) -> None:
         """Keep the best package, or the last one if there are no validation exams."""
-        if not self.ranks.first:
-            return
-        result = self.task.validate(self.evaluated_network(), self.device)
+        network = self.evaluated_network()
+        self.ranks.align(network)
+        result = self.task.validate(network, self.device, self.ranks)
         if result is None:
             if self.step == self.steps:
                 self._save_package({})
@@ -290,6 +256,7 @@ class Run:
             If the folder holds a run and neither ``resume`` nor ``extend`` is True, or that run had other data or settings,
             which the message names; ``extend`` allows more epochs.
         """
+        self.saved_at = float("-inf")
         if self.folder.checkpoint.exists():
             if not (resume or extend):
                 raise TrainingError(f"{self.folder.path} already holds a run; give --resume or another folder")
@@ -339,6 +306,10 @@ class Run:
             If it cannot be written; the checkpoint before stays.
         """
         self.folder.save(self._state())
+        self.saved_at = time.monotonic()
+
+    def _checkpoint_is_due(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.options.checkpoint_every_s
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -348,33 +319,25 @@ class Run:
             "stale": self.stale,
             "stopped": self.stopped,
             "trained_s": self.trained_s,
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "losses": self.losses.state(),
+            **self.learner.state(),
         }
 
     def _take_state(self, state: dict[str, Any]) -> None:
         try:
-            self.network.load_state_dict(state["network"])
+            self.learner.take_state(state)
         except RuntimeError as error:
             raise TrainingError(f"{self.folder.checkpoint}: the run was begun with another network") from error
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         self.step, self.best, self.trained_s = state["step"], state["best"], state["trained_s"]
         self.stale, self.stopped = state.get("stale", 0), state.get("stopped", False)
+        if "losses" in state:  # older versions wrote checkpoints between epochs only
+            self.losses = StepLosses.of_state(state["losses"])
 
-    def _log_epoch(self, losses: Sequence[dict[str, float]]) -> None:
-        means = {name: float(np.mean([step[name] for step in losses])) for name in losses[0]}
+    def _log_epoch(self) -> None:
+        means, self.losses = self.losses.means(), StepLosses()
         rate = learning_rate(self.schedule, self.step - 1, self.steps_per_epoch)
         figures = self.pace.figures(self.steps - self.step)
         self._log({"loss": sum(means.values()), **means, "lr": rate, **figures})
 
     def _log(self, entry: dict[str, Any]) -> None:
         self.shown.line(self.folder.log({"epoch": self.epoch, "step": self.step, **entry}))
-
-
-def _memory_format(module: nn.Module) -> torch.memory_format:
-    """Channels last, which is faster for 2-D convolutions; the weights of 3-D ones have too many axes for that."""
-    flat = not any(isinstance(part, nn.Conv3d) for part in module.modules())
-    return torch.channels_last if flat else torch.contiguous_format

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from trainer.training.ranks import Ranks
 from trainer.training.recipe import Schedule
 
 Batch = dict[str, Tensor]
@@ -44,8 +45,11 @@ class Task(Protocol):
     def samples(self, seed: int) -> Dataset[Batch]:
         """The training samples by their number in the whole run; randomness depends only on (seed, number)."""
 
-    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
-        """The score (higher is better) and the figures on the validation exams; None if there are no such exams."""
+    def validate(self, network: nn.Module, device: torch.device, ranks: Ranks) -> tuple[float, dict[str, Any]] | None:
+        """The score (higher is better) and the figures on the validation exams; None if there are no such exams.
+
+        All processes call it together, each takes its share of the exams, and all get the same answer.
+        """
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:
         """Write the detector as a package."""

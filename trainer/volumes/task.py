@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from spineone_core.arrays import FloatArray
+from trainer.training.ranks import Ranks
 from trainer.training.task import Batch, Objective
 from trainer.volumes.evaluation import evaluate_volumes, volume_figures
 from trainer.volumes.exam import VolumeExam
@@ -78,12 +79,13 @@ class VolumeTask:
         """See `Task`."""
         return VolumeSamples(self, seed)
 
-    def validate(self, network: nn.Module, device: torch.device) -> tuple[float, dict[str, Any]] | None:
+    def validate(self, network: nn.Module, device: torch.device, ranks: Ranks) -> tuple[float, dict[str, Any]] | None:
         """See `Task`."""
         if not self.validation:
             return None
         assert isinstance(network, SpineOneVolume)
-        figures = volume_figures(evaluate_volumes(network, self.manifest({}, {}), self.validation, device))
+        mine = evaluate_volumes(network, self.manifest({}, {}), ranks.share(self.validation), device)
+        figures = volume_figures(ranks.gather(mine))
         return float(figures["detection_rate_20mm"] + figures["detection_rate_6mm"]), dict(figures)
 
     def save(self, folder: Path, network: nn.Module, training: dict[str, Any], figures: dict[str, Any]) -> None:

@@ -105,6 +105,21 @@ def compare(package: ModelPackage, exams: list[Exam]) -> list[str]:
         exams, outcomes, detector.detect_many([exam.volume for exam in exams]), strict=True
     ):
         assert_same(package, exam, outcome, detection)
+    together = outcomes_of(
+        package.network,
+        package.manifest,
+        iter(exams),
+        detector.device,
+        package.domain,
+        grading=package.grading,
+        batch=2,
+    )
+    for one, other in zip(outcomes, together, strict=True):
+        # Sums in another order: a hundredth of a millimetre at most.
+        assert (one.exam_id, one.refusal) == (other.exam_id, other.refusal)
+        if one.predicted is not None and other.predicted is not None:
+            assert np.allclose(one.predicted, other.predicted, atol=0.01)
+            assert np.allclose(one.probabilities, other.probabilities, atol=1e-3)
     return [outcome.refusal for outcome in outcomes]
 
 

@@ -18,9 +18,20 @@ from trainer.datasets import phantoms, sdid_tc
 from trainer.datasets.exam import Exam, Skipped
 from trainer.datasets.sdid_points import kind_of
 from trainer.datasets.splits import SplitError, read_splits, select
+from trainer.samples import augmentation
 from trainer.samples.appearance import AppearanceConfig, change_appearance, tone_curve
-from trainer.samples.augmentation import PAPER, STRONG, AugmentationConfig, Picture, augment, centre_cut
+from trainer.samples.augmentation import (
+    PAPER,
+    STRONG,
+    AugmentationConfig,
+    Picture,
+    Sample,
+    augment,
+    centre_cut,
+    darkest_of,
+)
 from trainer.samples.pictures import pictures_of
+from trainer.samples.targets import Targets
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +123,16 @@ GEOMETRY = AugmentationConfig(
 )
 
 
+def drawn(sample: Sample, structure: Structure) -> Targets:
+    return sample.marks[structure].draw(sample.images.shape[-2:], 6.0)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_augmentation__targets_follow_the_picture(seed: int) -> None:
-    sample = augment(dotted_picture(), 0.875, 6.0, GEOMETRY, np.random.default_rng(seed))
+    sample = augment(dotted_picture(), 0.875, GEOMETRY, np.random.default_rng(seed))
     assert sample.images.shape == (1, 320, 256)
     for structure in Structure:
-        targets = sample.targets[structure]
+        targets = drawn(sample, structure)
         assert targets.heatmap.sum() > 100
         brightness = sample.images[0]
         dots = np.argwhere(targets.heatmap.max(axis=0) * (np.abs(targets.offsets).sum(axis=0) < 0.12))
@@ -126,22 +141,22 @@ def test_augmentation__targets_follow_the_picture(seed: int) -> None:
 
 
 def test_augmentation__is_deterministic_and_normalised() -> None:
-    first, second = (augment(dotted_picture(), 0.875, 6.0, STRONG, np.random.default_rng(1)) for _ in range(2))
+    first, second = (augment(dotted_picture(), 0.875, STRONG, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(first.images, second.images)
     assert abs(float(first.images.mean())) < 0.5
     flat = AugmentationConfig(size=(64, 64))
-    assert augment(dotted_picture(), 4.0, 6.0, flat, np.random.default_rng(0)).images.shape == (1, 64, 64)
+    assert augment(dotted_picture(), 4.0, flat, np.random.default_rng(0)).images.shape == (1, 64, 64)
 
 
 def test_augmentation__a_crop_without_the_lowest_disc_names_nothing() -> None:
     config = replace(GEOMETRY, partial=1.0)
-    samples = [augment(dotted_picture(), 0.875, 6.0, config, np.random.default_rng(seed)) for seed in range(20)]
-    drawn = [sum(float(t.heatmap.sum()) for t in s.targets.values()) for s in samples]
+    samples = [augment(dotted_picture(), 0.875, config, np.random.default_rng(seed)) for seed in range(20)]
+    totals = [sum(float(drawn(sample, s).heatmap.sum()) for s in Structure) for sample in samples]
     below = [bool(s.points[-1, 1] > config.size[0] - 1) for s in samples]
     above = [bool(s.points[0, 1] < 0) for s in samples]
     assert any(below)
     assert any(above)
-    for total, no_sacrum, no_top in zip(drawn, below, above, strict=True):
+    for total, no_sacrum, no_top in zip(totals, below, above, strict=True):
         assert (total == 0) == no_sacrum
         assert no_sacrum or no_top
 
@@ -150,10 +165,10 @@ def test_augmentation__the_mirrored_part_lies_above_and_holds_no_keypoint() -> N
     picture = dotted_picture()
     picture.images[0, 10:14, 100:110] = 1
     config = AugmentationConfig(size=(512, 320), mirrored=1.0, zoom=(1, 1), shift_mm=0, slide_mm=0)
-    sample = augment(picture, 0.6, 6.0, config, np.random.default_rng(0))
+    sample = augment(picture, 0.6, config, np.random.default_rng(0))
     rows = np.argwhere(sample.images[0] > 0.8 * sample.images[0].max())[:, 0]
     assert rows.min() < sample.points[:, 1].min() - 55
-    assert sample.targets[Structure.VERTEBRA].heatmap.sum() == pytest.approx(5 * 113, abs=15)
+    assert drawn(sample, Structure.VERTEBRA).heatmap.sum() == pytest.approx(5 * 113, abs=15)
 
 
 @pytest.mark.parametrize("change", [{"tone": 0.5}, {"coarse": 1.0}, {"wrap": 1.0}, {"metal": 1.0}, {"saturation": 1.0}])
@@ -189,13 +204,13 @@ def test_paper__crops_lie_anywhere_on_the_canvas_of_640_pixels() -> None:
     picture = Picture(bright, 0.4375, np.tile([250.0, 350.0], (10, 1)), (None,) * 10)
     rng = np.random.default_rng(0)
     large = replace(PAPER, zoom=(1.3, 1.3), flip=0.0)
-    middles = np.array([augment(picture, 0.4375, 6.0, large, rng).points[0] for _ in range(200)])
+    middles = np.array([augment(picture, 0.4375, large, rng).points[0] for _ in range(200)])
     # 640 * 1.3 = 832 pixels leave 160 to each side of the crop's middle.
     assert middles.min() >= 255.5 - 161
     assert middles.max() <= 255.5 + 161
     assert np.ptp(middles, axis=0).min() > 250
     small = replace(PAPER, zoom=(0.7, 0.7), flip=0.0)
-    sample = augment(picture, 0.4375, 6.0, small, rng)
+    sample = augment(picture, 0.4375, small, rng)
     rows, columns = np.nonzero(sample.images[0] > sample.images[0].min())
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == pytest.approx((448, 350), abs=2)
     assert sample.points[0] == pytest.approx([255.5, 255.5], abs=1)
@@ -211,7 +226,7 @@ def test_training__sees_the_grey_values_that_the_detector_sees(slices: int, fuse
     rows, columns = at_work.grid.rows, at_work.grid.columns
     side = max(rows, columns) // 2 * 2 + 64
     plain = AugmentationConfig(size=(side, side), canvas=side, zoom=(1, 1))  # the whole picture, in the middle
-    sample = augment(picture, 0.875, 3.0, plain, np.random.default_rng(0))
+    sample = augment(picture, 0.875, plain, np.random.default_rng(0))
     top, left = (side - rows) // 2, (side - columns) // 2
     shown = sample.images[:, top : top + rows, left : left + columns]
     wanted = at_work.images[fused // 2, :, :rows, :columns]
@@ -226,11 +241,7 @@ def test_training__padding_does_not_change_the_grey_values_of_a_changed_crop() -
     whole = replace(STRONG, partial=0.0, mirrored=0.0, zoom=(1.0, 1.0), rotation_deg=0.0, shear=0.0, border=0.0)
     small, large = (replace(whole, size=size, tall=0.0) for size in ((224, 160), (480, 448)))
     means = [
-        float(
-            np.median(
-                [augment(dotted_picture(), 0.875, 6.0, c, np.random.default_rng(s)).images.max() for s in range(8)]
-            )
-        )
+        float(np.median([augment(dotted_picture(), 0.875, c, np.random.default_rng(s)).images.max() for s in range(8)]))
         for c in (small, large)
     ]
     assert means[0] == pytest.approx(means[1], rel=0.3)
@@ -243,7 +254,7 @@ def test_paper__zoom_is_uniform() -> None:
     )
     rng = np.random.default_rng(0)
     still = replace(PAPER, size=(32, 32), flip=0.0)
-    zooms = [np.diff(augment(picture, 0.4375, 6.0, still, rng).points[:2, 0])[0] / 100 for _ in range(400)]
+    zooms = [np.diff(augment(picture, 0.4375, still, rng).points[:2, 0])[0] / 100 for _ in range(400)]
     assert np.mean(zooms) == pytest.approx(1.0, abs=0.02)
     assert (min(zooms), max(zooms)) == pytest.approx((0.7, 1.3), abs=0.02)
     with pytest.raises(ValueError, match="ratio, factor"):
@@ -265,9 +276,28 @@ def test_augmentation__of_discs_alone_leaves_the_vertebra_branch_out() -> None:
     points = whole.points.copy()
     points[::2] = np.nan  # vertebrae
     grades = tuple(grade if i % 2 else None for i, grade in enumerate(whole.grades))
-    sample = augment(replace(whole, points=points, grades=grades), 0.875, 6.0, STRONG, np.random.default_rng(3))
-    assert sample.targets[Structure.VERTEBRA].weight.sum() == 0
-    assert sample.targets[Structure.VERTEBRA].heatmap.sum() == 0
-    assert sample.targets[Structure.DISC].weight.all()
-    assert sample.targets[Structure.DISC].heatmap.sum() > 100
+    sample = augment(replace(whole, points=points, grades=grades), 0.875, STRONG, np.random.default_rng(3))
+    assert drawn(sample, Structure.VERTEBRA).weight.sum() == 0
+    assert drawn(sample, Structure.VERTEBRA).heatmap.sum() == 0
+    assert drawn(sample, Structure.DISC).weight.all()
+    assert drawn(sample, Structure.DISC).heatmap.sum() > 100
     assert np.isfinite(sample.images).all()
+
+
+# ---------------------------------------------------------------- what the loader saves
+
+
+@pytest.mark.parametrize("values", [[-2.5, 0.0, 3.0], [0.5, 7.0], [-0.0, 0.0], [-1.0, -6e4, 65504.0]])
+def test_darkest__is_the_least(values: list[float]) -> None:
+    images = np.array(values, np.float16).reshape(1, 1, -1)
+    assert darkest_of(images) == images.min()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_warp__of_what_the_crop_shows_is_that_of_the_whole_picture(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops at the edge and beyond it, blurred and not, against the same with nothing left out."""
+    config = replace(STRONG, size=(96, 64), zoom=(0.4, 1.5), blur=3.0, slide_mm=200.0, shift_mm=200.0, partial=0.5)
+    part = augment(dotted_picture(), 0.875, config, np.random.default_rng(seed)).images
+    monkeypatch.setattr(augmentation, "_seen", lambda places, length, reach: slice(0, length))
+    whole = augment(dotted_picture(), 0.875, config, np.random.default_rng(seed)).images
+    assert np.abs(part - whole).max() < 2e-3

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from spineone_core.anatomy import Grade
-from trainer.samples.targets import draw_targets
+from trainer.samples.targets import KNOWN_RADII, Targets, draw_batch, draw_targets
 
 N, D = Grade.NORMAL, Grade.DEGENERATIVE
 
@@ -108,3 +109,55 @@ def test_level_not_annotated__only_the_surroundings_of_the_others_are_known(heat
     assert targets.heatmap[:, 188 - 6 : 188 + 7].sum() == 0
     nothing = draw_targets(np.full((5, 2), np.nan), [None] * 5, (400, 80), 6, heatmap=heatmap)
     assert nothing.weight.sum() == nothing.heatmap.sum() == 0
+
+
+# ---------------------------------------------------------------- batches, on the device of the training
+
+
+def by_pixels(points: np.ndarray, classes: list[int], ignored: np.ndarray, size: tuple[int, int]) -> Targets:
+    """OCPC targets with R = 6 as the definitions say, pixel by pixel."""
+    heat, offsets, weight = np.zeros((2, *size)), np.zeros((4, *size)), np.ones(size)
+    every = np.concatenate([points, ignored])
+    for row, column in np.ndindex(size):
+        ways = every - np.array([column, row])
+        distances = np.nan_to_num(np.hypot(*ways.T), nan=np.inf)
+        k = int(distances.argmin())
+        if np.isnan(points).any() and distances[: len(points)].min() > KNOWN_RADII * 6:
+            weight[row, column] = 0
+        if distances[k] > 6:
+            continue
+        if k >= len(points) or classes[k] < 0:
+            weight[row, column] = 0
+        else:
+            heat[classes[k], row, column] = 1
+            offsets[2 * classes[k] : 2 * classes[k] + 2, row, column] = ways[k] / 6
+    return Targets(heat.astype(np.float32), offsets.astype(np.float32), weight.astype(np.float32))
+
+
+def batch_of_eight() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Points that overlap, lie on whole numbers, beyond the edge, or are missing; classes that are unknown."""
+    rng = np.random.default_rng(3)
+    points = np.stack([np.column_stack([rng.uniform(-6, 50, 5), rng.uniform(-6, 70, 5)]) for _ in range(8)])
+    points[1] = points[1].round()
+    points[2, 3] = np.nan
+    points[3] = np.nan
+    ignored = np.where(np.arange(8)[:, None, None] % 2, np.nan, rng.uniform(0, 40, (8, 1, 2)))
+    return torch.from_numpy(points), torch.from_numpy(rng.integers(-1, 2, (8, 5))), torch.from_numpy(ignored)
+
+
+def test_batch__is_what_the_definitions_say() -> None:
+    points, classes, ignored = batch_of_eight()
+    maps = draw_batch(points, classes, ignored, (64, 44), 6.0)
+    for i in range(len(points)):
+        wanted = by_pixels(points[i].numpy(), classes[i].tolist(), ignored[i].numpy(), (64, 44))
+        for got, expected in zip(maps, (wanted.heatmap, wanted.offsets, wanted.weight), strict=True):
+            assert np.array_equal(got[i].numpy(), expected)
+
+
+@pytest.mark.parametrize("heatmap", ["ocpc", "conventional", "levels", "categories"])
+def test_batch__is_drawn_without_a_look_at_the_numbers(heatmap: str) -> None:
+    """A look at a number of a GPU waits for it; on the device "meta", which has none, it fails."""
+    points, classes, ignored = (tensor.to("meta") for tensor in batch_of_eight())
+    maps = draw_batch(points, classes, ignored, (64, 44), 6.0, heatmap=heatmap, categories=5)
+    drawn = draw_batch(*batch_of_eight(), (64, 44), 6.0, heatmap=heatmap, categories=5)
+    assert [m.shape for m in maps] == [m.shape for m in drawn]

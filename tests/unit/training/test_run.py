@@ -22,7 +22,7 @@ from trainer.evaluation.outcomes import Outcome
 from trainer.recipes import paper, shipped
 from trainer.samples.augmentation import AugmentationConfig
 from trainer.samples.pictures import pictures_of
-from trainer.training.averaging import warmed_average
+from trainer.training.averaging import WarmedAverage, share_kept
 from trainer.training.keypoint_task import KeypointTask, TrainingData
 from trainer.training.learning_rate import learning_rate
 from trainer.training.recipe import Recipe
@@ -132,13 +132,32 @@ def test_run__refuses_a_used_folder_and_other_data(recipe: Recipe, data: Trainin
 
 
 def test_average__forgets_its_start_and_ends_at_the_decay() -> None:
-    average = warmed_average(0.998)
-    value = torch.tensor(100.0)
+    value = 100.0
     for step in range(300):
-        value = average(value, torch.tensor(1.0), step)
-    assert value.item() == pytest.approx(1.0, abs=0.01)
-    assert average(torch.tensor(1.0), torch.tensor(0.0), 10**6).item() == pytest.approx(0.998)
-    assert average(torch.tensor(3), torch.tensor(4), 5).item() == 4
+        kept = share_kept(0.998, step)
+        value = value * kept + 1.0 * (1 - kept)
+    assert value == pytest.approx(1.0, abs=0.01)
+    assert share_kept(0.998, 10**6) == 0.998
+
+
+def test_average__is_bit_for_bit_that_of_a_loop_over_the_tensors() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5))
+    average = WarmedAverage(network, 0.9)
+    expected = {name: value.clone() for name, value in network.state_dict().items()}
+    for count in range(12):
+        with torch.no_grad():
+            network(torch.randn(2, 3, 8, 8))  # moves the statistics of the normalisation
+            for parameter in network.parameters():
+                parameter += torch.randn_like(parameter)
+        average.update_parameters(network)
+        kept = share_kept(0.9, count)
+        for name, value in network.state_dict().items():
+            blended = value.is_floating_point() and count > 0  # the first weights are taken over as they are
+            expected[name] = expected[name] * kept + value * (1 - kept) if blended else value.clone()
+    for name, value in average.module.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert int(average.module[1].num_batches_tracked) == 12
 
 
 def test_learning_rate__is_the_papers() -> None:

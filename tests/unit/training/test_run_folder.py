@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def losses_of(run: Run, steps: int) -> list[dict[str, float]]:
     batches = run.batches()
-    return [run.train_step(batches) for _ in range(steps)]
+    return [{name: float(term) for name, term in run.train_step(batches).items()} for _ in range(steps)]
 
 
 # ---------------------------------------------------------------- several processes, micro-batches, workers, precision
@@ -47,9 +47,14 @@ def test_two_processes__give_the_losses_of_one_that_accumulates(tmp_path: Path) 
         subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=ROOT)
         for rank in range(2)
     ]
-    alone = start(tiny_recipe(), tiny_data(), tmp_path / "alone", micro_batches=2)
+    alone = start(tiny_recipe(), tiny_data(2), tmp_path / "alone", micro_batches=2)
     alone.fit(validate_every=100)
     assert [process.wait(120) for process in both] == [0, 0]
+
+    def validated(name: str) -> dict[str, float]:
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        (figures,) = [line["validation"] for line in lines if "validation" in line]
+        return {key: value for key, value in figures.items() if value is not None}
 
     def logged(name: str) -> list[list[float]]:
         lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
@@ -59,6 +64,9 @@ def test_two_processes__give_the_losses_of_one_that_accumulates(tmp_path: Path) 
     assert len(expected) == tiny_recipe().epochs
     for got, wanted in zip(logged("both"), expected, strict=True):
         assert got == pytest.approx(wanted, rel=1e-4)
+    # Each process has read one of the two exams; the figures are those of both.
+    assert validated("both")["exams"] == validated("alone")["exams"] == 2
+    assert validated("both") == pytest.approx(validated("alone"), abs=0.05)
     together = torch.load(tmp_path / "both" / "last.pt", weights_only=True)["network"]
     for name, value in alone.network.named_parameters():
         assert torch.allclose(together[name], value, atol=1e-4), name
@@ -91,9 +99,9 @@ def test_row__every_parameter_takes_part(row: Any) -> None:
         "labels": torch.ones(2, 10, dtype=torch.long),
     }
     for structure in Structure:
-        batch[f"{structure}_heatmap"] = torch.ones(2, recipe.network.channels(structure), 64, 64)
-        batch[f"{structure}_offsets"] = torch.ones(2, 2 * recipe.network.located_channels(structure), 64, 64)
-        batch[f"{structure}_weight"] = torch.ones(2, 64, 64)
+        batch[f"{structure}_points"] = torch.full((2, 5, 2), 32.0, dtype=torch.float64)
+        batch[f"{structure}_classes"] = torch.tensor([[0, 1, 0, 1, 1]] * 2)
+        batch[f"{structure}_ignored"] = torch.full((2, 1, 2), torch.nan, dtype=torch.float64)
     torch.stack(list(objective(batch, recipe.association_from < 1).values())).sum().backward()
     assert [name for name, p in objective.named_parameters() if p.grad is None] == []
 

@@ -169,11 +169,22 @@ def test_workers__auto_leaves_a_core_to_each_training_process(
     monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, workers: int
 ) -> None:
     monkeypatch.setattr(options, "_cores", lambda: cores)
+    monkeypatch.setattr(options, "_shared_bytes", lambda: 2**40)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     assert workers_of("auto") == workers
     assert workers_of("3") == 3
     with pytest.raises(ValueError, match="workers 'many'; allowed: auto"):
         workers_of("many")
+
+
+@pytest.mark.parametrize(("free", "workers"), [(2**26, 0), (2**30, 2), (2**40, 7)])
+def test_workers__auto_asks_for_no_more_shared_memory_than_there_is(
+    monkeypatch: pytest.MonkeyPatch, free: int, workers: int
+) -> None:
+    """Docker gives a container 64 MiB unless told otherwise."""
+    monkeypatch.setattr(options, "_cores", lambda: 8)
+    monkeypatch.setattr(options, "_shared_bytes", lambda: free)
+    assert workers_of("auto") == workers
 
 
 class OnGpu(nn.Sequential):
