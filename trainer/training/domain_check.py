@@ -99,7 +99,7 @@ def recoloured_copies(pictures: Sequence[Picture], contrast: Recoloured, count: 
             image, spacing = picture.images[0].astype(np.float32), picture.spacing_mm
             made = recoloured(image, picture.points, spacing, contrast, rng, posterior=RIGHTWARDS)
             if made is not None:
-                copies.append(replace(picture, images=(np.clip(made, 0, 1) * 255).astype(np.uint8)[None]))
+                copies.append(replace(picture, images=normalise(np.clip(made, 0, 1)[None]).astype(np.float16)))
     return copies
 
 
