@@ -95,7 +95,7 @@ def test_list__says_the_reason_of_each_file_even_of_two_with_one_uid(node: Node)
         ("StudyInstanceUID is missing", "ROUTER"),
     ]
     assert {row["file"] for row in found} == {path.name for path in node.folder.iterdir()}
-    text = node.run("quarantine", "list")
+    text = node.run("quarantine", "list", "--wide")
     assert "StudyInstanceUID is missing" in text
     assert "SECRET" not in text
 

@@ -25,6 +25,7 @@ ae_title = "ORTHANC"
 addresses = ["127.0.0.1"]
 [study]
 quiet_seconds = 1
+wait_for_series_seconds = 1
 [model]
 path = "{model}"
 threads = 1

@@ -85,9 +85,10 @@ def assert_same(package: ModelPackage, exam: Exam, outcome: Outcome, detection: 
         assert not detection.analysed
         return
     points = in_plane_mm(exam.volume, np.array([(f.x, f.y) for f in detection.findings]))
-    assert np.array_equal(outcome.predicted, points)
-    assert outcome.probabilities.tolist() == [f.probability for f in detection.findings]
-    assert outcome.confidences.tolist() == [f.localisation_confidence for f in detection.findings]
+    # The detector folds normalisations into convolutions: rounding differs.
+    assert np.allclose(outcome.predicted, points, atol=1e-3)
+    assert np.allclose(outcome.probabilities, [f.probability for f in detection.findings], atol=1e-4)
+    assert np.allclose(outcome.confidences, [f.localisation_confidence for f in detection.findings], atol=1e-4)
     decided = [
         package.manifest.decides(landmark.structure, p)
         for landmark, p in zip(READING_ORDER, outcome.probabilities.tolist(), strict=True)
@@ -124,7 +125,7 @@ def compare(package: ModelPackage, exams: list[Exam]) -> list[str]:
 
 
 def test_outcome__is_what_the_detector_reports(tiny: ModelPackage) -> None:
-    exams = [picture("whole"), picture("cut", rows=260), picture("foreign", foreign=True), picture("again")]
+    exams = [picture("whole"), picture("taller", rows=352), picture("foreign", foreign=True), picture("again")]
     blank = picture("blank")
     blank.volume.voxels[:] = 0
     assert compare(tiny, [*exams, blank]) == ["", "", "not_lumbar", "", "unreadable_pixels"]
@@ -133,7 +134,7 @@ def test_outcome__is_what_the_detector_reports(tiny: ModelPackage) -> None:
 def test_outcome__points_in_the_padding_are_refused_in_both(tiny: ModelPackage) -> None:
     # The oracle's spine grows with the picture: of 162 rows, padded to 192, L5-S1 lies at row 164.
     rows = 162
-    assert compare(tiny, [picture("cut", rows=rows), picture("whole")]) == ["invalid_output", ""]
+    assert compare(tiny, [picture("cut", rows=rows), picture("whole")]) == ["levels_incomplete", ""]
     exam, cpu = picture("cut", rows=rows), torch.device("cpu")
     assert outcome_of(tiny.network, tiny.manifest, exam, cpu, tiny.domain).predicted is None
 

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from dicom_node.analysis import jobs
 from dicom_node.database.connection import Database
 from dicom_node.database.tables import Instance, StudyRow
+from dicom_node.database.words import StudyState
 from dicom_node.dicom.identifiers import MANUFACTURER
 from dicom_node.images.records import count_instances
 from dicom_node.images.store import InstanceStore
@@ -60,7 +61,10 @@ def purge(database: Database, settings: NodeSettings) -> None:
     retention = Retention(settings, database)
     retention._kept_because = lambda session, study: ""  # type: ignore[method-assign]
     with database.write() as session:
-        jobs.enqueue(session, STUDY, 1, now=utc_now())
+        study = session.get(StudyRow, STUDY)
+        assert study is not None
+        study.state = StudyState.COMPLETE
+        jobs.enqueue(session, STUDY, study.generation, now=utc_now())
         claim = jobs.claim(session, "me", now=utc_now())
         assert claim is not None
         jobs.reject(session, claim, "for the test")
