@@ -364,7 +364,7 @@ def _findings_table(row: dict[str, Any], truth: PhantomExam | None) -> Table:
     model = row["model"]
     table = Table(title=f"{row['status']} by {model['name']} {model['version']} ({model['digest'][:12]})")
     truths = () if truth is None else ("true class", "off by (mm)")
-    for name in ("level", "structure", "class", "P(degenerative)", "column", "row", *truths):
+    for name in ("level", "structure", "class", "grade", "P(degenerative)", "column", "row", *truths):
         table.add_column(name, no_wrap=True)
     for finding in row["findings"]:
         table.add_row(*_cells(finding), *(_truth_cells(finding, truth) if truth else ()))
@@ -377,6 +377,7 @@ def _cells(finding: dict[str, Any]) -> Sequence[str]:
         finding["level"],
         finding["structure"],
         finding["class"] + undecided,
+        str(finding["pfirrmann"]["grade"]) if finding["pfirrmann"] else "",
         f"{finding['probability']:.2f}",
         f"{finding['x']:.1f}",
         f"{finding['y']:.1f}",

@@ -111,13 +111,13 @@ def _print_reading(reading: StudyReading) -> None:
 
 def findings_table(detection: Detection) -> Table:
     """The ten findings for a terminal."""
-    table = Table("level", "structure", "class", "P(degenerative)", "column", "row", "confidence")
+    table = Table("level", "structure", "class", "grade", "P(degenerative)", "column", "row", "confidence")
     for f in detection.findings:
         grade = f.grade.value if f.decided else f"{f.grade.value} (undecided)"
         point = (f"{f.x:.1f}", f"{f.y:.1f}")
-        table.add_row(
-            f.level, f.structure.value, grade, f"{f.probability:.2f}", *point, f"{f.localisation_confidence:.2f}"
-        )
+        pfirrmann = "" if f.pfirrmann is None else str(f.pfirrmann.grade)
+        said = (grade, pfirrmann, f"{f.probability:.2f}")
+        table.add_row(f.level, f.structure.value, *said, *point, f"{f.localisation_confidence:.2f}")
     return table
 
 

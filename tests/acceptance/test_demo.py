@@ -22,7 +22,10 @@ def test_demo__ends_with_report_overlay_and_ten_findings(tmp_path: Path) -> None
     assert pydicom.dcmread(folder / "sr.dcm").Modality == "SR"
     assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
     assert pydicom.dcmread(folder / "overlay.dcm").StudyInstanceUID == findings["study_uid"]
-    for level in ("L1", "L5-S1"):
-        assert level in result.stdout
+    for text in ("L1", "L5-S1", "grade"):
+        assert text in result.stdout
+    grades = [finding["pfirrmann"]["grade"] for finding in findings["findings"] if finding["structure"] == "disc"]
+    assert len(grades) == 5
+    assert f"Pfirrmann grade {grades[0]}" in str(pydicom.dcmread(folder / "sr.dcm"))
     # A cell that is too narrow for its text ends in this.
     assert "…" not in result.stdout
