@@ -19,6 +19,8 @@ from dicom_node.system.clock import clock
 from tests.postgres import Cluster, running_cluster
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tables of commands are as wide here, whatever terminal the tests run in; what is narrower is tested by its own width.
+os.environ["COLUMNS"] = "160"
 _SLOW_S = 15.0
 
 # structlog's own way to print what was not configured draws each traceback with all its variables: seconds for one of SQLAlchemy.

@@ -15,7 +15,7 @@ from dicom_node.database.tables import Alert, StudyRow
 from dicom_node.database.words import AlertKind
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import StudyRules
+from dicom_node.settings.study_rules import StudyRules
 from dicom_node.system.clock import utc_now
 from tests.fakes.datasets import STUDY, incoming, mr_image
 

@@ -20,7 +20,7 @@ from dicom_node.images import same_pixels
 from dicom_node.images.incoming import OUT_OF_RESOURCES, SUCCESS, Incoming
 from dicom_node.images.store import InstanceStore
 from dicom_node.settings.node import NodeSettings
-from dicom_node.settings.sections import StudyRules
+from dicom_node.settings.study_rules import StudyRules
 from spineone_core.imaging.children import place_for_child
 from tests.fakes.datasets import encode, incoming, mr_image
 
