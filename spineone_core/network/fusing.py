@@ -13,7 +13,7 @@ _Network = TypeVar("_Network", bound=nn.Module)
 
 
 def fold_norms(network: _Network) -> _Network:
-    """A copy of the network whose batch normalisations are folded into the convolutions that they follow.
+    """A copy of the network whose batch normalisations are folded into the convolutions that they follow; itself if it has none.
 
     "Follows" goes by the order in which a module names its children, which is the order of its `forward` in every backbone and
     head of this package; the tests compare the outputs of each architecture.
@@ -23,6 +23,8 @@ def fold_norms(network: _Network) -> _Network:
     ValueError
         If the network is in training mode, where a normalisation depends on its batch.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return network
     if network.training:
         raise ValueError("only a network in evaluation mode can have its batch normalisations folded")
     network = deepcopy(network)
